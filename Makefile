@@ -1,0 +1,87 @@
+# What a newcomer and CI type. Everything is installed into .venv; nothing outside is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FRAME := $(VENV)/.made setup.cfg pyproject.toml
+# Other people's authorization servers, for the tests; without npm they stay uninstalled.
+SERVERS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package-lock.json,%/node_modules/.installed,\
+	$(wildcard tests/servers/*/package-lock.json)))
+
+.PHONY: help demo test lint format types docs examples build bench clean
+
+help:
+	@echo 'make demo      see a token fetched, reused, revoked and renewed'
+	@echo 'make test      run the tests with branch coverage; ARGS="-k name" picks some'
+	@echo 'make lint      ruff: rules and format (make format mends both)'
+	@echo 'make types     mypy and pyright'
+	@echo 'make docs      compile or run every Python block of the documentation'
+	@echo 'make examples  run every example'
+	@echo 'make build     build sdist and wheel, and try the wheel on its own'
+	@echo 'make bench     run the benchmarks'
+	@echo 'make clean     remove what these make'
+
+demo: $(VENV)/.demo
+	@$(BIN)/python examples/demo.py
+
+# "coverage run" rather than a pytest plugin: a plugin would start after oauthcc is imported.
+test: $(VENV)/.test $(SERVERS)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report $(if $(ARGS),--fail-under=0)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+	PYTHONPATH=. PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python \
+		--verifytypes oauthcc --ignoreexternal
+
+docs: $(VENV)/.test
+	$(BIN)/python -m pytest tests/test_docs.py
+
+examples: $(VENV)/.test
+	$(BIN)/python -m pytest tests/test_examples.py
+
+# The wheel must work alone: no extras, no source tree.
+build: $(VENV)/.dev
+	rm -rf dist build/clean
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/clean
+	build/clean/bin/python -m pip install --quiet dist/*.whl
+	build/clean/bin/python -I examples/quickstart.py
+
+bench: $(VENV)/.test
+	@set -e; for script in benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis \
+		.mypy_cache .pytest_cache .ruff_cache tests/servers/*/node_modules
+
+# A stamp marks what was finished, so that a second run is quick and a broken first one is not.
+$(VENV)/.made:
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(FRAME)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(FRAME)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.dev: $(FRAME)
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	@touch $@ $(VENV)/.test $(VENV)/.demo
+
+tests/servers/%/node_modules/.installed: tests/servers/%/package-lock.json
+	cd tests/servers/$* && npm ci --no-audit --no-fund
+	@touch $@

@@ -1,0 +1,65 @@
+"""One access token, as a value that never changes and never shows itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+_NO_MEMBERS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Hold an access token and what the server said of it (RFC 6749 section 5.1).
+
+    ``issued_at`` and ``expires_at`` are seconds since the epoch; ``issued_at`` is when the token
+    was asked for, so that the journey counts against the lifetime and not for it. ``expires_at``
+    is None where the server gave no usable lifetime. ``scope`` is the granted scope, or the one
+    that was asked for where the server does not say otherwise. ``extra`` holds all other members
+    of the answer.
+    """
+
+    access_token: str = field(repr=False)
+    token_type: str = "Bearer"  # noqa: S105 - a type, not a secret
+    issued_at: float = 0.0
+    expires_at: float | None = None
+    scope: str | None = None
+    extra: Mapping[str, Any] = field(default=_NO_MEMBERS, repr=False, compare=False)
+
+    @property
+    def lifetime(self) -> float | None:
+        """Return the lifetime in seconds, or None where it is unknown."""
+        return None if self.expires_at is None else self.expires_at - self.issued_at
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, the token among them: for stores, not for logs."""
+        return {
+            "access_token": self.access_token,
+            "token_type": self.token_type,
+            "issued_at": self.issued_at,
+            "expires_at": self.expires_at,
+            "scope": self.scope,
+            "extra": dict(self.extra),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Token:
+        """Build a token from what `to_dict` gave; raise ValueError on anything else."""
+        try:
+            access_token, token_type = values["access_token"], values["token_type"]
+            issued_at, expires_at = values["issued_at"], values["expires_at"]
+            scope, extra = values["scope"], values["extra"]
+        except (KeyError, TypeError):
+            raise ValueError("not a stored token") from None
+        texts_fit = isinstance(access_token, str) and isinstance(token_type, str) and access_token
+        times_fit = _is_time(issued_at) and (expires_at is None or _is_time(expires_at))
+        rest_fits = isinstance(extra, dict) and (scope is None or isinstance(scope, str))
+        if not (texts_fit and times_fit and rest_fits):
+            raise ValueError("not a stored token")
+        return cls(access_token, token_type, issued_at, expires_at, scope, MappingProxyType(extra))
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15

@@ -1,0 +1,84 @@
+"""The methods that prove the client by its TLS certificate (RFC 8705 section 2)."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import ConfigurationError
+from ..secret import absolute, read_file
+from .attempt import Attempt, at_construction, hashed
+
+
+@dataclass(frozen=True, slots=True)
+class TLSClientAuth:
+    """Present a client certificate in the TLS handshake (RFC 8705 section 2).
+
+    ``cert`` is what requests takes: the path of a PEM file that holds certificate and private key,
+    or the paths of both; the key must not be encrypted. With ``self_signed=True`` the server knows
+    the certificate itself (section 2.2), else its subject and a CA (section 2.1). Raise
+    ConfigurationError where TLS could not use them.
+    """
+
+    cert: str | tuple[str, str]
+    _: KW_ONLY
+    self_signed: bool = False
+    needs_secret = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cert", _normalised(self.cert))
+        at_construction(lambda: self.fingerprint(None))
+        _check(*self._paths())
+
+    @property
+    def name(self) -> str:
+        """Return ``tls_client_auth`` or ``self_signed_tls_client_auth``."""
+        return "self_signed_tls_client_auth" if self.self_signed else "tls_client_auth"
+
+    def authenticate(self, attempt: Attempt) -> None:
+        """Add ``client_id`` to the body, as RFC 8705 section 2 requires."""
+        attempt.params.append(("client_id", attempt.client_id))
+
+    def fingerprint(self, client_secret: str | None) -> bytes:
+        """Hash certificate and key as they are now."""
+        return hashed(self.name, *(read_file(path, "client certificate") for path in self._paths()))
+
+    def _paths(self) -> list[Path]:
+        return [Path(path) for path in ([self.cert] if isinstance(self.cert, str) else self.cert)]
+
+
+def _normalised(cert: object) -> str | tuple[str, str]:
+    """Make paths absolute, since a daemon changes its working directory after this."""
+    match [cert] if isinstance(cert, (str, os.PathLike)) else cert:
+        case [str() | os.PathLike() as one] if os.fspath(one):
+            return str(absolute(one))
+        case [str() | os.PathLike() as one, str() | os.PathLike() as other]:
+            return str(absolute(one)), str(absolute(other))
+    raise ConfigurationError(
+        "The client certificate must be the path of a PEM file with certificate and private key, or"
+        " a tuple of two paths: (certificate, key)."
+    )
+
+
+def _check(certificate: Path, key: Path | None = None) -> None:
+    """Load both as the connection will; raise ConfigurationError where that fails."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _no_password)
+    except ssl.SSLError as error:
+        place = "the same file" if key is None else repr(str(key))
+        hint = "; for a key in a file of its own give TLSClientAuth((certificate, key))"
+        raise ConfigurationError(
+            f"TLS cannot use the client certificate: {str(certificate)!r} must hold it, and {place}"
+            f" the private key that belongs to it, both in PEM{hint if key is None else ''}."
+        ) from error
+
+
+def _no_password() -> NoReturn:
+    # Without this, OpenSSL would ask for a password on the terminal.
+    raise ConfigurationError(
+        "The private key of the client certificate is encrypted, and requests takes no password"
+        " for it: decrypt it (openssl pkey -in key.pem -out plain.pem)."
+    )

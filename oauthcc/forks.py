@@ -1,0 +1,61 @@
+"""What a forked child must make anew: locks that may be held, sockets that are the parent's.
+
+A child of ``fork`` has one thread, yet every lock is as it was when the others still ran; and its
+sockets are the parent's too. Objects that own such things register here and are told in the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from typing import Any, Protocol
+
+import requests
+
+
+class _Renewable(Protocol):
+    def _after_fork(self) -> None: ...
+
+
+# By identity, since a user's subclass may define __eq__ and so have no hash.
+_known: weakref.WeakValueDictionary[int, _Renewable] = weakref.WeakValueDictionary()
+
+# The parent's connection pools, kept for ever: to finalise one in the child takes its lock, which
+# another thread of the parent may have held.
+_graveyard: list[object] = []
+
+
+def renewed_in_child(thing: _Renewable) -> None:
+    """Have ``thing._after_fork()`` called in every child forked while it lives."""
+    _known[id(thing)] = thing
+
+
+def renew_session(session: requests.Session) -> None:
+    """Give a session in a forked child its own connection pools and an unlocked cookie jar."""
+    for adapter in list(session.adapters.values()):
+        renew_adapter(adapter)
+    with contextlib.suppress(AttributeError):  # any CookieJar will do for requests
+        session.cookies._cookies_lock = threading.RLock()  # type: ignore[attr-defined]
+
+
+def renew_adapter(adapter: Any) -> None:
+    """Replace the pools of an adapter, where it has any that we know of."""
+    managers: list[Any] = [getattr(adapter, "poolmanager", None)]
+    managers += dict(getattr(adapter, "proxy_manager", None) or {}).values()
+    for manager in managers:
+        pools = getattr(manager, "pools", None)
+        if pools is not None:
+            _graveyard.append(pools)
+            # The manager keeps its settings (a TLS context, say): only the container is new.
+            manager.pools = type(pools)(pools._maxsize)
+
+
+def _in_child() -> None:
+    for thing in list(_known.values()):
+        thing._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(after_in_child=_in_child)

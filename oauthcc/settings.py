@@ -1,0 +1,165 @@
+"""Turn environment variables or a profile file into the options of a session.
+
+Only texts become plain options here; whether they make sense is for those to say who use them.
+Messages name variables, keys and files, never a value: somebody may have mixed up two lines.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigurationError
+
+_KEYS = (
+    "token_url",
+    "issuer",
+    "client_id",
+    "client_secret",
+    "client_secret_file",
+    "scope",
+    "api_url",
+    "audience",
+    "resource",
+    "client_auth",
+)
+_PLAIN = ("token_url", "issuer", "client_id", "client_secret", "scope", "audience", "client_auth")
+_POSIX = os.name == "posix"
+_READABLE_BY_OTHERS = 0o044
+
+
+def options_from_env(
+    prefix: str = "OAUTH_", environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Read the options of a session from environment variables.
+
+    With the default prefix: `OAUTH_TOKEN_URL` or `OAUTH_ISSUER`, `OAUTH_CLIENT_ID`,
+    `OAUTH_CLIENT_SECRET` or `OAUTH_CLIENT_SECRET_FILE` (not needed where `OAUTH_CLIENT_AUTH` names
+    a method without a secret), `OAUTH_SCOPE`, `OAUTH_AUDIENCE`, `OAUTH_RESOURCE` (separated by
+    spaces), `OAUTH_API_URL` (separated by spaces or commas). An empty variable counts as unset, a
+    variable of another name is not looked at. `environ` stands in for `os.environ`.
+
+    Gives a dictionary with keys among token_url, issuer, client_id, client_secret (a text or a
+    `Path`), scope, audience, client_auth (texts), api_url, resource (lists of texts). Raises one
+    ConfigurationError that names all that is missing or given twice.
+    """
+    environ = os.environ if environ is None else environ
+    given = {key: environ.get(prefix + key.upper(), "") for key in _KEYS}
+    return _Settings(given, "the environment", Path(), prefix).options()
+
+
+def options_from_profile(name: str, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """Read the options of a session from a section of an INI file.
+
+    The keys are the environment variables' names in lower case without prefix; `[DEFAULT]` is for
+    all profiles; a `client_secret_file` that is not absolute starts at the folder of the file.
+    Without `path` the file is `oauthcc/profiles.ini` in `$XDG_CONFIG_HOME`, or in `~/.config`.
+
+    Gives what `options_from_env` gives. Raises ConfigurationError where it would, and for a file
+    that cannot be read, has no such profile or a key that is not known, or that others can read
+    although it holds a `client_secret`.
+    """
+    file = _default_path() if path is None else Path(path)
+    parser = _parse(file)
+    where = f"profile {name!r} in {file}"
+    if not parser.has_section(name):
+        there = ", ".join(parser.sections()) or "none"
+        raise ConfigurationError(f"There is no {where}: add a section [{name}]. There: {there}")
+    given = dict(parser[name])
+    if not given.keys() <= set(_KEYS):  # not named: a secret broken in two makes a key as well
+        raise ConfigurationError(f"A key of {where} is not known. Known are: {', '.join(_KEYS)}")
+    return _Settings(given, where, file.parent).options()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Settings:
+    """Hold texts by key, and how to speak of them: where they are, what precedes a key's name."""
+
+    given: Mapping[str, str]
+    where: str
+    folder: Path
+    prefix: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        self.check()
+        options: dict[str, Any] = {key: self.get(key) for key in _PLAIN if self.get(key)}
+        if file := self.get("client_secret_file"):
+            # Where Path.expanduser raises, this leaves an unknown ~user as it is.
+            options["client_secret"] = self.folder / os.path.expanduser(file)  # noqa: PTH111
+        if prefixes := re.findall(r"[^\s,]+", self.get("api_url")):
+            options["api_url"] = prefixes
+        if resources := self.get("resource").split():
+            options["resource"] = resources
+        return options
+
+    def get(self, key: str) -> str:
+        """Give a value without the spaces around it; those of a secret may belong to it."""
+        value = self.given.get(key, "")
+        return value if key == "client_secret" and value.strip() else value.strip()
+
+    def check(self) -> None:
+        """Raise one error for everything that is missing or given twice."""
+        method = self.get("client_auth")
+        needs_secret = not method or method.startswith("client_secret_")
+        problems = (
+            self.problem("token_url", "issuer", example="https://as.example/token"),
+            self.problem("client_id", example="my-id"),
+            self.problem(
+                "client_secret_file",
+                "client_secret",
+                example="/run/secrets/my-id" if needs_secret else None,
+            ),
+        )
+        if any(problems):
+            raise ConfigurationError(f"In {self.where}: {'; '.join(filter(None, problems))}")
+
+    def problem(self, *keys: str, example: str | None) -> str:
+        """Say what is wrong unless one of the keys has a value (without example: at most one)."""
+        names = " or ".join(map(self.shown, keys))
+        count = sum(bool(self.get(key)) for key in keys)
+        if count > 1:
+            return f"{names}, not both"
+        if count or example is None:
+            return ""
+        return f"{names} is missing, set it as in {self.shown(keys[0])}={example}"
+
+    def shown(self, key: str) -> str:
+        return key if self.prefix is None else self.prefix + key.upper()
+
+
+def _default_path() -> Path:
+    """Find the profile file where the XDG base directory specification puts it."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if not folder.is_absolute():  # invalid, the specification says, and to be ignored
+        folder = Path(os.path.expanduser("~/.config"))  # noqa: PTH111 - never raises
+    return folder / "oauthcc" / "profiles.ini"
+
+
+def _parse(file: Path) -> configparser.ConfigParser:
+    """Read an INI file without interpolation; ConfigurationError where that cannot be done."""
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+    fault, mode = "", 0
+    try:
+        with file.open(encoding="utf-8-sig") as text:
+            mode = os.fstat(text.fileno()).st_mode
+            parser.read_file(text)
+    except OSError as error:
+        fault = error.strerror or "input/output error"
+    except configparser.Error as error:
+        fault = f"not an INI file ({type(error).__name__})"
+    except UnicodeDecodeError:
+        fault = "not in UTF-8"
+    # Raised out here because those errors quote the lines they stumbled over.
+    if fault:
+        raise ConfigurationError(f"The profile file {file} cannot be read: {fault}")
+    # A section answers with what is in [DEFAULT] as well.
+    sections = [parser[name] for name in parser.sections()]
+    if _POSIX and mode & _READABLE_BY_OTHERS and any(s.get("client_secret") for s in sections):
+        advice = "run chmod 600 on it, or write client_secret_file instead"
+        raise ConfigurationError(f"{file} holds a client_secret that others can read: {advice}")
+    return parser

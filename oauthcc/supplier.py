@@ -1,0 +1,160 @@
+"""Obtain a token that is not held yet: from the store if somebody put one there, else a new one.
+
+What lives here runs inside a flight, so one at a time per source; the store's lock makes it one at
+a time for all who share the store.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import requests
+
+from . import renewal
+from .access_token import Token
+from .events import Why
+from .grant import Grant
+from .stores import TokenStore
+from .stores.visit import Visit
+from .token_endpoint import ATTEMPTS, TokenEndpoint
+
+#: Seconds a flight waits for another process that holds the store's lock, then goes without it.
+LOCK_PATIENCE = renewal.TOTAL_BUDGET - 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Say what kind of token is needed.
+
+    ``instead_of`` is the access token that will not do. ``issued_since`` (wall clock): one from the
+    store must not be older. ``known`` is an error already known, and the proof of the client that
+    it belongs to: where that is unchanged, the error holds and nothing is sent.
+    """
+
+    why: Why
+    instead_of: str | None = None
+    issued_since: float = 0.0
+    known: tuple[bytes, Exception] | None = None
+
+    def knowing(self, known: tuple[bytes, Exception] | None) -> Order:
+        """Return the same order with what is known."""
+        return self if known is None else replace(self, known=known)
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """Hold a token, and how many requests it took; none where the store had it."""
+
+    token: Token
+    attempts: int
+
+    @property
+    def from_store(self) -> bool:
+        """Say whether somebody else had fetched it."""
+        return self.attempts == 0
+
+
+Report = Callable[[str, Exception], None]
+
+
+class Supplier:
+    """Bring the grant, its token endpoint and the store together."""
+
+    def __init__(
+        self,
+        grant: Grant,
+        store: TokenStore | None,
+        owner: requests.Session | None,
+    ) -> None:
+        self.grant = grant
+        self.store = store
+        self.settings: dict[str, Any] = {}
+        #: The proof of the client that the last attempt was made with.
+        self.fingerprint: bytes | None = None
+        self._owner: Callable[[], requests.Session | None] = lambda: None
+        if owner is not None:
+            self.adopt(owner)
+        self._endpoint: TokenEndpoint | None = None
+        self._key: tuple[bytes, str] | None = None
+
+    @property
+    def endpoint(self) -> TokenEndpoint:
+        """Return the session for the token endpoint, made at the first need."""
+        if self._endpoint is None:
+            self._endpoint = TokenEndpoint(self.grant, self._owner())
+            self._endpoint.apply(self.settings)
+        return self._endpoint
+
+    def current_settings(self) -> dict[str, Any]:
+        """Return what was set on the endpoint, for a copy."""
+        return self.settings if self._endpoint is None else self._endpoint.settings()
+
+    def close(self) -> None:
+        """Close the endpoint's own connections."""
+        if self._endpoint is not None:
+            self._endpoint.close()
+
+    @property
+    def owner(self) -> requests.Session | None:
+        """Return the session whose transport is used, while it lives."""
+        return self._owner()
+
+    def adopt(self, owner: requests.Session) -> None:
+        """Use the transport of this session from now on, without keeping it alive."""
+        self._owner = weakref.ref(owner)
+
+    def obtain(self, order: Order, deadline: float, report: Report) -> Obtained:
+        """Return a token that fits the order; ``deadline`` is on the monotonic clock.
+
+        ``report`` is told of each operation of the store that failed, and with what error.
+        """
+        secret = self.grant.read_secret()
+        fingerprint = self.fingerprint = self.grant.fingerprint(secret)
+        if order.known is not None and order.known[0] == fingerprint:
+            raise order.known[1]
+        if self.store is None:
+            return self._fetch(secret, fingerprint, order, deadline)[0]
+        visit = Visit(self.store, self._cache_key(fingerprint), report)
+        stored = _fitting(visit.load(), order)
+        if stored is not None:
+            return stored
+        with visit.lock(LOCK_PATIENCE):
+            stored = _fitting(visit.load(), order)
+            if stored is not None:
+                return stored
+            obtained, proof = self._fetch(secret, fingerprint, order, deadline)
+            if proof == fingerprint:  # else the secret was rotated, and the key with it
+                visit.save(obtained.token)
+            return obtained
+
+    def _fetch(
+        self, secret: str | None, fingerprint: bytes, order: Order, deadline: float
+    ) -> tuple[Obtained, bytes]:
+        # Nobody waits for an early renewal: its back-off is all the retrying it needs.
+        attempts = 1 if order.why == "aging" else ATTEMPTS
+        fetched = self.endpoint.fetch(secret, fingerprint, attempts=attempts, deadline=deadline)
+        self.fingerprint = fetched.fingerprint
+        return Obtained(fetched.token, fetched.attempts), fetched.fingerprint
+
+    def _cache_key(self, fingerprint: bytes) -> str:
+        if self._key is None or self._key[0] != fingerprint:
+            self._key = fingerprint, self.grant.cache_key(fingerprint)
+        return self._key[1]
+
+
+def _fitting(stored: Token | None, order: Order) -> Obtained | None:
+    """Return the stored token where it fits the order."""
+    if stored is None or stored.access_token == order.instead_of:
+        return None
+    if stored.issued_at < order.issued_since:
+        return None
+    now = renewal.now()
+    if renewal.state(renewal.schedule(stored, now, 1.0), now) in _USED_UP:
+        return None
+    return Obtained(stored, attempts=0)
+
+
+_USED_UP = {renewal.State.MARGIN, renewal.State.EXPIRED}

@@ -1,0 +1,37 @@
+"""An authorization server and an API on loopback, to test your own code with.
+
+```python
+with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+    session = ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret)
+    session.get(api.url + "/anything")
+    auth.revoke_all()
+    session.get(api.url + "/anything")      # 401, a new token, 200
+    assert len(auth.token_requests) == 2
+```
+"""
+
+from __future__ import annotations
+
+from . import faults
+from .authorization_server import AuthorizationServer
+from .faults import Answer, Fault, json_answer, oauth_error
+from .protected_api import ProtectedAPI
+from .registry import IssuedToken
+from .script import Gate
+from .seen import SeenRequest
+from .token_response import OMIT, JSONText
+
+__all__ = [
+    "OMIT",
+    "Answer",
+    "AuthorizationServer",
+    "Fault",
+    "Gate",
+    "IssuedToken",
+    "JSONText",
+    "ProtectedAPI",
+    "SeenRequest",
+    "faults",
+    "json_answer",
+    "oauth_error",
+]

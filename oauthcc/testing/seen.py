@@ -1,0 +1,65 @@
+"""What a server saw of a request, as a value that tests can look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from requests.structures import CaseInsensitiveDict
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRequest:
+    """Tell what one request looked like when it had arrived whole.
+
+    Headers, body and token are kept out of the `repr`, because a failing test prints it.
+    """
+
+    method: str
+    path: str
+    """The path as it was sent, without the query."""
+    query: str
+    raw_headers: Pairs = field(default=(), repr=False)
+    """The header fields one by one, in the order in which they came."""
+    body: bytes = field(default=b"", repr=False)
+    """The whole body; chunks are put together."""
+    target: str = field(default="", repr=False)
+    """The request target as it was sent: a whole URL when the server was used as a proxy."""
+    at: float = 0.0
+    """When it had arrived, in seconds by the authorization server's clock."""
+    client_id: str | None = None
+    """Who asked, as far as the request says so (token, introspection, revocation endpoint)."""
+    token: str | None = field(default=None, repr=False)
+    """The Bearer token it carried, if any."""
+    peer_certificate: bytes | None = field(default=None, repr=False)
+    """The client's TLS certificate (DER), if it showed one."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Give the header fields, case-insensitively; repeated ones are joined by commas."""
+        folded: CaseInsensitiveDict[str] = CaseInsensitiveDict()
+        for name, value in self.raw_headers:
+            folded[name] = f"{folded[name]}, {value}" if name in folded else value
+        return folded
+
+    @property
+    def args(self) -> list[tuple[str, str]]:
+        """Give the parameters of the query, in order, repeated ones too."""
+        return parse_qsl(self.query, keep_blank_values=True)
+
+    @property
+    def form(self) -> list[tuple[str, str]]:
+        """Give the parameters of a form-encoded body, in order; of another body, nothing."""
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            return []
+        return parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
+
+    def json(self) -> Any:
+        """Parse the body as JSON; raise ValueError where it is not."""
+        return json.loads(self.body)

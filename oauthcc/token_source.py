@@ -1,0 +1,324 @@
+"""Where tokens come from: the one that is held, or the next one, obtained once for everybody.
+
+When something happens is decided in renewal.py, what is known is kept in ledger.py, where a token
+comes from is in supplier.py, how callers share it in flight.py. Here they meet.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import requests
+
+from . import events, forks
+from .access_token import Token
+from .errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
+from .flight import Flight, FlightLost, StillFlying
+from .grant import Grant
+from .ledger import Held, Ledger
+from .renewal import TOTAL_BUDGET, State
+from .stores import TokenStore
+from .supplier import Order, Supplier
+from .token_endpoint import TokenEndpoint
+from .urls import Origin, public_url
+
+_GOOD = (State.FRESH, State.AGING)
+
+
+class TokenSource:
+    """Give out the access token of one grant.
+
+    Safe for threads, greenlets and forks. Get one from `ClientCredentialsSession.tokens`, and keep
+    that session while the source is in use: tokens are fetched through its adapters.
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        *,
+        owner: requests.Session | None = None,
+        store: TokenStore | None = None,
+        renew_at: tuple[float, float] = (0.6, 0.8),
+        on_event: events.Observer | None = None,
+    ) -> None:
+        self._renew_at = _checked_renew_at(renew_at)
+        if on_event is not None and not callable(on_event):
+            raise ConfigurationError("on_event must be a callable that takes one event.")
+        self._on_event = on_event
+        self._supplier = Supplier(grant, store, owner)
+        self._ledger = Ledger(public_url(grant.issuer or grant.token_url), self._renew_at)
+        self._after_fork()
+        forks.renewed_in_child(self)
+
+    def _after_fork(self) -> None:
+        # The lock guards the ledger and the flight.
+        self._lock = threading.Lock()
+        self._flight: Flight[Held] | None = None
+
+    @property
+    def grant(self) -> Grant:
+        """Return what is asked for; it never changes."""
+        return self._supplier.grant
+
+    @property
+    def endpoint(self) -> TokenEndpoint:
+        """Return the session that talks to the token endpoint, to set or mount something there."""
+        return self._supplier.endpoint
+
+    def get(self, timeout: float | None = None) -> Token:
+        """Return the current token, fetched where there is none.
+
+        ``timeout`` is in seconds (None: 60). Raises `TokenError` where no token can be had, and
+        `ConfigurationError` or `DiscoveryError` where what was configured cannot work.
+        """
+        return self.current(timeout).token
+
+    def renew(self, refused: Token | None = None, timeout: float | None = None) -> Token:
+        """Return a token other than the refused one (None: the one held now), fetched if need be.
+
+        Where the server hands the refused token out once more, it is returned. Raises as `get`.
+        """
+        held = self._ledger.held
+        unwanted = held.token if refused is None and held is not None else refused
+        if unwanted is None:
+            return self.get(timeout)
+        return self._other_than(unwanted, unwanted.issued_at, timeout).token
+
+    def discard(self, refused: Token) -> None:
+        """Take note that an API refused a token: the next caller waits for a renewal first.
+
+        Where none succeeds the token is used until it expires: another API may accept it.
+        """
+        with self._lock:
+            self._ledger.put_in_margin(refused)
+
+    @property
+    def owner(self) -> requests.Session | None:
+        """Return the session through whose adapters tokens are fetched, while it lives."""
+        return self._supplier.owner
+
+    def adopt(self, owner: requests.Session) -> None:
+        """Fetch tokens through the adapters of this session, which is not kept alive by that."""
+        self._supplier.adopt(owner)
+
+    def sibling(self, **options: Any) -> TokenSource:
+        """Make a source for another API of the same client at the same server.
+
+        ``store``, ``renew_at`` and ``on_event`` are as here where they are left out.
+        """
+        inherited = {
+            "store": self._supplier.store,
+            "renew_at": self._renew_at,
+            "on_event": self._on_event,
+        }
+        about_source = {name: options.pop(name, value) for name, value in inherited.items()}
+        return TokenSource(self.grant.sibling(**options), **about_source)
+
+    def close(self) -> None:
+        """Close the connections to the token endpoint; a flight is not waited for."""
+        self._supplier.close()
+
+    def current(self, timeout: float | None = None) -> Held:
+        """Return what is held: at once while it is fresh or aging, else after a flight.
+
+        In the margin the token serves all the same where the flight brings none.
+        """
+        held = self._ledger.held
+        if held is not None:
+            now = self._ledger.now()
+            if now.monotonic < held.aging_monotonic and now.wall < held.aging_wall:
+                return held
+        try:
+            with self._lock:
+                held, part = self._ledger.look()
+                if held is not None and part in _GOOD:
+                    if part is State.AGING and self._ledger.may_renew_early():
+                        self._renew_early(held)
+                    return held
+                unwanted = None if held is None else held.token.access_token
+                boarded = self._board(Order(_why(part), unwanted))
+            return self._wait(*boarded, timeout)
+        except OAuthCCError:
+            held, part = self._ledger.look()
+            if held is None or part is State.EXPIRED:
+                raise
+            return held
+
+    def may_replace(self, refused: Token, origin: Origin | None) -> bool:
+        """Say whether another token is held, or a renewal may be forced for this API."""
+        with self._lock:
+            return self._another(refused) is not None or self._ledger.may_force(origin)
+
+    def instead_of(
+        self, refused: Token, origin: Origin | None, signed_at: float, timeout: float | None
+    ) -> Held | None:
+        """Return another token than the one an API refused; None where none shall be forced.
+
+        ``signed_at`` (wall clock) is when the refused request was signed: a token of the store must
+        be younger, since more than one token may have been revoked. Raises as `get`.
+        """
+        with self._lock:
+            if self._another(refused) is None and not self._ledger.may_force(origin):
+                return None
+        other = self._other_than(refused, signed_at, timeout)
+        if other.is_other_than(refused):
+            return other
+        self.replay_refused(origin)
+        return None
+
+    def replay_refused(self, origin: Origin | None) -> None:
+        """Take note that an API refused a brand-new token: leave it alone for a while."""
+        with self._lock:
+            self._ledger.replay_refused(origin)
+
+    def replay_accepted(self, origin: Origin | None) -> None:
+        """Take note that a renewal helped."""
+        with self._lock:
+            self._ledger.replay_accepted(origin)
+
+    def tell(self, event: events.Event) -> None:
+        """Log an event and hand it to the observer."""
+        events.tell(event, self._on_event)
+
+    def _other_than(self, refused: Token, issued_since: float, timeout: float | None) -> Held:
+        with self._lock:
+            another = self._another(refused)
+            if another is not None:
+                return another
+            self._ledger.put_in_margin(refused)
+            boarded = self._board(Order("refused", refused.access_token, issued_since))
+        return self._wait(*boarded, timeout)
+
+    def _another(self, refused: Token) -> Held | None:
+        held, part = self._ledger.look()
+        return held if held and held.is_other_than(refused) and part in _GOOD else None
+
+    # -- flights; the first three are called with the lock held --------------------------------
+
+    def _renew_early(self, held: Held) -> None:
+        if self._flight is not None and self._flight.is_in_the_air:
+            return
+        _, started = self._take_off(Order("aging", held.token.access_token))
+        if not started:
+            self._flight = None
+            self._ledger.no_thread(held)
+
+    def _board(self, order: Order) -> tuple[Flight[Held], bool]:
+        """Return the flight to wait for, and whether the caller must fly it.
+
+        Raises the caller's own copy of an error that is still remembered.
+        """
+        flight, started = self._flight, True
+        if flight is None or not flight.is_in_the_air:
+            flight, started = self._take_off(order.knowing(self._ledger.remembered()))
+        elif flight.is_mine:
+            raise TokenError(
+                "The session was used from inside its own token request (by a secret callable, an"
+                " adapter or a hook of the token endpoint); use another session there."
+            )
+        flight.waiters += 1
+        return flight, not started
+
+    def _take_off(self, order: Order) -> tuple[Flight[Held], bool]:
+        told: list[events.Event] = []
+        flight = Flight(
+            partial(self._fly, order, told), TOTAL_BUDGET, partial(self._tell_all, told)
+        )
+        self._flight = flight
+        try:
+            return flight, flight.start()
+        except BaseException:
+            self._flight = None  # interrupted: whether it flies is unknown, so nobody shall wait
+            raise
+
+    def _wait(self, flight: Flight[Held], fly_it: bool, timeout: float | None) -> Held:
+        if fly_it:
+            flight.run()
+        patience = TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
+        try:
+            return flight.wait(patience)
+        except StillFlying:
+            raise TokenEndpointTimeout(
+                f"No token arrived from {self._ledger.name} within {patience:g} seconds; it is"
+                " still being fetched. Allow more by timeout=, or look at that server."
+            ) from None
+        except FlightLost as lost:
+            raise TokenError(f"The token request was interrupted by {lost}; try again.") from None
+
+    def _fly(self, order: Order, told: list[events.Event]) -> Held:
+        """Do what a flight is for, on its thread."""
+        begun = time.monotonic()
+        try:
+            obtained = self._supplier.obtain(
+                order,
+                begun + TOTAL_BUDGET,
+                lambda operation, error: told.append(events.StoreBypassed(operation, error)),
+            )
+            header = self.grant.scheme.authorization(obtained.token)
+        except Exception as error:
+            ours = _as_ours(error)
+            with self._lock:
+                told += self._ledger.write_off(ours, order.why, self._supplier.fingerprint)
+            raise ours from ours.__cause__
+        with self._lock:
+            held = self._ledger.take_in(obtained.token, header, order.why)
+        told.append(
+            events.TokenObtained(
+                self._ledger.name,
+                order.why,
+                time.monotonic() - begun,
+                obtained.token.lifetime,
+                obtained.attempts,
+            )
+        )
+        return held
+
+    def _tell_all(self, told: list[events.Event], waiters: int) -> None:
+        for event in told:
+            self.tell(event.seen_by(waiters) if isinstance(event, events.TokenObtained) else event)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the configuration: a copy has locks of its own and holds no token yet."""
+        return {
+            "grant": self.grant,
+            "store": self._supplier.store,
+            "renew_at": self._renew_at,
+            "on_event": self._on_event,
+            "settings": self._supplier.current_settings(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        settings = state.pop("settings")
+        self.__init__(**state)  # type: ignore[misc]
+        self._supplier.settings = settings
+
+
+def _why(part: State | None) -> events.Why:
+    if part is None:
+        return "absent"
+    return "margin" if part is State.MARGIN else "expired"
+
+
+def _as_ours(error: Exception) -> OAuthCCError:
+    if isinstance(error, OAuthCCError):
+        return error
+    # Its text is foreign and may quote anything; whoever debugs finds it as the cause.
+    ours = TokenError(f"No token could be had: {type(error).__name__} was raised on the way.")
+    ours.__cause__ = error
+    return ours
+
+
+def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:
+    try:
+        first, last = renew_at
+        fits = 0.0 < first <= last <= 1.0
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ConfigurationError(
+            "renew_at must be two shares of a token's lifetime, such as (0.6, 0.8)."
+        )
+    return float(first), float(last)

@@ -1,0 +1,1 @@
+"""The tests of oauthcc: one module per module, and one per promise that spans several."""

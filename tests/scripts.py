@@ -1,0 +1,31 @@
+"""Run a script as a reader of the documentation would: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_script(path: Path) -> str:
+    """Run a script without any OAUTH_ variable and return what it printed.
+
+    It must exit with 0 within 60 seconds, give no warning and leave nothing open.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OAUTH")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path)],
+        cwd=path.parent,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"{path.name} exited with {done.returncode}:\n{done.stderr}"
+    assert "Exception ignored" not in done.stderr, done.stderr
+    return done.stdout

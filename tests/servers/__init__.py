@@ -1,0 +1,1 @@
+"""Servers that somebody else wrote, run by the tests on free loopback ports."""

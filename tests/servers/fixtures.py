@@ -1,0 +1,42 @@
+"""Fixtures for the servers; `tests/conftest.py` names this module in `pytest_plugins`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .oidc import OIDCServer
+
+_RUNNING: pytest.StashKey[OIDCServer] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def oidc(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[OIDCServer]:
+    """Run oidc-provider and a protected API; counters and lifetimes are set back for each test."""
+    # Only tests that use the server pay for what it needs (PyJWT, cryptography, trustme).
+    from .oidc import OIDCServer, ServerUnavailable
+
+    try:
+        server = OIDCServer(tmp_path_factory.mktemp("oidc"))
+    except ServerUnavailable as reason:
+        # In CI the proof against a real server must not vanish silently.
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+    pytestconfig.stash[_RUNNING] = server
+    yield server
+    del pytestconfig.stash[_RUNNING]
+    server.close()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Set the running server back before each test that uses it."""
+    server = item.config.stash.get(_RUNNING, None)
+    if server is not None and "oidc" in getattr(item, "fixturenames", ()):
+        server.reset()

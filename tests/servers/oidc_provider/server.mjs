@@ -1,0 +1,85 @@
+// One process: the authorization server (http, https, https with client certificates), the
+// protected API (http and https) and the control channel, each on a free loopback port.
+//
+// Reads its configuration as one line of JSON from stdin, prints one line of JSON with its
+// addresses when everything listens, and exits when stdin closes, so it cannot outlive its parent.
+
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer as createHttpServer, Server as HttpServer } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import { createInterface } from 'node:readline';
+
+import { exportJWK, generateKeyPair } from 'jose';
+
+import { buildApi } from './api.mjs';
+import { buildControl } from './control.mjs';
+import { buildProvider } from './provider.mjs';
+import { State } from './state.mjs';
+import { Store } from './store.mjs';
+
+// stdout is for the one line that says we are ready.
+console.info = console.error;
+
+async function listen(server) {
+  // A connection that the client keeps is never closed under its next request.
+  server.keepAliveTimeout = 0;
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server.address().port;
+}
+
+async function openServers(tls) {
+  const certificates = { ...tls, requestCert: true, rejectUnauthorized: false };
+  const servers = {
+    issuer: createHttpServer(),
+    tls_issuer: createHttpsServer(tls),
+    mtls: createHttpsServer(certificates),
+    api: createHttpServer(),
+    tls_api: createHttpsServer(certificates),
+    control: createHttpServer(),
+  };
+  const urls = {};
+  for (const [name, server] of Object.entries(servers)) {
+    const scheme = server instanceof HttpServer ? 'http' : 'https';
+    urls[name] = `${scheme}://127.0.0.1:${await listen(server)}`;
+  }
+  return { servers, urls };
+}
+
+async function signingKeys() {
+  const keys = [];
+  for (const alg of ['RS256', 'ES256']) {
+    const { privateKey } = await generateKeyPair(alg, { extractable: true });
+    keys.push({ ...(await exportJWK(privateKey)), alg, use: 'sig', kid: alg });
+  }
+  const publicKeys = keys.map(({ d, p, q, dp, dq, qi, ...rest }) => rest);
+  return { jwks: { keys }, publicJwks: { keys: publicKeys } };
+}
+
+async function main(config) {
+  const { servers, urls } = await openServers(config.tls);
+  Object.assign(config, {
+    issuers: [urls.issuer, urls.tls_issuer],
+    introspection_url: `${urls.issuer}/token/introspection`,
+    mtls_token_url: `${urls.mtls}/token`,
+  });
+  const [cookieKey, nonceSecret] = [randomBytes(16).toString('hex'), randomBytes(32)];
+  const shared = { config, state: new State(), store: new Store(), cookieKey, nonceSecret };
+  Object.assign(shared, await signingKeys());
+  servers.issuer.on('request', buildProvider(urls.issuer, shared).callback());
+  // Two issuers, one memory: each publishes an `issuer` that is exactly its own address.
+  const secure = buildProvider(urls.tls_issuer, shared).callback();
+  servers.tls_issuer.on('request', secure);
+  servers.mtls.on('request', secure);
+  const api = buildApi(shared);
+  servers.api.on('request', api);
+  servers.tls_api.on('request', api);
+  servers.control.on('request', buildControl(shared));
+  process.stdout.write(`${JSON.stringify(urls)}\n`);
+}
+
+const lines = createInterface({ input: process.stdin });
+lines.on('close', () => process.exit(0));
+const [line] = await once(lines, 'line');
+await main(JSON.parse(line));

@@ -1,0 +1,129 @@
+"""A real Redis on a free loopback port, which a test can kill, freeze and start again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+READY_WITHIN = 30.0
+PASSWORD = "p:a/s s@word#%"
+
+
+class RedisServer:
+    """Run Debian's `redis-server` without persistence; `with` stops it."""
+
+    def __init__(self, folder: Path, *, password: str | None = None) -> None:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise FileNotFoundError("redis-server is needed: apt-get install redis-server")
+        self._program, self._folder, self._password = program, folder, password
+        self._process: subprocess.Popen[bytes] | None = None
+        self.socket_path = folder / "redis.sock"
+        self.port = _free_port()
+
+    @property
+    def url(self) -> str:
+        """Give the URL without a password."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, empty, on the same port as before, and wait until it answers."""
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
+        options += ["--appendonly", "no", "--dir", str(self._folder)]
+        options += ["--unixsocket", str(self.socket_path), "--logfile", "redis.log"]
+        if self._password is not None:
+            options += ["--requirepass", self._password]
+        self._process = subprocess.Popen(
+            [self._program, *options],
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + READY_WITHIN
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                log = (self._folder / "redis.log").read_text()
+                raise RuntimeError(f"redis-server did not start:\n{log}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it as a power cut would: `kill -9`, nothing kept."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Let it take connections and answer nothing any more."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def _answers(self) -> bool:
+        # Asked for every reply but that of a server that is not ready: without a password the
+        # reply is +PONG, with one it is -NOAUTH.
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+        except OSError:
+            return False
+
+    def __enter__(self) -> RedisServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _run(folder: Path, password: str | None = None) -> Iterator[RedisServer]:
+    try:
+        server = RedisServer(folder, password=password)
+    except FileNotFoundError as reason:
+        # In CI the proof against a real server must not vanish silently.
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(reason))
+        pytest.skip(str(reason))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """Run a Redis of the test's own."""
+    yield from _run(tmp_path)
+
+
+@pytest.fixture
+def redis_server_with_password(tmp_path: Path) -> Iterator[RedisServer]:
+    """Run a Redis of the test's own that asks for `PASSWORD`."""
+    yield from _run(tmp_path, PASSWORD)

@@ -1,0 +1,637 @@
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import pickle
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, unquote_plus
+
+import jwt as pyjwt
+import pytest
+import requests
+import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from oauthcc.client_auth import (
+    Attempt,
+    ClientAssertion,
+    ClientAuth,
+    ClientSecretBasic,
+    ClientSecretJWT,
+    ClientSecretPost,
+    NoClientAuth,
+    PrivateKeyJWT,
+    TLSClientAuth,
+    check_secret,
+    client_auth_from,
+)
+from oauthcc.errors import ConfigurationError, TokenError
+from oauthcc.jwt import load_key
+from oauthcc.secret import Secret, hide
+
+CLIENT_ID = "my id:é"
+SECRET = "s:e%c+r/e&t ü"
+LONG_SECRET = SECRET + "x" * 64
+AUDIENCE = "https://as.example/token"
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+def pem(curve: ec.EllipticCurve, password: str | None = None) -> str:
+    encryption: Any = serialization.NoEncryption()
+    if password is not None:
+        encryption = serialization.BestAvailableEncryption(password.encode())
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    return ec.generate_private_key(curve).private_bytes(*form).decode()
+
+
+KEY = pem(ec.SECP256R1())
+OTHER_KEY = pem(ec.SECP256R1())
+LOCKED_KEY = pem(ec.SECP256R1(), "geheim")
+
+
+def key_from_a_vault() -> str:
+    """Stand for a callable that a pickle can name."""
+    return KEY
+
+
+def attempt(secret: str | None = None) -> Attempt:
+    return Attempt(CLIENT_ID, secret, AUDIENCE, {}, [], [])
+
+
+def authenticated(method: ClientAuth, secret: str | None = None) -> Attempt:
+    made = attempt(secret)
+    method.authenticate(made)
+    return made
+
+
+def asserted(made: Attempt) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and claims of the assertion in an attempt."""
+    assertion = dict(made.params)["client_assertion"]
+    header, claims, _ = assertion.split(".")
+    return _decoded(header), _decoded(claims)
+
+
+def _decoded(part: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=="))
+    return value
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key.pem"
+    path.write_text(KEY)
+    return path
+
+
+# Basic, post, none
+
+
+def test_basic_is_read_alike_by_servers_that_form_decode_and_that_unquote() -> None:
+    made = authenticated(ClientSecretBasic(), SECRET)
+    scheme, credentials = made.headers["Authorization"].split(" ")
+    client_id, secret = base64.b64decode(credentials).decode("ascii").split(":")
+    assert scheme == "Basic"
+    assert made.params == []
+    for read in (unquote, unquote_plus):
+        assert (read(client_id), read(secret)) == (CLIENT_ID, SECRET)
+
+
+def test_basic_sends_id_and_secret_raw_where_a_server_wants_that() -> None:
+    made = Attempt("my id", SECRET, AUDIENCE, {}, [], [])
+    ClientSecretBasic(encode=False).authenticate(made)
+    sent = base64.b64decode(made.headers["Authorization"].removeprefix("Basic "))
+    assert sent == f"my id:{SECRET}".encode()
+
+
+def test_a_raw_client_id_with_a_colon_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"colon .* use ClientSecretPost"):
+        authenticated(ClientSecretBasic(encode=False), SECRET)
+
+
+def test_post_sends_both_in_the_body() -> None:
+    made = authenticated(ClientSecretPost(), SECRET)
+    assert made.params == [("client_id", CLIENT_ID), ("client_secret", SECRET)]
+    assert made.headers == {}
+
+
+def test_none_sends_the_client_id_alone() -> None:
+    made = authenticated(NoClientAuth())
+    assert (made.params, made.headers, made.secrets) == ([("client_id", CLIENT_ID)], {}, [])
+
+
+@pytest.mark.parametrize("method", [ClientSecretBasic(), ClientSecretPost(), ClientSecretJWT()])
+def test_a_method_that_needs_a_secret_says_so(method: ClientAuth) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{type(method).__name__} needs a client_secret"):
+        authenticated(method)
+
+
+# Assertions
+
+
+def test_an_assertion_says_what_rfc_7523_asks_for() -> None:
+    before = int(time.time())
+    for method, secret in ((ClientSecretJWT(), LONG_SECRET), (PrivateKeyJWT(KEY), None)):
+        made = authenticated(method, secret)
+        _, claims = asserted(made)
+        assert set(claims) == {"iss", "sub", "aud", "iat", "exp", "jti"}
+        assert (claims["iss"], claims["sub"], claims["aud"]) == (CLIENT_ID, CLIENT_ID, AUDIENCE)
+        assert before <= claims["iat"] <= time.time()
+        assert claims["exp"] == claims["iat"] + 60
+        names = ["client_id", "client_assertion_type", "client_assertion"]
+        assert [name for name, _ in made.params] == names
+        assert dict(made.params)["client_assertion_type"] == JWT_BEARER
+        assert dict(made.params)["client_id"] == CLIENT_ID
+        assert made.headers == {}
+
+
+def test_every_attempt_has_an_assertion_of_its_own() -> None:
+    for method, secret in ((ClientSecretJWT(), LONG_SECRET), (PrivateKeyJWT(KEY), None)):
+        numbers = {asserted(authenticated(method, secret))[1]["jti"] for _ in range(20)}
+        assert len(numbers) == 20
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_an_assertion_is_signed_with_the_secret(algorithm: str) -> None:
+    made = authenticated(ClientSecretJWT(algorithm), LONG_SECRET)
+    assertion = dict(made.params)["client_assertion"]
+    assert pyjwt.decode(assertion, LONG_SECRET, algorithms=[algorithm], audience=AUDIENCE)
+
+
+def test_an_assertion_is_signed_with_the_key() -> None:
+    made = authenticated(PrivateKeyJWT(KEY))
+    public = pyjwt.PyJWK.from_dict({**load_key(KEY).public_jwk, "alg": "ES256"}).key
+    assertion = dict(made.params)["client_assertion"]
+    assert pyjwt.decode(assertion, public, algorithms=["ES256"], audience=AUDIENCE)
+    assert asserted(made)[0] == {"typ": "JWT", "alg": "ES256"}
+
+
+def test_audience_lifetime_type_and_key_id_may_be_chosen() -> None:
+    typ = "client-authentication+jwt"
+    options: dict[str, Any] = {"audience": "https://as.example", "lifetime": 5, "type": typ}
+    header, claims = asserted(authenticated(ClientSecretJWT(**options), LONG_SECRET))
+    assert header == {"typ": typ, "alg": "HS256"}
+    assert (claims["aud"], claims["exp"] - claims["iat"]) == ("https://as.example", 5)
+    header, claims = asserted(authenticated(PrivateKeyJWT(KEY, key_id="k1", **options)))
+    assert header == {"typ": typ, "alg": "ES256", "kid": "k1"}
+    assert (claims["aud"], claims["exp"] - claims["iat"]) == ("https://as.example", 5)
+
+
+@pytest.mark.parametrize("lifetime", [0, -1, 1.5, True, "60", None])
+def test_a_lifetime_that_is_none_is_refused(lifetime: Any) -> None:
+    for make in (
+        lambda: ClientSecretJWT(lifetime=lifetime),
+        lambda: PrivateKeyJWT(KEY, lifetime=lifetime),
+    ):
+        with pytest.raises(ConfigurationError, match="whole number of seconds"):
+            make()
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "none", "hs256"])
+def test_a_secret_signs_with_hs_algorithms_only(algorithm: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"HS256, HS384, HS512, not .* use PrivateKeyJWT"):
+        ClientSecretJWT(algorithm)
+
+
+def test_a_secret_too_short_to_sign_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="shorter than the 32 octets"):
+        authenticated(ClientSecretJWT(), SECRET)
+
+
+def test_a_key_may_be_text_octets_jwk_file_or_callable(key_file: Path) -> None:
+    pem_file, jwk = key_file, {**load_key(KEY).public_jwk, "kid": "k1"}
+    numbers = serialization.load_pem_private_key(KEY.encode(), None).private_numbers()  # type: ignore[union-attr]
+    octets = numbers.private_value.to_bytes(32, "big")
+    jwk["d"] = base64.urlsafe_b64encode(octets).decode().rstrip("=")
+    for key in (KEY, KEY.encode(), jwk, json.dumps(jwk), pem_file, key_from_a_vault, lambda: jwk):
+        made = authenticated(PrivateKeyJWT(key))
+        header, _ = asserted(made)
+        public = pyjwt.PyJWK.from_dict({**load_key(KEY).public_jwk, "alg": "ES256"}).key
+        assertion = dict(made.params)["client_assertion"]
+        assert pyjwt.decode(assertion, public, algorithms=["ES256"], audience=AUDIENCE)
+        assert header["alg"] == "ES256"
+        assert header.get("kid") in (None, "k1")
+
+
+def test_a_rotated_key_file_is_used_for_the_next_attempt(
+    key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(key_file.parent)
+    method = PrivateKeyJWT(Path(key_file.name))
+    monkeypatch.chdir("/")
+    before = method.fingerprint(None)
+    key_file.write_text(OTHER_KEY)
+    public = pyjwt.PyJWK.from_dict({**load_key(OTHER_KEY).public_jwk, "alg": "ES256"}).key
+    assertion = dict(authenticated(method).params)["client_assertion"]
+    assert pyjwt.decode(assertion, public, algorithms=["ES256"], audience=AUDIENCE)
+    assert method.fingerprint(None) != before
+
+
+def test_a_key_callable_is_first_called_by_an_attempt() -> None:
+    calls = []
+
+    def vault() -> str:
+        calls.append(1)
+        return KEY
+
+    method = PrivateKeyJWT(vault)
+    assert calls == []
+    authenticated(method)
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "remedy"),
+    [
+        (LOCKED_KEY, {}, "give password="),
+        (LOCKED_KEY, {"password": "wrong"}, "the password is wrong"),
+        (KEY, {"password": "geheim"}, "give no password="),
+        (KEY, {"password": ""}, "password is empty"),
+        (KEY, {"algorithm": "RS256"}, "which signs with ES256"),
+        (KEY, {"algorithm": "HS256"}, "which signs with ES256"),
+        ("key.pem", {}, "pathlib.Path"),
+        (Path("/no/such/key.pem"), {}, "'/no/such/key.pem' cannot be read: No such file"),
+        (dict(load_key(KEY).public_jwk), {}, "public"),
+        (None, {}, "not NoneType"),
+    ],
+)
+def test_a_key_that_cannot_sign_is_refused_at_construction(
+    key: Any, options: dict[str, Any], remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        PrivateKeyJWT(key, **options)
+
+
+def test_a_key_file_that_cannot_sign_is_refused_at_construction(key_file: Path) -> None:
+    key_file.write_text(LOCKED_KEY)
+    with pytest.raises(ConfigurationError, match="give password="):
+        PrivateKeyJWT(key_file)
+
+
+def test_the_password_of_a_key_may_come_from_a_file_or_a_callable(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("geheim\n")
+    for password in ("geheim", tmp_path / "password", lambda: "geheim"):
+        assert asserted(authenticated(PrivateKeyJWT(LOCKED_KEY, password=password)))
+    lazily = PrivateKeyJWT(LOCKED_KEY, password=lambda: "wrong")
+    with pytest.raises(ConfigurationError, match="the password is wrong"):
+        authenticated(lazily)
+
+
+def test_a_key_that_cannot_be_had_now_is_a_token_error(key_file: Path) -> None:
+    def vault() -> str:
+        raise ConnectionError("hush")
+
+    from_file = PrivateKeyJWT(key_file)
+    key_file.unlink()
+    for method, cause in ((from_file, "No such file"), (PrivateKeyJWT(vault), "ConnectionError")):
+        for use in (lambda m=method: authenticated(m), lambda m=method: m.fingerprint(None)):
+            with pytest.raises(TokenError, match=cause) as told:
+                use()
+            assert "hush" not in str(told.value)
+
+
+def test_a_callable_that_gives_no_key_is_told_by_the_attempt() -> None:
+    with pytest.raises(ConfigurationError, match="not NoneType"):
+        authenticated(PrivateKeyJWT(lambda: None))  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("make", [ClientSecretJWT, lambda: PrivateKeyJWT(KEY)])
+def test_a_missing_dependency_is_told_at_construction(
+    make: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(ConfigurationError, match=r'pip install "oauthcc\[jwt\]"'):
+        make()
+
+
+def test_an_assertion_of_somebody_else_is_read_anew_for_every_attempt(tmp_path: Path) -> None:
+    file = tmp_path / "assertion"
+    file.write_text("first\n")
+    values = iter(["second", "third"])
+    for method, expected in (
+        (ClientAssertion(file), ["first", "rotated"]),
+        (ClientAssertion(lambda: next(values)), ["second", "third"]),
+        (ClientAssertion("static"), ["static", "static"]),
+    ):
+        seen = [dict(authenticated(method).params)["client_assertion"]]
+        file.write_text("rotated\n")
+        seen.append(dict(authenticated(method).params)["client_assertion"])
+        assert seen == expected
+
+
+def test_an_assertion_of_somebody_else_is_sent_as_it_is() -> None:
+    saml = "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"
+    assert authenticated(ClientAssertion("a.b.c")).params == [
+        ("client_id", CLIENT_ID),
+        ("client_assertion_type", JWT_BEARER),
+        ("client_assertion", "a.b.c"),
+    ]
+    made = authenticated(ClientAssertion("PHNhbWw+", type=saml, send_client_id=False))
+    assert made.params == [("client_assertion_type", saml), ("client_assertion", "PHNhbWw+")]
+
+
+def test_an_assertion_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"assertion in '.*' cannot be read: No such"):
+        ClientAssertion(tmp_path / "missing")
+    (tmp_path / "assertion").write_text("a.b.c")
+    method = ClientAssertion(tmp_path / "assertion")
+    (tmp_path / "assertion").unlink()
+    with pytest.raises(TokenError, match=r"assertion .* No such file"):
+        authenticated(method)
+
+
+# Certificates
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA(key_type=trustme.KeyType.ECDSA)
+
+
+@pytest.fixture(scope="module")
+def pair(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("client.example")
+    issued.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    return str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+@pytest.fixture
+def combined(pair: tuple[str, str], tmp_path: Path) -> Path:
+    path = tmp_path / "both.pem"
+    path.write_text("".join(Path(part).read_text() for part in pair))
+    return path
+
+
+@pytest.fixture
+def tls_server(authority: trustme.CA, tmp_path: Path) -> Iterator[tuple[str, str, list[Any]]]:
+    """Serve one request over TLS that demands a client certificate; note the certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    seen: list[Any] = []
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(65536)
+            seen.append(secured.getpeercert())
+            secured.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", str(tmp_path / "ca.pem"), seen
+        thread.join(30)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_certificate_is_presented_in_the_handshake(
+    tls_server: tuple[str, str, list[Any]],
+    pair: tuple[str, str],
+    combined: Path,
+    together: bool,
+) -> None:
+    url, ca, seen = tls_server
+    method = TLSClientAuth(combined if together else pair)  # type: ignore[arg-type]
+    with requests.Session() as session:
+        assert session.get(url, cert=method.cert, verify=ca, timeout=30).status_code == 204
+    assert seen[0]["subjectAltName"] == (("DNS", "client.example"),)
+
+
+def test_a_certificate_needs_the_client_id_in_the_body(pair: tuple[str, str]) -> None:
+    method = TLSClientAuth(pair)
+    assert authenticated(method).params == [("client_id", CLIENT_ID)]
+    assert (method.name, method.needs_secret) == ("tls_client_auth", False)
+    assert TLSClientAuth(pair, self_signed=True).name == "self_signed_tls_client_auth"
+
+
+def test_paths_of_a_certificate_survive_a_change_of_the_working_directory(
+    pair: tuple[str, str], combined: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(pair[0]).parent)
+    assert TLSClientAuth(("cert.pem", "key.pem")).cert == pair
+    monkeypatch.chdir(combined.parent)
+    assert TLSClientAuth("both.pem").cert == str(combined)
+
+
+@pytest.mark.parametrize("cert", [None, "", 17, (), ("a", "b", "c"), ("a", 1), b"a"])
+def test_what_is_no_certificate_is_refused(cert: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be the path of a PEM file"):
+        TLSClientAuth(cert)
+
+
+def test_a_certificate_without_its_key_is_refused_at_construction(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"give TLSClientAuth\(\(certificate, key\)\)"):
+        TLSClientAuth(pair[0])
+    with pytest.raises(ConfigurationError, match=r"missing.pem' cannot be read: No such file"):
+        TLSClientAuth((pair[0], str(tmp_path / "missing.pem")))
+    (tmp_path / "other.pem").write_text(KEY)
+    with pytest.raises(ConfigurationError, match=r"other.pem' the private key that belongs to it"):
+        TLSClientAuth((pair[0], str(tmp_path / "other.pem")))
+
+
+def test_an_encrypted_key_of_a_certificate_asks_nobody_for_a_password(
+    pair: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "locked.pem").write_text(LOCKED_KEY)
+    with pytest.raises(ConfigurationError, match="is encrypted, and requests takes no password"):
+        TLSClientAuth((pair[0], str(tmp_path / "locked.pem")))
+
+
+# What all have in common
+
+
+def methods(pair: tuple[str, str]) -> list[ClientAuth]:
+    return [
+        ClientSecretBasic(),
+        ClientSecretPost(),
+        ClientSecretJWT(),
+        PrivateKeyJWT(KEY),
+        PrivateKeyJWT(LOCKED_KEY, password="geheim"),
+        ClientAssertion("a.b.c"),
+        TLSClientAuth(pair),
+        NoClientAuth(),
+    ]
+
+
+def test_everything_secret_is_noted_for_hiding(pair: tuple[str, str]) -> None:
+    for method in methods(pair):
+        made = authenticated(method, LONG_SECRET)
+        shown = hide(f"{made.headers} {made.params}", made.secrets)
+        sent = dict(made.params)
+        secrets = [sent.get("client_assertion"), sent.get("client_secret"), LONG_SECRET]
+        secrets.append(made.headers.get("Authorization", "Basic ").removeprefix("Basic ") or None)
+        assert not [secret for secret in secrets if secret and secret in shown]
+        assert repr(CLIENT_ID) in shown or made.headers
+
+
+def test_no_repr_shows_a_secret(pair: tuple[str, str]) -> None:
+    for method in methods(pair):
+        made = authenticated(method, LONG_SECRET)
+        told = repr(method) + repr(made)
+        for secret in (*made.secrets, KEY, LOCKED_KEY, KEY[40:80], "geheim", "a.b.c"):
+            assert secret not in told
+        assert type(method).__name__ in told
+        assert "client_id" in told
+
+
+def test_a_method_survives_pickle_and_copy(pair: tuple[str, str], key_file: Path) -> None:
+    further = [PrivateKeyJWT(key_file), PrivateKeyJWT(key_from_a_vault)]
+    for method in [*methods(pair), *further]:
+        for twin in (pickle.loads(pickle.dumps(method)), copy.copy(method), copy.deepcopy(method)):
+            assert repr(twin) == repr(method)
+            assert twin.fingerprint(LONG_SECRET) == method.fingerprint(LONG_SECRET)
+            assert authenticated(twin, LONG_SECRET).client_id == CLIENT_ID
+    assert KEY.splitlines()[1].encode() not in pickle.dumps(further[0])
+
+
+def test_fingerprints_differ_wherever_the_proof_differs(
+    pair: tuple[str, str], combined: Path, key_file: Path
+) -> None:
+    jwk = dict(load_key(KEY).public_jwk)
+    described: list[tuple[ClientAuth, str | None]] = [
+        *(
+            (method, LONG_SECRET)
+            for method in (*methods(pair)[:3], ClientSecretBasic(encode=False))
+        ),
+        *((method, SECRET) for method in methods(pair)[:3]),
+        *((method, None) for method in methods(pair)[:1]),
+        *((method, None) for method in methods(pair)[3:]),
+        (ClientSecretJWT("HS384"), LONG_SECRET),
+        (ClientSecretJWT(audience="x"), LONG_SECRET),
+        (ClientSecretJWT(type="x"), LONG_SECRET),
+        (ClientSecretJWT(lifetime=9), LONG_SECRET),
+        (PrivateKeyJWT(OTHER_KEY), None),
+        (PrivateKeyJWT(lambda: OTHER_KEY, password=lambda: "x"), None),
+        (PrivateKeyJWT(KEY.encode()), None),
+        (PrivateKeyJWT(lambda: jwk), None),
+        (PrivateKeyJWT(lambda: None), None),  # type: ignore[arg-type, return-value]
+        (PrivateKeyJWT(KEY, key_id="k"), None),
+        (PrivateKeyJWT(KEY, audience="k"), None),
+        (PrivateKeyJWT(KEY, algorithm="ES256"), None),
+        (ClientAssertion("a.b.d"), None),
+        (ClientAssertion("a.b.c", send_client_id=False), None),
+        (ClientAssertion("a.b.c", type="x"), None),
+        (TLSClientAuth(pair, self_signed=True), None),
+        (TLSClientAuth(str(combined)), None),
+    ]
+    fingerprints = [method.fingerprint(secret) for method, secret in described]
+    assert len(set(fingerprints)) == len(described)
+    assert fingerprints == [method.fingerprint(secret) for method, secret in described]
+    assert all(len(fingerprint) == 32 for fingerprint in fingerprints)
+
+
+def test_a_renewed_certificate_changes_the_fingerprint(
+    authority: trustme.CA, combined: Path
+) -> None:
+    method = TLSClientAuth(str(combined))
+    before = method.fingerprint(None)
+    authority.issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(
+        str(combined)
+    )
+    assert method.fingerprint(None) != before
+
+
+def test_a_read_only_jwk_has_the_fingerprint_of_its_content() -> None:
+    from types import MappingProxyType
+
+    one, other = ({"kty": "EC", "d": d} for d in "ab")
+    prints = {
+        PrivateKeyJWT(lambda jwk=jwk: MappingProxyType(jwk)).fingerprint(None)
+        for jwk in (one, other, dict(one))
+    }
+    assert len(prints) == 2
+
+
+# What a caller may write
+
+
+@pytest.mark.parametrize(
+    ("value", "has_secret", "expected"),
+    [
+        (None, True, ClientSecretBasic()),
+        (None, False, NoClientAuth()),
+        ("client_secret_basic", True, ClientSecretBasic()),
+        ("client_secret_post", True, ClientSecretPost()),
+        ("client_secret_jwt", True, ClientSecretJWT()),
+        ("none", False, NoClientAuth()),
+        (ClientSecretPost, True, ClientSecretPost()),
+        (ClientSecretBasic(encode=False), True, ClientSecretBasic(encode=False)),
+    ],
+)
+def test_a_method_is_named_by_its_object_class_or_registered_name(
+    value: Any, has_secret: bool, expected: ClientAuth
+) -> None:
+    method = client_auth_from(value, has_secret)
+    assert method == expected
+    assert value in (None, type(method), method) or value == method.name
+
+
+@pytest.mark.parametrize(
+    ("value", "has_secret", "remedy"),
+    [
+        ("private_key_jwt", False, r"PrivateKeyJWT\(key\) or ClientAssertion\(assertion\)"),
+        ("tls_client_auth", False, r"TLSClientAuth\(cert\)"),
+        ("self_signed_tls_client_auth", False, r"TLSClientAuth\(cert, self_signed=True\)"),
+        ("basic", True, r"'basic' is not known; it must be one of client_secret_basic, .*none"),
+        (PrivateKeyJWT, False, r"needs a PrivateKeyJWT with its arguments"),
+        (TLSClientAuth, False, r"needs a TLSClientAuth with its arguments"),
+        (("id", "secret"), True, "is a tuple; it must be one of"),
+        (int, True, "it must be one of"),
+        (requests.auth.HTTPBasicAuth("a", "b"), True, "is a HTTPBasicAuth; it must be one of"),
+        (ClientSecretPost(), False, "'client_secret_post' needs a client_secret"),
+        (NoClientAuth(), True, "'none' takes no client_secret"),
+        ("none", True, "'none' takes no client_secret"),
+        (PrivateKeyJWT(KEY), True, r"such as ClientSecretBasic\(\)"),
+    ],
+)
+def test_what_is_no_method_is_refused_with_the_choices(
+    value: Any, has_secret: bool, remedy: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=remedy):
+        client_auth_from(value, has_secret)
+
+
+def test_a_method_of_ones_own_is_taken_as_it_is() -> None:
+    class Mine:
+        name = "mine"
+        needs_secret = True
+        cert = None
+
+        def authenticate(self, attempt: Attempt) -> None:
+            attempt.headers["X-Mine"] = attempt.secret("Mine")
+
+        def fingerprint(self, client_secret: str | None) -> bytes:
+            return b"mine"
+
+    mine = Mine()
+    assert client_auth_from(mine, has_secret=True) is mine
+    check_secret(mine, CLIENT_ID, Secret.of("x"))
+    assert authenticated(mine, SECRET).headers == {"X-Mine": SECRET}
+
+
+def test_a_string_secret_that_a_method_cannot_use_is_told_before_any_request(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigurationError, match="shorter than the 32 octets"):
+        check_secret(ClientSecretJWT(), CLIENT_ID, Secret.of(SECRET))
+    with pytest.raises(ConfigurationError, match="colon"):
+        check_secret(ClientSecretBasic(encode=False), CLIENT_ID, Secret.of(SECRET))
+    check_secret(ClientSecretJWT(), CLIENT_ID, Secret.of(LONG_SECRET))
+    check_secret(ClientSecretJWT(), CLIENT_ID, Secret.of(lambda: SECRET))
+    check_secret(NoClientAuth(), CLIENT_ID, None)

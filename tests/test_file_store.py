@@ -1,0 +1,476 @@
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from oauthcc.access_token import Token
+from oauthcc.errors import ConfigurationError
+from oauthcc.stores import FileStore, codec
+from oauthcc.stores import file as file_module
+
+from .store_child import PATIENCE, Child
+from .test_stores import UNUSABLE
+
+KEY = "0" * 64
+TOKEN = Token("abc", issued_at=1000.0, expires_at=4600.0)
+OTHER = Token("other", issued_at=1000.0, expires_at=4600.0)
+
+posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are those of POSIX")
+as_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "tokens"
+
+
+def name_of_the_key() -> str:
+    return FileStore("/nowhere")._path(KEY, "token").stem
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def the_file(folder: Path, kind: str = "token") -> Path:
+    (found,) = folder.glob(f"*.{kind}")
+    return found
+
+
+# Where the files are, and what they are like.
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+@posix
+def test_folders_are_0700_and_files_0600_whatever_the_umask(umask, tmp_path):
+    store = FileStore(tmp_path / "above" / "tokens")
+    before = os.umask(umask)
+    try:
+        with store.lock(KEY, 0):
+            store.save(KEY, TOKEN)
+    finally:
+        os.umask(before)
+    assert mode_of(tmp_path / "above") == 0o700
+    assert mode_of(tmp_path / "above" / "tokens") == 0o700
+    files = list((tmp_path / "above" / "tokens").iterdir())
+    assert sorted(path.suffix for path in files) == [".lock", ".token"]
+    assert {mode_of(path) for path in files} == {0o600}
+    assert store.load(KEY) == TOKEN
+
+
+@posix
+def test_a_folder_that_inherits_its_group_is_private_as_well(tmp_path):
+    tmp_path.chmod(0o2755)
+    FileStore(tmp_path / "tokens").save(KEY, TOKEN)
+    assert mode_of(tmp_path / "tokens") & 0o777 == 0o700
+
+
+def test_nothing_is_made_before_it_is_needed(folder):
+    store = FileStore(folder)
+    assert store.load(KEY) is None
+    assert not folder.exists()
+
+
+def test_the_default_folder_is_in_the_cache_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path / "cache")
+    FileStore().save(KEY, TOKEN)
+    the_file(tmp_path / "cache")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other caches")
+def test_the_default_folder_has_the_name_of_the_library(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert repr(FileStore()) == f"FileStore({str(tmp_path / 'oauthcc')!r})"
+
+
+def test_a_daemon_that_changes_its_folder_finds_its_tokens(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = FileStore("tokens")
+    store.save(KEY, TOKEN)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert store.load(KEY) == TOKEN
+
+
+@pytest.mark.parametrize("kind", [str, Path, os.fsencode])
+def test_a_folder_is_named_as_paths_are(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    FileStore(kind("~/tokens")).save(KEY, TOKEN)
+    the_file(tmp_path / "tokens")
+
+
+@pytest.mark.parametrize(
+    "key", ["../../evil", "/etc/passwd", "", ".", "..", "a\0b", "a\nb", "é" * 300, "\ud800"]
+)
+def test_no_key_leads_out_of_the_folder(key, folder, tmp_path):
+    store = FileStore(folder)
+    with store.lock(key, 0):
+        store.save(key, TOKEN)
+    assert store.load(key) == TOKEN
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+    assert len(the_file(folder).stem) == 64
+
+
+def test_the_folder_comes_back_when_somebody_empties_the_cache(folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    the_file(folder).unlink()
+    folder.rmdir()
+    assert store.load(KEY) is None
+    store.save(KEY, TOKEN)
+    assert store.load(KEY) == TOKEN
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_taken(folder, monkeypatch):
+    real, store = Path.mkdir, FileStore(folder)
+
+    def late(self, mode):
+        real(self, mode)
+        real(self, mode)
+
+    monkeypatch.setattr(Path, "mkdir", late)
+    store.save(KEY, TOKEN)
+    assert store.load(KEY) == TOKEN
+
+
+def test_a_pickle_finds_the_same_tokens(folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    assert pickle.loads(pickle.dumps(store)).load(KEY) == TOKEN
+
+
+# What others might do.
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o1777, 0o720])
+@posix
+def test_a_folder_that_others_can_write_is_refused(mode, folder):
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(ConfigurationError, match=f"chmod 700 {folder}"):
+        FileStore(folder)
+
+
+@posix
+def test_a_folder_that_others_can_write_later_is_refused_then(folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    folder.chmod(0o777)
+    for use in (
+        lambda: store.load(KEY),
+        lambda: store.save(KEY, TOKEN),
+        store.lock(KEY, 0).__enter__,
+    ):
+        with pytest.raises(ConfigurationError, match="chmod 700"):
+            use()
+
+
+@posix
+def test_a_folder_that_others_can_read_is_taken(folder):
+    folder.mkdir(0o755)
+    FileStore(folder).save(KEY, TOKEN)
+    assert mode_of(the_file(folder)) == 0o600
+
+
+@posix
+def test_a_folder_of_somebody_else_is_refused(folder, monkeypatch):
+    folder.mkdir(0o700)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(ConfigurationError, match="belongs to somebody else"):
+        FileStore(folder)
+
+
+@as_root
+def test_a_folder_that_was_given_away_is_refused(folder):
+    folder.mkdir(0o700)
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(ConfigurationError, match="belongs to somebody else"):
+        FileStore(folder)
+
+
+def test_a_folder_that_is_a_link_is_refused(folder, tmp_path):
+    (tmp_path / "real").mkdir(0o700)
+    folder.symlink_to(tmp_path / "real")
+    with pytest.raises(ConfigurationError, match="not a folder"):
+        FileStore(folder)
+
+
+def test_a_folder_that_becomes_a_link_is_refused(folder, tmp_path):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(tmp_path / "moved")
+    with pytest.raises(ConfigurationError, match="not a folder"):
+        store.load(KEY)
+
+
+def test_a_link_that_leads_nowhere_is_refused(folder, tmp_path):
+    folder.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigurationError, match="not a folder"):
+        FileStore(folder)
+
+
+@pytest.mark.parametrize("below", ["", "tokens", "more/tokens"])
+def test_a_file_in_the_place_of_a_folder_is_refused(below, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"not a folder|cannot be used"):
+        FileStore(tmp_path / "file" / below)
+
+
+def test_a_folder_under_a_link_that_leads_nowhere_fails(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        FileStore(tmp_path / "link" / "tokens").save(KEY, TOKEN)
+
+
+def test_a_link_in_the_place_of_a_token_is_not_followed(folder, tmp_path):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    victim = tmp_path / "victim"
+    the_file(folder).rename(victim)
+    content = victim.read_bytes()
+    link = folder / f"{name_of_the_key()}.token"
+    link.symlink_to(victim)
+    assert store.load(KEY) is None
+    store.save(KEY, OTHER)
+    assert store.load(KEY) == OTHER
+    assert victim.read_bytes() == content
+    assert not link.is_symlink()
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(folder, tmp_path):
+    store, victim = FileStore(folder), tmp_path / "victim"
+    store.save(KEY, TOKEN)
+    victim.write_text("precious")
+    (folder / f"{name_of_the_key()}.lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"), store.lock(KEY, 0):
+        pass
+    assert victim.read_text() == "precious"
+
+
+@posix
+def test_a_pipe_in_the_place_of_a_token_does_not_hang(folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    path = the_file(folder)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    assert store.load(KEY) is None
+    store.save(KEY, OTHER)
+    assert store.load(KEY) == OTHER
+
+
+def test_a_folder_in_the_place_of_a_token_is_no_token(folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    path = the_file(folder)
+    path.unlink()
+    path.mkdir()
+    assert store.load(KEY) is None
+    with pytest.raises(OSError, match="directory"):
+        store.save(KEY, TOKEN)
+    assert list(folder.glob("*.draft")) == []
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+@posix
+def test_a_file_that_others_can_read_or_write_is_no_token(mode, folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    the_file(folder).chmod(mode)
+    assert store.load(KEY) is None
+    store.save(KEY, OTHER)
+    assert store.load(KEY) == OTHER
+    assert mode_of(the_file(folder)) == 0o600
+
+
+@as_root
+def test_a_file_of_somebody_else_is_no_token(folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    os.chown(the_file(folder), 65534, 65534)
+    assert store.load(KEY) is None
+    store.save(KEY, OTHER)
+    assert store.load(KEY) == OTHER
+
+
+@pytest.mark.parametrize("data", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_file_that_holds_no_token_is_overwritten(data, folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    the_file(folder).write_bytes(data)
+    assert store.load(KEY) is None
+    store.save(KEY, OTHER)
+    assert store.load(KEY) == OTHER
+
+
+# When the disk does not do as it is told.
+
+
+def test_a_save_that_fails_leaves_the_former_token_and_no_draft(folder, monkeypatch):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.save(KEY, OTHER)
+    monkeypatch.setattr(Path, "unlink", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.save(KEY, OTHER)
+    assert store.load(KEY) == TOKEN
+    assert len(list(folder.glob("*.draft"))) == 1
+
+
+def test_what_nobody_renewed_is_removed_and_nothing_else(folder):
+    store = FileStore(folder)
+    store.save("unused", TOKEN)
+    name = the_file(folder).stem
+    old = {
+        folder / f"{name}.token": file_module.TOKEN_AGE,
+        folder / f"{name}.abc123_x.draft": file_module.DRAFT_AGE,
+    }
+    kept = [folder / "notes.token", folder / f"{name}.lock", folder / f"{name}.young_1.draft"]
+    for path in [*old, *kept]:
+        path.touch(0o600)
+    ages = {**old, kept[0]: 1e9, kept[1]: 1e9, kept[2]: file_module.DRAFT_AGE - 600}
+    for path, age in ages.items():
+        os.utime(path, (time.time() - age - 10,) * 2)
+    store.save(KEY, TOKEN)
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in kept)
+    assert store.load(KEY) == TOKEN
+
+
+def test_a_sweep_that_fails_is_nobodys_problem(folder, monkeypatch):
+    store = FileStore(folder)
+
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "scandir", broken)
+    store.save(KEY, TOKEN)
+    assert store.load(KEY) == TOKEN
+
+
+def test_a_lock_that_the_disk_does_not_have_is_an_error_and_no_marker_file(folder, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def missing(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(OSError, match="not implemented"), FileStore(folder).lock(KEY, 0):
+        pass
+
+
+# Processes.
+
+
+def test_sixteen_processes_that_count_lose_nothing(folder):
+    rounds = 5
+    children = [Child(repr(FileStore(folder)), KEY, "count", str(rounds)) for _ in range(16)]
+    try:
+        for child in children:
+            assert child.says() == "ready"
+        for child in children:
+            child.tell()
+        assert [child.says() for child in children] == ["done"] * 16
+    finally:
+        for child in children:
+            child.__exit__(None, None, None)
+    token = FileStore(folder).load(KEY)
+    assert token is not None
+    assert token.access_token == str(16 * rounds)
+
+
+def test_the_lock_excludes_other_processes(folder):
+    store = FileStore(folder)
+    with Child(repr(store), KEY, "hold") as child:
+        assert (child.says(), child.says()) == ("waits", "held")
+        with pytest.raises(TimeoutError, match="Another process"), store.lock(KEY, 0):
+            pass
+        child.tell()
+        with store.lock(KEY, PATIENCE):
+            pass
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(folder):
+    store = FileStore(folder)
+    with Child(repr(store), KEY, "hold") as child:
+        assert (child.says(), child.says()) == ("waits", "held")
+        child.kill()
+        with store.lock(KEY, 0):
+            pass
+
+
+def test_those_who_wait_for_a_killed_process_go_on(folder):
+    store = repr(FileStore(folder))
+    with Child(store, KEY, "hold") as holder:
+        assert (holder.says(), holder.says()) == ("waits", "held")
+        with Child(store, KEY, "hold") as other:
+            assert other.says() == "waits"
+            holder.kill()
+            assert other.says() == "held"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_forked_inside_neither_gives_the_lock_away_nor_keeps_it(folder):
+    store = FileStore(folder)
+    with Child(repr(store), KEY, "hold_and_fork") as parent:
+        grandchild = int(parent.says())
+        try:
+            with pytest.raises(TimeoutError), store.lock(KEY, 0):
+                pass
+            parent.kill()
+            with store.lock(KEY, 0):
+                pass
+        finally:
+            os.kill(grandchild, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_lock_given_back_is_free_though_a_forked_child_lives(folder):
+    store = FileStore(folder)
+    with Child(repr(store), KEY, "hold_and_fork") as parent:
+        grandchild = int(parent.says())
+        try:
+            parent.tell()
+            assert parent.says() == "released"
+            with store.lock(KEY, 0):
+                pass
+        finally:
+            os.kill(grandchild, signal.SIGKILL)
+
+
+# What is not installed.
+
+
+@pytest.mark.parametrize("module", ["filelock", "platformdirs"])
+def test_a_missing_extra_is_named(module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigurationError, match=rf'needs {module}: pip install "oauthcc\[file\]"'):
+        FileStore()
+
+
+def test_a_folder_of_ones_own_needs_no_platformdirs(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    FileStore(folder)
+
+
+def test_the_format_of_the_file_is_what_the_codec_says(folder):
+    FileStore(folder).save(KEY, TOKEN)
+    assert codec.decode(the_file(folder).read_bytes(), None) == TOKEN

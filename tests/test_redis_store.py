@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import time
+from urllib.parse import quote
+
+import pytest
+import redis
+import redis.asyncio
+
+from oauthcc.access_token import Token
+from oauthcc.errors import ConfigurationError
+from oauthcc.stores import RedisStore
+from oauthcc.stores import redis as redis_module
+
+from .servers.redis_server import PASSWORD, RedisServer
+from .store_child import PATIENCE, Child
+from .test_stores import UNUSABLE
+
+KEY = "0" * 64
+TOKEN_NAME, LOCK_NAME = f"oauthcc:token:{KEY}", f"oauthcc:lock:{KEY}"
+CLOSED_PORT = "redis://127.0.0.1:1/0"
+
+
+def token(text: str = "abc", lifetime: float | None = 3600.0) -> Token:
+    now = time.time()
+    return Token(text, issued_at=now, expires_at=None if lifetime is None else now + lifetime)
+
+
+@pytest.fixture
+def client(redis_server: RedisServer):
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_server: RedisServer):
+    store = RedisStore(redis_server.url, timeout=30)
+    yield store
+    store._client.close()
+
+
+def enter(lock):
+    with lock:
+        pass
+
+
+# What lies in Redis.
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "seconds"),
+    [
+        (3600.0, 3600),
+        (0.5, 0.5),
+        (None, redis_module.UNKNOWN_TTL),
+        (1e12, redis_module.MOST_TTL),
+    ],
+)
+def test_redis_forgets_a_token_when_it_expires(lifetime, seconds, store, client, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    asked = []
+    real = store._client.set
+    monkeypatch.setattr(store._client, "set", lambda *a, **k: asked.append(k) or real(*a, **k))
+    store.save(KEY, token(lifetime=lifetime))
+    assert asked == [{"px": seconds * 1000}]
+    assert lifetime == 0.5 or 0 < client.pttl(TOKEN_NAME) <= seconds * 1000
+
+
+@pytest.mark.parametrize("lifetime", [0.0, -1.0, -1e9])
+def test_an_expired_token_takes_the_former_one_away(lifetime, store, client):
+    store.save(KEY, token())
+    store.save(KEY, token(lifetime=lifetime))
+    assert store.load(KEY) is None
+    assert client.keys() == []
+
+
+def test_the_prefix_keeps_applications_apart(redis_server, store, client):
+    other = RedisStore(redis_server.url, prefix="team-b:")
+    store.save(KEY, token("ours"))
+    other.save(KEY, token("theirs"))
+    assert sorted(client.keys()) == [TOKEN_NAME.encode(), f"team-b:token:{KEY}".encode()]
+    with store.lock(KEY, 0), other.lock(KEY, 0):
+        assert client.exists(LOCK_NAME, f"team-b:lock:{KEY}") == 2
+    other._client.close()
+
+
+@pytest.mark.parametrize("data", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_value_that_is_no_token_is_overwritten(data, store, client):
+    client.set(TOKEN_NAME, data)
+    assert store.load(KEY) is None
+    store.save(KEY, token("new"))
+    assert store.load(KEY).access_token == "new"
+
+
+# The lock.
+
+
+def test_a_lock_is_given_back_by_its_holder_alone(store, client):
+    with store.lock(KEY, 0):
+        client.set(LOCK_NAME, "somebody else, after our lease")
+    assert client.get(LOCK_NAME) == b"somebody else, after our lease"
+    with pytest.raises(TimeoutError, match="Another process"):
+        enter(store.lock(KEY, 0))
+
+
+def test_a_lock_has_a_lease(store, client):
+    with store.lock(KEY, 0):
+        assert 0 < client.pttl(LOCK_NAME) <= redis_module.LEASE * 1000
+    assert client.exists(LOCK_NAME) == 0
+
+
+def test_a_lease_that_ran_out_inside_is_no_failure(store, client):
+    with store.lock(KEY, 0):
+        client.delete(LOCK_NAME)
+
+
+def test_a_lock_of_the_parent_is_left_alone_in_a_forked_child(store, client):
+    client.set(LOCK_NAME, "1:the parent's")
+    store._release(LOCK_NAME, "1:the parent's")
+    assert client.exists(LOCK_NAME) == 1
+
+
+def test_a_lock_whose_answer_was_lost_is_not_waited_for(store, client):
+    # As when the connection broke after the command had been carried out, and it is sent again.
+    client.set(LOCK_NAME, "me", px=60000)
+    store._acquire(LOCK_NAME, "me", 0)
+    with pytest.raises(TimeoutError):
+        store._acquire(LOCK_NAME, "you", 0)
+
+
+def test_waiters_come_less_and_less_often_and_never_late(store, client, monkeypatch):
+    clock, pauses = [100.0], []
+
+    def sleep(pause):
+        pauses.append(pause)
+        clock[0] += pause
+
+    client.set(LOCK_NAME, "somebody")
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    with pytest.raises(TimeoutError):
+        store._acquire(LOCK_NAME, "me", 1.0)
+    assert pauses[:4] == [0.02, 0.04, 0.08, 0.16]
+    assert max(pauses) == redis_module.POLL_MOST
+    assert clock[0] == pytest.approx(101.0)
+
+
+def test_what_happened_inside_is_told_though_redis_went_away(store, redis_server):
+    def inside():
+        with store.lock(KEY, 0):
+            redis_server.kill()
+            raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"):
+        inside()
+
+
+def test_that_a_lock_could_not_be_given_back_is_told(store, redis_server):
+    with pytest.raises(redis.ConnectionError), store.lock(KEY, 0):
+        redis_server.kill()
+
+
+# Redis goes and comes.
+
+
+def test_a_redis_that_was_killed_and_started_again_is_used_again(store, redis_server):
+    store.save(KEY, token())
+    with store.lock(KEY, 0):
+        redis_server.kill()
+        for use in (lambda: store.load(KEY), lambda: store.save(KEY, token())):
+            with pytest.raises(redis.ConnectionError):
+                use()
+        with pytest.raises(redis.ConnectionError):
+            enter(store.lock("other", 0))
+        redis_server.start()
+        # The lock died with the server: the others are not held up.
+        enter(store.lock(KEY, 0))
+        assert store.load(KEY) is None
+        store.save(KEY, token("new"))
+    assert store.load(KEY).access_token == "new"
+
+
+def test_a_redis_that_starts_later_is_used_then(redis_server):
+    redis_server.kill()
+    store = RedisStore(redis_server.url)
+    with pytest.raises(redis.ConnectionError):
+        store.load(KEY)
+    redis_server.start()
+    store.save(KEY, token())
+    assert store.load(KEY) is not None
+    store._client.close()
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_a_redis_that_hangs_is_given_up_and_used_again(connected, redis_server):
+    store = RedisStore(redis_server.url, timeout=0.2)
+    if connected:
+        store.save(KEY, token("before"))
+    redis_server.freeze()
+    try:
+        for use in (lambda: store.load(KEY), lambda: enter(store.lock(KEY, PATIENCE))):
+            with pytest.raises(redis.TimeoutError):
+                use()
+    finally:
+        redis_server.thaw()
+    store._client.close()
+    # The frozen server may yet carry out what it was sent: the lock has its lease all the same.
+    patient = RedisStore(redis_server.url, timeout=30)
+    patient.save(KEY, token("after"))
+    assert patient.load(KEY).access_token == "after"
+    patient._client.close()
+
+
+# URLs and clients.
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("decode", [False, True])
+def test_a_client_is_taken_as_it_is(redis_server, protocol, decode):
+    options = {"protocol": protocol, "decode_responses": decode, "socket_timeout": 30}
+    with redis.Redis.from_url(redis_server.url, **options) as client:
+        store = RedisStore(client)
+        with store.lock(KEY, 0):
+            store.save(KEY, token("by client"))
+            with pytest.raises(TimeoutError):
+                enter(store.lock(KEY, 0))
+        assert store.load(KEY).access_token == "by client"
+        assert client.connection_pool.connection_kwargs["socket_timeout"] == 30
+
+
+def test_a_unix_socket_is_a_url_too(redis_server):
+    store = RedisStore(f"unix://{redis_server.socket_path}")
+    with store.lock(KEY, 0):
+        store.save(KEY, token())
+    assert store.load(KEY) is not None
+    store._client.close()
+
+
+def test_a_url_has_time_outs_unless_it_says_otherwise():
+    options = RedisStore(CLOSED_PORT)._client.connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (1.0, 1.0)
+    options = RedisStore(CLOSED_PORT, timeout=0.5)._client.connection_pool.connection_kwargs
+    assert options["socket_timeout"] == 0.5
+    store = RedisStore(f"{CLOSED_PORT}?socket_timeout=7")
+    assert store._client.connection_pool.connection_kwargs["socket_timeout"] == 7.0
+
+
+@pytest.mark.parametrize("wrong", [None, b"redis://127.0.0.1", 6379, object()])
+def test_what_is_neither_url_nor_client_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match="redis:// URL"):
+        RedisStore(wrong)
+
+
+def test_an_asyncio_client_is_refused():
+    client = redis.asyncio.Redis.from_url(CLOSED_PORT)
+    with pytest.raises(ConfigurationError, match=r"redis\.Redis"):
+        RedisStore(client)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:6379",
+        "http://:s3cret@host",
+        "redis://:s3cret/word@host:6379",
+        "redis://:pass@host:s3cret",
+        "redis://host:6379?socket_timeout=s3cret",
+    ],
+)
+def test_a_url_that_is_none_is_refused_and_not_shown(url):
+    with pytest.raises(ConfigurationError, match="no Redis URL") as caught:
+        RedisStore(url)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_the_password_is_used_and_never_shown(redis_server_with_password):
+    server = redis_server_with_password
+    store = RedisStore(server.url.replace("//", f"//:{quote(PASSWORD, safe='')}@"))
+    store.save(KEY, token())
+    server.kill()
+    with pytest.raises(redis.ConnectionError) as gone:
+        store.load(KEY)
+    server.start()
+    wrong = RedisStore(server.url.replace("//", "//:wr0ng@"))
+    with pytest.raises(redis.AuthenticationError) as refused:
+        wrong.load(KEY)
+    shown = f"{store!r} {store!s} {wrong!r} {gone.value!r} {refused.value!r}"
+    assert PASSWORD not in shown
+    assert quote(PASSWORD, safe="") not in shown
+    assert "wr0ng" not in shown
+    assert repr(store) == "<RedisStore prefix='oauthcc:'>"
+    store._client.close()
+    wrong._client.close()
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigurationError, match=r'needs redis: pip install "oauthcc\[redis\]"'):
+        RedisStore(CLOSED_PORT)
+
+
+def test_a_store_made_from_a_url_is_pickled_without_its_connections(redis_server):
+    store = RedisStore(redis_server.url, prefix="p:", timeout=2.5)
+    store.save(KEY, token("kept in Redis"))
+    other = pickle.loads(pickle.dumps(store))
+    assert other.load(KEY).access_token == "kept in Redis"
+    assert vars(other).keys() == vars(store).keys()
+    assert (other._prefix, other._timeout) == ("p:", 2.5)
+    assert other._client is not store._client
+    store._client.close()
+    other._client.close()
+
+
+def test_a_store_made_from_a_client_says_why_it_is_not_pickled(client):
+    with pytest.raises(TypeError, match="made from a URL"):
+        pickle.dumps(RedisStore(client))
+
+
+# Processes.
+
+
+def expression(server: RedisServer) -> str:
+    return f"RedisStore({server.url!r}, timeout=30)"
+
+
+def test_sixteen_processes_that_count_lose_nothing(redis_server, store):
+    rounds = 5
+    children = [Child(expression(redis_server), KEY, "count", str(rounds)) for _ in range(16)]
+    try:
+        for child in children:
+            assert child.says() == "ready"
+        for child in children:
+            child.tell()
+        assert [child.says() for child in children] == ["done"] * 16
+    finally:
+        for child in children:
+            child.__exit__(None, None, None)
+    assert store.load(KEY).access_token == str(16 * rounds)
+
+
+def test_the_lock_excludes_other_processes(redis_server, store):
+    with Child(expression(redis_server), KEY, "hold") as child:
+        assert (child.says(), child.says()) == ("waits", "held")
+        with pytest.raises(TimeoutError, match="Another process"):
+            enter(store.lock(KEY, 0))
+        child.tell()
+        enter(store.lock(KEY, PATIENCE))
+
+
+def test_those_who_wait_for_a_killed_process_go_on_within_the_lease(redis_server, store, client):
+    with Child(expression(redis_server), KEY, "hold") as holder:
+        assert (holder.says(), holder.says()) == ("waits", "held")
+        with Child(expression(redis_server), KEY, "hold") as other:
+            assert other.says() == "waits"
+            holder.kill()
+            assert 0 < client.pttl(LOCK_NAME) <= redis_module.LEASE * 1000
+            # The lease is moved in place of the clock.
+            client.pexpire(LOCK_NAME, 1)
+            assert other.says() == "held"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_forked_inside_does_not_give_the_lock_away(redis_server, store):
+    with Child(expression(redis_server), KEY, "hold_and_fork") as parent:
+        grandchild = int(parent.says())
+        try:
+            with pytest.raises(TimeoutError):
+                enter(store.lock(KEY, 0))
+            parent.tell()
+            assert parent.says() == "released"
+            enter(store.lock(KEY, 0))
+        finally:
+            os.kill(grandchild, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own(store, client):
+    store.save(KEY, token("before"))
+    before = {each["id"] for each in client.client_list()}
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if store.load(KEY).access_token == "before" else 2
+            mine = {each["id"] for each in store._client.client_list()} - before
+            status = status or (0 if mine else 3)
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    store.save(KEY, token("after"))
+    assert store.load(KEY).access_token == "after"

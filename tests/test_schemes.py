@@ -1,0 +1,645 @@
+"""Schemes: a header value that hides itself, and proofs made by the book."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import logging
+import pickle
+import pprint
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+import requests
+import urllib3
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from requests.utils import check_header_validity, to_native_string
+
+from oauthcc.access_token import Token
+from oauthcc.errors import ConfigurationError, InvalidTokenResponse, TokenError
+from oauthcc.schemes import Bearer, DPoP, Scheme, SecretHeader, dpop
+from oauthcc.urls import Origin
+
+if TYPE_CHECKING:
+    from .servers.oidc import OIDCServer
+
+TOKEN = Token("a-very-secret-token")
+VALUE = "Bearer a-very-secret-token"
+URL = "https://api.example/orders"
+NONCE = "eyJ7S_zG.eyJH0-Z.HX4w-7v"
+
+
+# The header value
+
+
+@pytest.fixture
+def header() -> SecretHeader:
+    return SecretHeader(VALUE)
+
+
+def test_what_people_and_logs_see_of_a_header_hides_the_token(
+    header: SecretHeader, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger(__name__).warning("sent %s and %r and %s", header, header, {"A": header})
+    seen = [
+        repr(header),
+        str(header),
+        f"{header}{header!s}{header!r}{header:>40}",
+        "{}".format(header),  # noqa: UP032 - the other way to the same place
+        "%s %r" % (header, header),  # noqa: UP031
+        pprint.pformat({"Authorization": header}),
+        repr(requests.structures.CaseInsensitiveDict(Authorization=header)),
+        repr(ValueError(header)),
+        str(ValueError(header)),
+        caplog.text,
+    ]
+    for text in seen:
+        assert "secret" not in text
+        assert "Bearer ***" in text
+
+
+def test_what_programs_see_of_a_header_is_the_true_value(header: SecretHeader) -> None:
+    assert header == VALUE
+    assert hash(header) == hash(VALUE)
+    assert {VALUE: 1}[header] == 1
+    assert header.encode() == header.encode("latin-1") == VALUE.encode()
+    assert header.split() == VALUE.split()
+    assert header[7:] == TOKEN.access_token
+    assert header + "" == VALUE
+    values = [header] * 2
+    assert ", ".join(values) == f"{VALUE}, {VALUE}"
+
+
+def test_a_header_is_kept_by_copies_and_hidden_by_pickles(header: SecretHeader) -> None:
+    assert copy.copy(header) is header
+    assert copy.deepcopy({"A": header})["A"] is header
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        octets = pickle.dumps(header, protocol)
+        assert b"secret" not in octets
+        twin = pickle.loads(octets)
+        assert type(twin) is SecretHeader
+        assert twin == "Bearer ***"
+        assert repr(twin) == "'Bearer ***'"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("eyJhbGciOi.eyJqdGkiOi.c2ln", "***"),
+        ("DPoP abc", "DPoP ***"),
+        ("", "***"),
+        ("a" * 40 + " b", "***"),
+        ("secret: b", "***"),
+        (" secret", "***"),
+    ],
+)
+def test_only_the_name_of_a_scheme_is_shown(value: str, shown: str) -> None:
+    assert str(SecretHeader(value)) == shown
+
+
+def test_a_header_passes_the_checks_of_requests_unchanged(header: SecretHeader) -> None:
+    check_header_validity(("Authorization", header))
+    assert to_native_string(header) is header  # type: ignore[no-untyped-call]
+    request = requests.Request("GET", URL, headers={"Authorization": header}).prepare()
+    assert request.headers["Authorization"] is header
+    assert request.copy().headers["Authorization"] is header
+
+
+@pytest.fixture
+def echo() -> Iterator[str]:
+    """Answer with the value of Authorization as it came over the wire."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.headers["Authorization"].encode("latin-1")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_true_value_goes_over_the_wire(echo: str, header: SecretHeader) -> None:
+    headers = {"Authorization": header}
+    with requests.Session() as session:
+        session.trust_env = False
+        assert session.get(echo, headers=headers).text == VALUE
+        prepared = requests.Request("GET", echo, headers=headers).prepare()
+        assert session.send(prepared).text == VALUE
+    with urllib3.PoolManager() as pool:
+        assert pool.request("GET", echo, headers=headers).data == VALUE.encode()
+        folded = urllib3.HTTPHeaderDict(headers)
+        assert pool.request("GET", echo, headers=folded).data == VALUE.encode()
+    connection = HTTPConnection(echo.split("/")[2])
+    connection.request("GET", "/", headers=headers)
+    with connection.getresponse() as response:
+        assert response.read() == VALUE.encode()
+    connection.close()
+
+
+def test_a_pickled_answer_holds_no_token(echo: str, header: SecretHeader) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        response = session.get(echo, headers={"Authorization": header})
+    response._content = b""
+    assert b"very-secret" not in pickle.dumps(response)
+    assert b"very-secret" not in pickle.dumps(response.request)
+
+
+# Bearer
+
+
+@pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER", "BearerToken", ""])
+def test_bearer_accepts_what_servers_call_it(token_type: str) -> None:
+    assert Bearer().accepts(token_type)
+
+
+@pytest.mark.parametrize("token_type", ["DPoP", "mac", "N_A", "bearer ", "Bear"])
+def test_bearer_accepts_no_other_type(token_type: str) -> None:
+    assert not Bearer().accepts(token_type)
+
+
+def test_bearer_shows_the_token_and_proves_nothing() -> None:
+    scheme: Scheme = Bearer()
+    response = answer(401, {"DPoP-Nonce": NONCE, "WWW-Authenticate": 'DPoP error="use_dpop_nonce"'})
+    assert scheme.authorization(TOKEN) == VALUE
+    assert scheme.name == "Bearer"
+    assert scheme.proves is False
+    assert scheme.thumbprint is None
+    assert scheme.proof("GET", URL, TOKEN) == {}
+    assert scheme.learn(URL, response.headers) is False
+    assert scheme.demands_nonce(response) is False
+    assert repr(scheme) == "Bearer()"
+    assert isinstance(pickle.loads(pickle.dumps(scheme)), Bearer)
+
+
+@pytest.mark.parametrize("text", ["secret\r\nX: y", "secr\u00e9t", "secret\x00", "secret\x7f"])
+@pytest.mark.parametrize("make", [Bearer, DPoP])
+def test_a_token_that_no_header_can_carry_is_refused_unseen(
+    make: Callable[[], Scheme], text: str
+) -> None:
+    with pytest.raises(InvalidTokenResponse) as caught:
+        make().authorization(Token(text))
+    assert "secr" not in str(caught.value)
+
+
+# DPoP: the proof
+
+
+def answer(
+    status: int, headers: dict[str, str] | None = None, content: object = b""
+) -> requests.Response:
+    response = requests.Response()
+    response.status_code = status
+    response.headers.update(headers or {})
+    response._content = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return response
+
+
+def opened(headers: dict[str, SecretHeader]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the signature of a proof by the key within, and return its header and claims."""
+    assert list(headers) == ["DPoP"]
+    assert type(headers["DPoP"]) is SecretHeader
+    proof = headers["DPoP"].encode().decode()
+    head = jwt.get_unverified_header(proof)
+    claims = jwt.decode(proof, jwt.PyJWK(head["jwk"], head["alg"]), [head["alg"]])
+    return head, claims
+
+
+@pytest.fixture(scope="module")
+def scheme() -> DPoP:
+    return DPoP()
+
+
+def test_a_proof_holds_what_the_rfc_asks_for_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("oauthcc.schemes.dpop.time.time", lambda: 1_700_000_000.9)
+    monkeypatch.setattr("jwt.api_jwt.PyJWT._validate_iat", lambda *_: None)
+    head, claims = opened(DPoP().proof("GET", f"{URL}?page=2#top", TOKEN))
+    assert head == {"typ": "dpop+jwt", "alg": "ES256", "jwk": head["jwk"]}
+    assert set(head["jwk"]) == {"kty", "crv", "x", "y"}
+    digest = hashlib.sha256(TOKEN.access_token.encode()).digest()
+    assert claims == {
+        "jti": claims["jti"],
+        "htm": "GET",
+        "htu": URL,
+        "iat": 1_700_000_000,
+        "ath": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+    }
+
+
+def test_a_proof_for_the_token_endpoint_names_no_token(scheme: DPoP) -> None:
+    _, claims = opened(scheme.proof("POST", "https://as.example/token", None))
+    assert set(claims) == {"jti", "htm", "htu", "iat"}
+    assert claims["htm"] == "POST"
+
+
+def test_no_two_proofs_are_alike(scheme: DPoP) -> None:
+    names = {opened(scheme.proof("GET", URL, TOKEN))[1]["jti"] for _ in range(50)}
+    assert len(names) == 50
+    assert all(len(base64.urlsafe_b64decode(name + "==")) * 8 >= 96 for name in names)
+
+
+@pytest.mark.parametrize(
+    ("url", "htu"),
+    [
+        ("https://api.example", "https://api.example/"),
+        ("https://api.example?x", "https://api.example/"),
+        ("HTTPS://API.Example:443/a", "https://api.example/a"),
+        ("http://localhost:80/a", "http://localhost/a"),
+        ("https://api.example:8443/a/", "https://api.example:8443/a/"),
+        ("http://[::1]:8080/a", "http://[::1]:8080/a"),
+        ("https://me:pw@api.example/a", "https://api.example/a"),
+        ("https://api.example/a%2fb%7ec", "https://api.example/a%2Fb~c"),
+        ("https://api.example/a/../b/./c", "https://api.example/b/c"),
+        ("https://api.example//a", "https://api.example//a"),
+        ("https://api.example/ä b", "https://api.example/%C3%A4%20b"),
+        ("https://b\u00fccher.example/a", "https://xn--bcher-kva.example/a"),
+        ("https://api.example/a;v=1,2:3@4", "https://api.example/a;v=1,2:3@4"),
+    ],
+)
+def test_the_url_in_a_proof_is_the_one_on_the_wire_in_normal_form(
+    scheme: DPoP, url: str, htu: str
+) -> None:
+    prepared = requests.Request("GET", url).prepare().url
+    assert prepared is not None
+    assert opened(scheme.proof("GET", prepared, TOKEN))[1]["htu"] == htu
+    assert opened(scheme.proof("GET", url, TOKEN))[1]["htu"] == htu
+
+
+@given(st.text(alphabet="abzAZ09/-._~%2fé ;:@&=+$,!*'()|\\^`{}<>\"[]", max_size=30))
+def test_the_path_in_a_proof_is_the_one_that_requests_sends(path: str) -> None:
+    prepared = requests.Request("GET", f"https://api.example/{path}").prepare()
+    sent = prepared.path_url.partition("?")[0]
+    assert dpop._path(str(prepared.url)) == sent
+
+
+@pytest.mark.parametrize("url", ["", "/a", "ftp://api.example/a", "https://a\\@b/secret", "data:x"])
+def test_a_url_that_no_request_goes_to_gets_no_proof(scheme: DPoP, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="absolute http or https URL") as caught:
+        scheme.proof("GET", url, TOKEN)
+    assert "secret" not in str(caught.value)
+    assert scheme.learn(url, {"DPoP-Nonce": NONCE}) is False
+
+
+def test_dpop_accepts_only_tokens_that_are_bound_to_the_key(scheme: DPoP) -> None:
+    assert scheme.accepts("DPoP")
+    assert scheme.accepts("dpop")
+    assert not any(map(scheme.accepts, ["", "Bearer", "DPoPToken", "DPoP "]))
+    assert scheme.authorization(TOKEN) == "DPoP a-very-secret-token"
+    as_a_scheme: Scheme = scheme
+    assert (as_a_scheme.name, as_a_scheme.proves) == ("DPoP", True)
+
+
+# DPoP: the key
+
+
+def pem(key: Any, password: bytes | None = None) -> str:
+    hidden: Any = serialization.NoEncryption()
+    if password is not None:
+        hidden = serialization.BestAvailableEncryption(password)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return str(key.private_bytes(*form, hidden).decode())
+
+
+@pytest.fixture(scope="module")
+def private() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def thumbprint(private: ec.EllipticCurvePrivateKey) -> str:
+    members = jwt.algorithms.ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
+    required = {name: members[name] for name in ("crv", "kty", "x", "y")}
+    digest = hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def test_a_key_is_pem_or_jwk_or_a_path_or_a_callable(
+    private: ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    text = pem(private)
+    file = tmp_path / "proof.pem"
+    file.write_text(text)
+    jwk = jwt.algorithms.ECAlgorithm.to_jwk(private, as_dict=True)
+    for key in (text, text.encode(), jwk, json.dumps(jwk), file, lambda: text):
+        scheme = DPoP(key)
+        assert scheme.thumbprint == thumbprint(private)
+        assert scheme.algorithm == "ES384"
+        head, _ = opened(scheme.proof("GET", URL, TOKEN))
+        assert head["alg"] == "ES384"
+        assert "d" not in head["jwk"]
+
+
+def test_an_encrypted_key_opens_with_its_password(private: ec.EllipticCurvePrivateKey) -> None:
+    locked = pem(private, b"open sesame")
+    assert DPoP(locked, password="open sesame").thumbprint == thumbprint(private)
+    with pytest.raises(ConfigurationError, match="password"):
+        DPoP(locked)
+
+
+def test_an_rsa_key_signs_with_the_algorithm_asked_for() -> None:
+    private = rsa.generate_private_key(65537, 2048)
+    head, _ = opened(DPoP(pem(private), algorithm="PS256").proof("GET", URL, None))
+    assert head["alg"] == "PS256"
+    assert set(head["jwk"]) == {"kty", "n", "e"}
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512", "EdDSA"])
+def test_a_key_is_made_for_the_algorithm_asked_for(algorithm: str) -> None:
+    scheme = DPoP(algorithm=algorithm)
+    assert scheme.algorithm == algorithm
+    assert repr(scheme) == f"<DPoP {algorithm}>"
+    assert opened(scheme.proof("GET", URL, None))[0]["alg"] == algorithm
+    assert scheme.thumbprint != DPoP(algorithm=algorithm).thumbprint
+
+
+def test_what_cannot_sign_is_refused_when_the_scheme_is_made(
+    private: ec.EllipticCurvePrivateKey, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(ConfigurationError, match=r"missing\.pem"):
+        DPoP(missing)
+    for key, algorithm in [
+        ("a shared secret that is long enough for HS256", None),
+        ({"kty": "oct", "k": "c2VjcmV0"}, None),
+        (pem(private), "ES256"),
+        (None, "HS256"),
+        (None, "RS256"),
+        (5, None),
+    ]:
+        with pytest.raises(ConfigurationError):
+            DPoP(key, algorithm=algorithm)  # type: ignore[arg-type]
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    for key in (None, lambda: "never called"):
+        with pytest.raises(ConfigurationError, match=r"oauthcc\[jwt\]"):
+            DPoP(key)
+
+
+def test_a_callable_is_called_once_and_not_before_it_is_needed(
+    private: ec.EllipticCurvePrivateKey,
+) -> None:
+    calls: list[int] = []
+
+    def key() -> str:
+        calls.append(1)
+        return pem(private)
+
+    scheme = DPoP(key)
+    assert calls == []
+    assert repr(scheme) == "<DPoP>"
+    for _ in range(3):
+        scheme.proof("GET", URL, TOKEN)
+    assert scheme.thumbprint == thumbprint(private)
+    assert calls == [1]
+    assert repr(scheme) == "<DPoP ES384>"
+
+
+def test_a_callable_that_fails_is_told_and_asked_again(
+    private: ec.EllipticCurvePrivateKey,
+) -> None:
+    values: list[Any] = [RuntimeError("secret"), pem(private)]
+
+    def key() -> str:
+        value = values.pop(0)
+        if isinstance(value, Exception):
+            raise value
+        return str(value)
+
+    scheme = DPoP(key)
+    with pytest.raises(TokenError) as caught:
+        scheme.proof("GET", URL, TOKEN)
+    assert "secret" not in str(caught.value)
+    assert scheme.thumbprint == thumbprint(private)
+
+
+def test_threads_that_need_the_key_at_the_same_time_get_the_same_one() -> None:
+    together = threading.Barrier(2)
+
+    def key() -> str:
+        together.wait(10)
+        return pem(ec.generate_private_key(ec.SECP256R1()))
+
+    scheme = DPoP(key)
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(scheme.thumbprint)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [scheme.thumbprint] * 2
+
+
+def test_neither_key_nor_nonce_shows(private: ec.EllipticCurvePrivateKey) -> None:
+    scheme = DPoP(pem(private), password=None)
+    scheme.learn(URL, {"DPoP-Nonce": NONCE})
+    shown = f"{scheme} {scheme!r} {scheme._kept}"
+    assert "PRIVATE" not in shown
+    assert NONCE not in shown
+
+
+def test_a_made_key_survives_a_pickle_and_a_copy_and_the_nonces_do_not(scheme: DPoP) -> None:
+    scheme.learn(URL, {"DPoP-Nonce": NONCE})
+    for twin in (pickle.loads(pickle.dumps(scheme)), copy.deepcopy(scheme), copy.copy(scheme)):
+        assert twin.thumbprint == scheme.thumbprint
+        assert twin.algorithm == scheme.algorithm
+        assert "nonce" not in opened(twin.proof("GET", URL, TOKEN))[1]
+        assert pickle.loads(pickle.dumps(twin)).thumbprint == scheme.thumbprint
+
+
+def test_a_pickle_holds_the_path_and_not_the_key_of_a_file(
+    private: ec.EllipticCurvePrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "proof.pem").write_text(pem(private, b"pw"))
+    monkeypatch.chdir(tmp_path)
+    octets = pickle.dumps(DPoP(Path("proof.pem"), password="pw", algorithm="ES384"))
+    assert b"PRIVATE" not in octets
+    monkeypatch.chdir("/")
+    assert pickle.loads(octets).thumbprint == thumbprint(private)
+
+
+def test_a_pickle_keeps_the_class_of_a_subclass() -> None:
+    assert type(pickle.loads(pickle.dumps(Louder()))) is Louder
+
+
+class Louder(DPoP):
+    """Be somebody's own scheme."""
+
+
+# Nonces for DPoP
+
+
+def nonce_in(scheme: DPoP, url: str) -> str | None:
+    nonce: str | None = opened(scheme.proof("GET", url, TOKEN))[1].get("nonce")
+    return nonce
+
+
+def test_a_nonce_is_used_for_its_origin_and_for_no_other() -> None:
+    scheme = DPoP()
+    assert scheme.learn(URL, {"DPoP-Nonce": NONCE}) is True
+    assert scheme.learn("https://API.example:443/else?x", {"DPoP-Nonce": NONCE}) is False
+    assert nonce_in(scheme, "https://api.example/other") == NONCE
+    for other in ("http://api.example/", "https://api.example:444/", "https://as.example/"):
+        assert nonce_in(scheme, other) is None
+    assert scheme.learn(URL, {"DPoP-Nonce": "next"}) is True
+    assert nonce_in(scheme, URL) == "next"
+    assert scheme.learn(URL, {}) is False
+    assert nonce_in(scheme, URL) == "next"
+
+
+@pytest.mark.parametrize(
+    "nonce", ["", "a b", "a,b", 'a"b', "a\\b", "a\r\nb", "é", "a\x7f", " a", "x" * 1025]
+)
+def test_a_nonce_that_breaks_the_grammar_is_not_kept(nonce: str) -> None:
+    scheme = DPoP()
+    legal = set("".join(map(chr, range(0x21, 0x7F)))) - set('"\\')
+    kept = bool(nonce) and set(nonce) <= legal and len(nonce) <= 1024
+    assert scheme.learn(URL, {"DPoP-Nonce": nonce}) is kept
+    assert nonce_in(scheme, URL) == (nonce if kept else None)
+    assert scheme.demands_nonce(answer(400, {"DPoP-Nonce": nonce}, DEMAND)) is kept
+
+
+@given(st.text(max_size=20))
+def test_whatever_a_server_sends_as_a_nonce_a_proof_can_be_made(nonce: str) -> None:
+    scheme = DPoP(_KEY)
+    scheme.learn(URL, {"DPoP-Nonce": nonce})
+    assert nonce_in(scheme, URL) in (None, nonce)
+
+
+def test_only_so_many_origins_are_kept_and_the_first_is_forgotten_first() -> None:
+    scheme = DPoP()
+    for number in range(dpop.MOST_ORIGINS + 1):
+        assert scheme.learn(f"https://api{number}.example/", {"DPoP-Nonce": f"n{number}"})
+    assert len(scheme._nonces) == dpop.MOST_ORIGINS
+    assert nonce_in(scheme, "https://api0.example/") is None
+    assert nonce_in(scheme, "https://api1.example/") == "n1"
+    assert nonce_in(scheme, f"https://api{number}.example/") == f"n{number}"
+
+
+def test_many_threads_may_learn_and_prove_at_once() -> None:
+    scheme = DPoP(_KEY)
+    faults: list[RuntimeError] = []
+
+    def work(thread: int) -> None:
+        try:
+            for number in range(300):
+                url = f"https://a{thread}-{number}.example/"
+                scheme.learn(url, {"DPoP-Nonce": f"{thread}.{number}"})
+                scheme._nonces.get(Origin("https", f"a{thread}-{number}.example", 443))
+        except RuntimeError as fault:  # what a dict says that changes under somebody's eyes
+            faults.append(fault)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert len(scheme._nonces) == dpop.MOST_ORIGINS
+
+
+DEMAND = {"error": "use_dpop_nonce", "error_description": "..."}
+_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
+CHALLENGE = 'Bearer realm="a, b", DPoP error="use_dpop_nonce", algs="ES256"'
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "content", "demanded"),
+    [
+        (401, {"WWW-Authenticate": CHALLENGE}, b"", True),
+        (401, {"WWW-Authenticate": "dpop error=use_dpop_nonce"}, b"", True),
+        (400, {}, DEMAND, True),
+        (401, {}, DEMAND, True),
+        (401, {"WWW-Authenticate": 'DPoP error="invalid_token"'}, b"", False),
+        (401, {"WWW-Authenticate": 'Bearer error="use_dpop_nonce"'}, b"", False),
+        (401, {"WWW-Authenticate": "DPoP"}, b"", False),
+        (401, {}, b"", False),
+        (400, {}, {"error": "invalid_dpop_proof"}, False),
+        (400, {}, [DEMAND], False),
+        (400, {}, b"[" * 50_000, False),
+        (400, {}, b"\xff\xfe\xfa", False),
+        (400, {}, json.dumps({**DEMAND, "x": "x" * 65_536}).encode(), False),
+        (200, {"WWW-Authenticate": CHALLENGE}, DEMAND, False),
+        (403, {"WWW-Authenticate": CHALLENGE}, DEMAND, False),
+        (500, {}, DEMAND, False),
+    ],
+)
+def test_a_nonce_is_demanded_by_a_challenge_or_a_json_error(
+    scheme: DPoP, status: int, headers: dict[str, str], content: object, demanded: bool
+) -> None:
+    with_nonce = answer(status, {**headers, "DPoP-Nonce": NONCE}, content)
+    assert scheme.demands_nonce(with_nonce) is demanded
+    assert scheme.demands_nonce(answer(status, headers, content)) is False
+
+
+def test_a_body_that_was_not_read_yet_is_left_unread(scheme: DPoP) -> None:
+    response = requests.Response()
+    response.status_code = 401
+    response.headers["DPoP-Nonce"] = NONCE
+    assert scheme.demands_nonce(response) is False
+    response.headers["WWW-Authenticate"] = CHALLENGE
+    assert scheme.demands_nonce(response) is True
+    assert not response._content
+
+
+# With a real server
+
+
+def test_an_authorization_server_and_an_api_accept_the_proofs(oidc: OIDCServer) -> None:
+    scheme = DPoP()
+    form = {"grant_type": "client_credentials", "scope": "orders:read"}
+    with requests.Session() as plain:
+        plain.trust_env = False
+
+        def ask() -> requests.Response:
+            proof = scheme.proof("POST", oidc.token_url, None)
+            auth = oidc.clients["dpop"].pair
+            return plain.post(oidc.token_url, data=form, headers=proof, auth=auth)
+
+        def call() -> requests.Response:
+            url = f"{oidc.api_url}/orders?page=1"
+            proof = scheme.proof("GET", url, token)
+            shown = scheme.authorization(token)
+            return plain.get(url, headers={"Authorization": shown, **proof})
+
+        first = ask()
+        assert first.status_code == 400
+        assert scheme.demands_nonce(first)
+        assert scheme.learn(first.url, first.headers)
+        granted = ask().json()
+        assert scheme.accepts(granted["token_type"])
+        token = Token(granted["access_token"], granted["token_type"])
+        refused = call()
+        assert refused.status_code == 401
+        assert scheme.demands_nonce(refused)
+        assert scheme.learn(refused.url, refused.headers)
+        assert call().status_code == 200
+        oidc.rotate_api_nonce()
+        rotated = call()
+        assert scheme.demands_nonce(rotated)
+        assert scheme.learn(rotated.url, rotated.headers)
+        assert call().status_code == 200

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import copy
+import html
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oauthcc.errors import ConfigurationError, TokenError
+from oauthcc.secret import MOST_BYTES, Secret, absolute, hide
+
+SECRET = "s3cr3t:with/all%sorts+of &things"
+
+
+def from_nowhere() -> str:
+    """Stand for a callable that a pickle can name."""
+    return SECRET
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    return path
+
+
+def test_a_string_is_the_secret_and_does_not_change() -> None:
+    secret = Secret.of(SECRET)
+    assert secret.read() == SECRET
+    assert not secret.changes
+
+
+def test_a_callable_is_called_anew_for_every_read_and_not_before() -> None:
+    values = iter(["first", "second"])
+    secret = Secret.of(lambda: next(values))
+    assert secret.changes
+    assert [secret.read(), secret.read()] == ["first", "second"]
+
+
+def test_a_file_is_read_anew_for_every_read(file: Path) -> None:
+    secret = Secret.of(file)
+    assert secret.changes
+    assert secret.read() == SECRET
+    file.write_text("rotated")
+    assert secret.read() == "rotated"
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+def test_the_line_break_at_the_end_of_a_file_is_dropped(file: Path, end: str) -> None:
+    file.write_bytes(f"{SECRET} {end}".encode())
+    assert Secret.of(file).read() == f"{SECRET} "
+
+
+def test_a_byte_order_mark_is_not_part_of_the_secret(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbfs\xc3\xa9cret\r\n")
+    assert Secret.of(file).read() == "sécret"
+
+
+def test_a_relative_path_survives_a_change_of_the_working_directory(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    secret = Secret.of(Path(file.name))
+    monkeypatch.chdir("/")
+    assert secret.read() == SECRET
+    assert absolute(file) == file
+
+
+def test_a_link_is_followed_anew_for_every_read(file: Path) -> None:
+    # So do mounted secrets rotate: a link is put in the place of another.
+    link = file.parent / "link"
+    link.symlink_to(file)
+    secret = Secret.of(link)
+    (file.parent / "other").write_text("rotated")
+    link.unlink()
+    link.symlink_to(file.parent / "other")
+    assert secret.read() == "rotated"
+
+
+@pytest.mark.parametrize("value", [None, 17, b"octets", ["a"]])
+def test_a_value_that_is_no_secret_is_refused_with_what_may_be_given(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"client_secret must be a string, a callable"):
+        Secret.of(value)  # type: ignore[arg-type]
+
+
+BAD = {
+    "empty": "is empty",
+    "line": "control character",
+    "nul": "control character",
+    "c1": "control character",
+    "surrogate": "not valid Unicode",
+}
+VALUES = {
+    "empty": "",
+    "line": "hush-hush\n",
+    "nul": "hush\0",
+    "c1": "hush\x85",
+    "surrogate": "\udc80",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_string_that_cannot_travel_is_refused_at_construction(kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"password.*{BAD[kind]}") as told:
+        Secret.of(VALUES[kind], "password")
+    assert "hush" not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_callable_that_gives_what_cannot_travel_is_told_when_read(kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"from a callable .*{BAD[kind]}") as told:
+        Secret.of(lambda: VALUES[kind]).read()
+    assert "hush" not in str(told.value)
+
+
+def test_a_callable_that_gives_another_type_is_told_when_read() -> None:
+    secret = Secret.of(lambda: b"octets")  # type: ignore[arg-type, return-value]
+    with pytest.raises(ConfigurationError, match=r"from a callable must be a string, not bytes"):
+        secret.read()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"hush\nhush", "control character"),
+        (b"hush\xff", "not valid Unicode"),
+        (b"x" * (MOST_BYTES + 1), "larger than"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_refused_by_its_path(
+    file: Path, content: bytes, problem: str
+) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=problem) as told:
+        Secret.of(file)
+    assert str(file) in str(told.value)
+    assert "hush" not in str(told.value)
+    assert told.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda path: path / "missing", "Not a directory"),
+        (lambda path: path.parent / "missing", "No such file"),
+        (lambda path: path.parent, "Is a directory"),
+        (lambda path: Path(f"{path}\0"), "ValueError"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_its_path(
+    file: Path, spoil: Callable[[Path], Path], problem: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=problem) as told:
+        Secret.of(spoil(file))
+    assert "client_secret in '/" in str(told.value)
+    assert isinstance(told.value.__cause__, (OSError, ValueError))
+
+
+def test_a_file_that_vanished_is_a_token_error(file: Path) -> None:
+    secret = Secret.of(file)
+    file.unlink()
+    with pytest.raises(TokenError, match="No such file") as told:
+        secret.read()
+    assert str(file) in str(told.value)
+    assert isinstance(told.value.__cause__, FileNotFoundError)
+
+
+def test_a_file_that_became_empty_is_a_configuration_error(file: Path) -> None:
+    secret = Secret.of(file)
+    file.write_text("")
+    with pytest.raises(ConfigurationError, match="is empty"):
+        secret.read()
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("hush"), OSError(5, "hush"), ConfigurationError("hush")]
+)
+def test_a_callable_that_raises_is_a_token_error_that_names_the_type_alone(
+    error: Exception,
+) -> None:
+    def fail() -> str:
+        raise error
+
+    with pytest.raises(TokenError, match=type(error).__name__) as told:
+        Secret.of(fail).read()
+    assert "hush" not in str(told.value)
+    assert told.value.__cause__ is error
+
+
+def test_an_interrupt_in_a_callable_passes() -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Secret.of(interrupted).read()
+
+
+def test_no_repr_shows_a_secret(file: Path) -> None:
+    assert repr(Secret.of(SECRET)) == "<Secret ***>"
+    assert repr(Secret.of(from_nowhere)) == "<Secret from a callable>"
+    assert repr(Secret.of(file)) == f"<Secret file {str(file)!r}>"
+
+
+def test_a_pickle_holds_a_string_but_of_a_file_only_the_path(file: Path) -> None:
+    for value in (SECRET, from_nowhere, file):
+        secret = Secret.of(value)
+        assert pickle.loads(pickle.dumps(secret)) == copy.deepcopy(secret) == secret
+    assert SECRET.encode() in pickle.dumps(Secret.of(SECRET))
+    assert SECRET.encode() not in pickle.dumps(Secret.of(file))
+    assert os.fsencode(file) in pickle.dumps(Secret.of(file))
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        SECRET,
+        quote_plus(SECRET),
+        quote(SECRET),
+        quote(SECRET, safe=""),
+        quote(SECRET, safe=":"),
+        quote(SECRET, safe="").lower(),
+        html.escape(SECRET),
+        json.dumps(SECRET),
+        SECRET.replace("/", r"\/"),
+    ],
+)
+def test_a_secret_is_hidden_in_whatever_spelling_it_comes(spelling: str) -> None:
+    shown = hide(f"the server said <{spelling}>", [SECRET])
+    assert shown.replace('"', "") == "the server said <***>"
+
+
+@given(st.text(min_size=1), st.text(alphabet="-", max_size=3))
+def test_a_secret_of_any_characters_is_hidden(secret: str, around: str) -> None:
+    for spelling in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret)):
+        hidden = hide(f"{around}{spelling}{around}", [secret])
+        assert hidden.replace("***", "").strip("-") == ""
+        assert "***" in hidden
+
+
+def test_a_secret_within_another_leaves_nothing_of_the_longer_one() -> None:
+    assert hide("abc-abcdef", ["abc", None, "", "abcdef"]) == "***-***"
+
+
+def test_a_text_without_secrets_stays_as_it_is() -> None:
+    assert hide("nothing to hide", [None, ""]) == "nothing to hide"
+    assert hide("nothing to hide", ["hush"]) == "nothing to hide"

@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from oauthcc import settings
+from oauthcc.errors import ConfigurationError
+from oauthcc.settings import options_from_env, options_from_profile
+
+SECRET = "s3cr3t value"
+GOOD = {
+    "OAUTH_TOKEN_URL": "https://as.example/token",
+    "OAUTH_CLIENT_ID": "my-id",
+    "OAUTH_CLIENT_SECRET": SECRET,
+}
+OPTIONS = {
+    "token_url": "https://as.example/token",
+    "client_id": "my-id",
+    "client_secret": SECRET,
+}
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="file modes are POSIX")
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Path:
+    path = tmp_path / "profiles.ini"
+    write(
+        path,
+        "[DEFAULT]",
+        "token_url = https://as.example/token",
+        "[orders]",
+        "client_id = my-id",
+        f"client_secret = {SECRET}",
+        "[stock]",
+        "CLIENT_ID = other",
+        "client_secret_file = secrets/stock",
+        "scope = a b",
+        "api_url = https://api.example/v1",
+        "    https://api.example/v2",
+    )
+    return path
+
+
+def write(path: Path, *lines: str, mode: int = 0o600) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+def refusal(environ: dict[str, str]) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        options_from_env(environ=environ)
+    assert SECRET not in repr(caught.value)
+    return str(caught.value)
+
+
+def test_three_variables_are_enough():
+    assert options_from_env(environ=GOOD) == OPTIONS
+
+
+def test_the_process_environment_is_read_and_the_prefix_can_be_chosen(monkeypatch):
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name.replace("OAUTH_", "OAUTHCC_TEST_"), value)
+    assert options_from_env("OAUTHCC_TEST_") == OPTIONS
+
+
+def test_everything_that_can_be_set_becomes_a_plain_option():
+    environ = {
+        "OAUTH_ISSUER": " https://as.example\n",
+        "OAUTH_CLIENT_ID": "my-id",
+        "OAUTH_CLIENT_SECRET_FILE": "/run/secrets/my-id",
+        "OAUTH_SCOPE": "a b",
+        "OAUTH_API_URL": "https://a.example/v1, https://b.example,https://c.example\n",
+        "OAUTH_AUDIENCE": "https://api.example",
+        "OAUTH_RESOURCE": "https://a.example/x,y https://b.example",
+        "OAUTH_CLIENT_AUTH": "client_secret_post",
+        "OAUTH_SOMETHING_ELSE": "is not looked at",
+    }
+    assert options_from_env(environ=environ) == {
+        "issuer": "https://as.example",
+        "client_id": "my-id",
+        "client_secret": Path("/run/secrets/my-id"),
+        "scope": "a b",
+        "api_url": ["https://a.example/v1", "https://b.example", "https://c.example"],
+        "audience": "https://api.example",
+        "resource": ["https://a.example/x,y", "https://b.example"],
+        "client_auth": "client_secret_post",
+    }
+
+
+def test_an_empty_variable_counts_as_unset():
+    empty = {"OAUTH_ISSUER": "", "OAUTH_SCOPE": " ", "OAUTH_API_URL": ", ", "OAUTH_RESOURCE": ""}
+    assert options_from_env(environ=GOOD | empty | {"OAUTH_CLIENT_SECRET_FILE": ""}) == OPTIONS
+
+
+def test_spaces_around_a_secret_may_belong_to_it():
+    options = options_from_env(environ=GOOD | {"OAUTH_CLIENT_SECRET": " x "})
+    assert options["client_secret"] == " x "
+    assert "OAUTH_CLIENT_SECRET" in refusal(GOOD | {"OAUTH_CLIENT_SECRET": "  "})
+
+
+def test_a_secret_file_may_be_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    environ = GOOD | {"OAUTH_CLIENT_SECRET": "", "OAUTH_CLIENT_SECRET_FILE": "~/secret"}
+    assert options_from_env(environ=environ)["client_secret"] == tmp_path / "secret"
+    environ["OAUTH_CLIENT_SECRET_FILE"] = "~no-such-user-here/secret"
+    assert options_from_env(environ=environ)["client_secret"] == Path("~no-such-user-here/secret")
+
+
+def test_one_error_names_everything_that_is_missing():
+    message = refusal({"OAUTH_SCOPE": "a"})
+    for name in (*GOOD, "OAUTH_ISSUER", "OAUTH_CLIENT_SECRET_FILE"):
+        assert name in message
+    assert "OAUTH_TOKEN_URL=https://" in message
+    assert "OAUTH_CLIENT_ID=" in message
+    assert "the environment" in message
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_error_names_only_what_is_missing(name: str):
+    message = refusal({key: value for key, value in GOOD.items() if key != name})
+    assert name in message
+    assert not any(key in message for key in GOOD if key != name)
+
+
+@pytest.mark.parametrize("method", ["none", "private_key_jwt", "tls_client_auth"])
+def test_a_method_without_a_secret_needs_none(method: str):
+    environ = GOOD | {"OAUTH_CLIENT_SECRET": "", "OAUTH_CLIENT_AUTH": method}
+    assert "client_secret" not in options_from_env(environ=environ)
+
+
+def test_a_method_with_a_secret_needs_one():
+    environ = GOOD | {"OAUTH_CLIENT_SECRET": "", "OAUTH_CLIENT_AUTH": "client_secret_basic"}
+    assert "OAUTH_CLIENT_SECRET_FILE or OAUTH_CLIENT_SECRET is missing" in refusal(environ)
+
+
+def test_of_two_ways_to_say_the_same_one_is_too_many():
+    message = refusal(GOOD | {"OAUTH_ISSUER": "https://as.example"})
+    assert "OAUTH_TOKEN_URL or OAUTH_ISSUER, not both" in message
+    for method in ("", "none"):
+        both = {"OAUTH_CLIENT_SECRET_FILE": "/run/secrets/x", "OAUTH_CLIENT_AUTH": method}
+        assert "OAUTH_CLIENT_SECRET, not both" in refusal(GOOD | both)
+
+
+def test_a_profile_is_a_section_of_a_file(profiles):
+    assert options_from_profile("orders", profiles) == OPTIONS
+    assert options_from_profile("stock", str(profiles)) == {
+        "token_url": "https://as.example/token",
+        "client_id": "other",
+        "client_secret": profiles.parent / "secrets" / "stock",
+        "scope": "a b",
+        "api_url": ["https://api.example/v1", "https://api.example/v2"],
+    }
+
+
+def test_a_secret_file_of_a_profile_may_be_absolute(tmp_path):
+    secret = tmp_path / "elsewhere" / "secret"
+    lines = ("[a]", "issuer=https://as.example", "client_id=b", f"client_secret_file={secret}")
+    path = write(tmp_path / "profiles.ini", *lines)
+    assert options_from_profile("a", path)["client_secret"] == secret
+
+
+def test_a_value_is_taken_as_it_is_written(tmp_path):
+    lines = (
+        "[a]",
+        "issuer = https://as.example",
+        "client_id = %(x)s $y %",
+        "client_secret = a#b ;c=d",
+    )
+    options = options_from_profile("a", write(tmp_path / "profiles.ini", *lines))
+    assert options["client_id"] == "%(x)s $y %"
+    assert options["client_secret"] == "a#b ;c=d"
+
+
+def test_a_file_of_windows_notepad_is_read(tmp_path):
+    lines = ("\ufeff[a]", "issuer=https://as.example", "client_id=b", "client_auth=none")
+    assert options_from_profile("a", write(tmp_path / "profiles.ini", *lines))["client_id"] == "b"
+
+
+def test_without_a_path_the_profile_is_where_xdg_says(profiles, monkeypatch, tmp_path):
+    home, config = tmp_path / "home", tmp_path / "config"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    for setting, folder in (
+        (config, config),
+        ("", home / ".config"),
+        ("relative", home / ".config"),
+    ):
+        (folder / "oauthcc").mkdir(parents=True, exist_ok=True)
+        write(folder / "oauthcc" / "profiles.ini", profiles.read_text(encoding="utf-8"))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(setting))
+        secret = options_from_profile("stock")["client_secret"]
+        assert secret == folder / "oauthcc" / "secrets" / "stock"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    assert options_from_profile("orders") == OPTIONS
+
+
+def test_a_profile_that_is_not_there_is_said_with_those_that_are(profiles, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"'other' in .*\[other\].* orders, stock"):
+        options_from_profile("other", profiles)
+    with pytest.raises(ConfigurationError, match="none"):
+        options_from_profile("DEFAULT", write(tmp_path / "empty.ini"))
+
+
+def test_what_a_profile_lacks_is_said_by_its_keys(tmp_path):
+    path = write(tmp_path / "profiles.ini", "[a]", "scope = x")
+    with pytest.raises(ConfigurationError) as caught:
+        options_from_profile("a", path)
+    message = str(caught.value)
+    assert f"profile 'a' in {path}" in message
+    assert "token_url or issuer is missing, set it as in token_url=https://" in message
+    assert "client_id is missing" in message
+    assert "client_secret_file or client_secret is missing" in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SECRET,
+        f"client_secret = {SECRET}",
+        f"[a]\n{SECRET}",
+        f"[a]\nclient_secret = x\nclient_secret = {SECRET}",
+        f"[a]\n[a]\nclient_secret = {SECRET}",
+        f"[a]\nclient_secret = \xff {SECRET}",
+        f"[a]\n{SECRET} = 1",
+        f"[a]\nissuer = {SECRET}",
+    ],
+)
+def test_a_broken_file_is_refused_without_a_word_of_its_lines(text: str, tmp_path):
+    path = tmp_path / "profiles.ini"
+    path.write_bytes(text.encode("latin-1"))
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError) as caught:
+        options_from_profile("a", path)
+    assert str(path) in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_a_misspelt_key_is_refused(tmp_path):
+    lines = ("[a]", "issuer=https://as.example", "client_id=b", "client_auth=none", "scop=c")
+    with pytest.raises(ConfigurationError, match=r"not known.*scope"):
+        options_from_profile("a", write(tmp_path / "profiles.ini", *lines))
+
+
+def test_a_file_that_cannot_be_opened_is_said_with_the_reason(tmp_path):
+    path = tmp_path / "profiles.ini"
+    with pytest.raises(ConfigurationError, match="No such file"):
+        options_from_profile("a", path)
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match=r"profiles\.ini cannot be read: ."):
+        options_from_profile("a", path)
+
+
+def test_a_disk_that_fails_without_a_reason_is_still_an_error_of_ours(monkeypatch, tmp_path):
+    def fail(*args, **kwargs):
+        raise OSError
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(ConfigurationError, match="input/output error"):
+        options_from_profile("a", tmp_path / "profiles.ini")
+
+
+@posix_only
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o644])
+def test_a_secret_that_others_can_read_is_refused(mode: int, profiles):
+    profiles.chmod(mode)
+    for name in ("orders", "stock"):
+        with pytest.raises(ConfigurationError, match="chmod 600") as caught:
+            options_from_profile(name, profiles)
+        assert SECRET not in str(caught.value)
+
+
+@posix_only
+def test_a_secret_for_all_profiles_is_guarded_too(tmp_path):
+    lines = (
+        "[DEFAULT]",
+        f"client_secret={SECRET}",
+        "[a]",
+        "issuer=https://as.example",
+        "client_id=b",
+    )
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        options_from_profile("a", write(tmp_path / "profiles.ini", *lines, mode=0o644))
+
+
+@posix_only
+def test_a_file_without_a_secret_may_be_read_by_all(tmp_path):
+    lines = ("[a]", "issuer=https://as.example", "client_id=b", "client_secret_file=c")
+    path = write(tmp_path / "profiles.ini", *lines, "client_secret =", mode=0o644)
+    assert options_from_profile("a", path)["client_secret"] == tmp_path / "c"
+
+
+def test_where_modes_mean_nothing_they_are_not_looked_at(profiles, monkeypatch):
+    monkeypatch.setattr(settings, "_POSIX", False)
+    profiles.chmod(0o644)
+    assert options_from_profile("orders", profiles) == OPTIONS
+
+
+def test_settings_do_not_show_what_they_hold():
+    held = settings._Settings({"client_secret": SECRET}, "here", Path())
+    assert SECRET not in repr(held)

@@ -1,0 +1,761 @@
+"""The gate: whatever a token endpoint answers is a right token or one of our errors."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import string
+import sys
+import traceback
+from datetime import timedelta
+from email.utils import formatdate
+from time import time
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from oauthlib.oauth2 import BackendApplicationClient
+
+from oauthcc.access_token import Token
+from oauthcc.errors import (
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+    TokenError,
+    TokenRequestDenied,
+)
+from oauthcc.schemes import Bearer
+from oauthcc.token_response import read_token, retry_after, scrub
+
+URL = "https://as.example/tenant/token"
+SECRET = "s3cr3t%f/ür:mich+"
+TOKEN = "eyJ0eXAiOiJKV1QifQ.payload.signature"
+GOOD = {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600}
+JSON = {"Content-Type": "application/json"}
+BASIC = "Basic bXktaWQ6czNjcjN0"
+
+
+def answered(body: Any = b"", status: int = 200, headers: Any = None) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response.url = status, f"{URL}?tenant=blue"
+    response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response.headers.update(JSON if headers is None else headers)
+    response.request = requests.Request(
+        "POST",
+        "https://user:pw@as.example/tenant/token?tenant=blue",
+        data={"grant_type": "client_credentials", "client_secret": "of-the-body"},
+        headers={"DPoP": "a.proof.here", "Cookie": "sid=biscuit"},
+    ).prepare()
+    response.request.headers["Authorization"] = BASIC
+    return response
+
+
+def read(response: requests.Response, **changes: Any) -> Token:
+    asked = {
+        "asked_at": 1000.0,
+        "scope": "a b",
+        "accepts": Bearer().accepts,
+        "scheme_name": "Bearer",
+        "secrets": [SECRET],
+    }
+    return read_token(response, **{**asked, **changes})
+
+
+def fault(response: requests.Response, kind: type[TokenError], **changes: Any) -> TokenError:
+    with pytest.raises(TokenError) as caught:
+        read(response, **changes)
+    error = caught.value
+    assert type(error) is kind
+    assert error.__cause__ is error.__context__ is None
+    assert error.status_code == response.status_code
+    assert error.request is error.response.request
+    return error
+
+
+def shown_by(error: TokenError) -> str:
+    """Return everything that somebody who gets hold of an error can see."""
+    told = "".join(traceback.format_exception(error))
+    pickled = pickle.dumps(error, protocol=0).decode("raw_unicode_escape")
+    twin = pickle.loads(pickle.dumps(error))
+    seen = [told, pickled, str(error), repr(error), repr(vars(error)), repr(error.args)]
+    for each in (error, twin):
+        response = each.response
+        seen += [response.text, repr(response.headers), response.reason, response.url]
+        seen += [repr(vars(response)), repr(vars(response.request))]
+    return "\n".join(seen)
+
+
+# A right token
+
+
+def test_a_plain_answer_becomes_a_token():
+    token = read(answered({**GOOD, "scope": "a"}))
+    assert token == Token(TOKEN, "Bearer", 1000.0, 4600.0, "a")
+    assert token.extra == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "lifetime"),
+    [
+        (3600, 3600),
+        (3600.5, 3600.5),
+        ("3600", 3600),
+        ("3600.0", 3600),
+        (" 60 ", 60),
+        (0, 0),
+        ("0", 0),
+        (-5, -5),
+        ("-5", -5),
+        (316_224_000, 316_224_000),
+        (316_224_001, None),
+        (-316_224_001, None),
+        (1_900_000_000, None),
+        (10**400, None),
+        ("9" * 20, None),
+        ("9" * 100_000, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        ("nan", None),
+        ("1e3", None),
+        ("1_000", None),
+        ("٣٦٠٠", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        (True, None),
+        ([3600], None),
+        ({"seconds": 1}, None),
+    ],
+)
+def test_every_lifetime_is_understood_or_unknown(given, lifetime):
+    token = read(answered({**GOOD, "expires_in": given}))
+    assert token.lifetime == lifetime
+    assert token.expires_at == (None if lifetime is None else 1000.0 + lifetime)
+    assert token.to_dict() == Token.from_dict(token.to_dict()).to_dict()
+
+
+@pytest.mark.parametrize(
+    "literal", ["9" * 5000, "-" + "9" * 5000, "1e999", "-1e999", "NaN", "Infinity", "-Infinity"]
+)
+def test_a_number_that_json_does_not_know_or_nobody_can_count_is_unknown(literal):
+    body = f'{{"access_token": "{TOKEN}", "expires_in": {literal}, "other": [{literal}]}}'
+    token = read(answered(body.encode()))
+    assert (token.expires_at, token.extra) == (None, {"other": [None]})
+
+
+def test_a_missing_lifetime_is_unknown_and_that_of_the_server_clock_ignored():
+    token = read(answered({"access_token": TOKEN, "expires_at": 1}))
+    assert (token.expires_at, token.extra) == (None, {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "scope"),
+    [
+        ({}, "a b"),
+        ({"scope": None}, "a b"),
+        ({"scope": "a b"}, "a b"),
+        ({"scope": "c"}, "c"),
+        ({"scope": " b\t a  c "}, "b a c"),
+        ({"scope": ["b", "a"]}, "b a"),
+        ({"scope": []}, ""),
+        ({"scope": ""}, ""),
+    ],
+)
+def test_the_granted_scope_counts_and_a_change_is_no_error(answer, scope):
+    client = BackendApplicationClient("me", scope="a b")
+    assert read(answered({**GOOD, **answer}), client=client).scope == scope
+    assert client.access_token == TOKEN
+
+
+def test_where_neither_side_names_a_scope_there_is_none():
+    assert read(answered(GOOD), scope=None).scope is None
+
+
+@pytest.mark.parametrize("given", ["Bearer", "bearer", "BearerToken", "", None])
+def test_every_spelling_of_bearer_counts_as_bearer(given):
+    assert read(answered({**GOOD, "token_type": given})).token_type == "Bearer"
+
+
+def test_a_missing_token_type_counts_as_bearer():
+    assert read(answered({"access_token": TOKEN})).token_type == "Bearer"
+
+
+def test_a_token_of_the_scheme_that_was_asked_for_is_taken():
+    body = {**GOOD, "token_type": "dpop"}
+    token = read(answered(body), accepts=lambda t: t.lower() == "dpop", scheme_name="DPoP")
+    assert token.token_type == "DPoP"
+
+
+def test_members_of_any_name_are_kept_and_break_nothing():
+    names = ["self", "client", "__class__", "issued_at", "extra", "lifetime", "params", "state"]
+    names += [
+        "error_description",
+        "mac_key",
+        "refresh_token",
+        "id_token",
+        "",
+        "\ud800",
+        "old_scope",
+    ]
+    members = {name: {"deep": [1, None, "x"]} for name in names}
+    token = read(answered({**GOOD, **members}))
+    assert dict(token.extra) == members
+    with pytest.raises(TypeError):
+        token.extra["self"] = 1  # type: ignore[index]
+
+
+def test_other_tokens_of_the_answer_do_not_show():
+    token = read(answered({**GOOD, "refresh_token": "r3fr3sh", "id_token": "1d"}))
+    assert token.extra["refresh_token"] == "r3fr3sh"
+    assert "r3fr3sh" not in repr(token)
+    assert TOKEN not in repr(token)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 299])
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/html"}, JSON])
+def test_a_right_token_is_taken_whatever_the_2xx_and_the_content_type(status, headers):
+    assert read(answered(GOOD, status, headers)).access_token == TOKEN
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32-le"])
+def test_json_in_any_unicode_encoding_is_read(encoding):
+    body = json.dumps({**GOOD, "name": "Zoë"}, ensure_ascii=False).encode(encoding)
+    assert read(answered(body)).extra == {"name": "Zoë"}
+
+
+def test_json_in_latin_1_is_read():
+    body = json.dumps({**GOOD, "name": "Zoë"}, ensure_ascii=False).encode("latin-1")
+    assert read(answered(body)).extra == {"name": "Zoë"}
+
+
+def test_of_members_of_the_same_name_the_last_one_counts():
+    body = f'{{"access_token": "first", "access_token": "{TOKEN}"}}'.encode()
+    assert read(answered(body)).access_token == TOKEN
+
+
+@pytest.mark.parametrize("nothing", [None, "", False, 0, [], {}])
+def test_an_error_member_that_says_nothing_is_no_error(nothing):
+    assert read(answered({**GOOD, "error": nothing})).extra == {}
+
+
+# A refusal
+
+
+def test_a_refusal_carries_what_the_server_said():
+    body = {
+        "error": "invalid_client",
+        "error_description": "No such client.",
+        "error_uri": "https://as.example/help",
+    }
+    error = fault(
+        answered(body, 401, {**JSON, "Retry-After": "7"}),
+        TokenRequestDenied,
+        method="client_secret_basic",
+    )
+    assert (error.error, error.error_description) == ("invalid_client", "No such client.")
+    assert (error.error_uri, error.retry_after) == ("https://as.example/help", 7.0)
+    assert str(error) == (
+        "The token request was refused: https://as.example/tenant/token answered 401 with"
+        " invalid_client (No such client.). Check client_id, client_secret and the client"
+        " authentication method (client_secret_basic was used)."
+    )
+
+
+@pytest.mark.parametrize("members", [{}, {"access_token": TOKEN}])
+def test_an_error_with_status_200_is_a_refusal(members):
+    error = fault(answered({"error": "invalid_scope", **members}), TokenRequestDenied)
+    assert error.error == "invalid_scope"
+
+
+@pytest.mark.parametrize("value", [7, ["x"], {"message": "no"}, True, "\n"])
+def test_an_error_of_an_odd_kind_is_a_refusal_without_a_code(value):
+    error = fault(answered({"error": value, "error_description": value}, 200), TokenRequestDenied)
+    assert (error.error, error.error_description) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "scope", "advice"),
+    [
+        ({"error": "invalid_client"}, 400, "a", "authentication method."),
+        (b"<html>", 401, "a", "Check client_id, client_secret"),
+        ({"error": "Unauthorized"}, 401, "a", "Check client_id, client_secret"),
+        ({"error": "unauthorized_client"}, 401, "a", "client credentials grant"),
+        ({"error": "invalid_scope"}, 400, "a b", "Check the scope: 'a b' was asked for."),
+        ({"error": "invalid_scope"}, 400, None, "No scope was asked for"),
+        (b"", 403, "a", "Check the scope (some servers demand one)"),
+        (b"Not here", 404, "a", "Check token_url"),
+        ({"error": "invalid_target"}, 400, "a", "audience and resource"),
+        ({"error": "home_made"}, 400, "a", "Check token_url, and how the client is registered"),
+    ],
+)
+def test_a_refusal_says_what_to_check(body, status, scope, advice):
+    assert advice in str(fault(answered(body, status), TokenRequestDenied, scope=scope))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 451])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"null", b"[]", b'"no"', b"{", b"{}", b"\xff"])
+def test_a_refusal_without_json_names_status_and_content_type(status, body):
+    error = fault(answered(body, status, {"Content-Type": "text/html; x=y"}), TokenRequestDenied)
+    assert f"answered {status} with text/html and no error." in str(error)
+    assert error.error is error.error_description is error.error_uri is None
+
+
+def test_an_odd_content_type_is_not_shown():
+    error = fault(answered(b"", 400, {"Content-Type": "see you at\x07"}), TokenRequestDenied)
+    assert "content of no known type" in str(error)
+
+
+def test_error_texts_are_filtered_and_cut():
+    body = {
+        "error": "odd\r\n\terror\x00",
+        "error_description": 'Say "no"\\ to\x1b[31m Zoë ' + "x" * 9999,
+        "error_uri": "https://as.example/ \x00\"'\\é?q=1" + "y" * 9999,
+    }
+    error = fault(answered(body, 400), TokenRequestDenied)
+    assert error.error == "odd error?"
+    assert error.error_description.startswith("Say 'no'? to?[31m Zo? xxx")
+    assert error.error_uri.startswith("https://as.example/''?q=1yyy")
+    assert len(error.error_description) == len(error.error_uri) == 500
+
+
+def test_a_secret_in_error_texts_is_hidden_before_they_are_filtered_cut_or_put_together():
+    secrets = ["to-the-end", 'a"quoted\\one', "joined-later"]
+    body = {
+        "error": "joined\u00e9-later",
+        "error_description": 'a"quoted\\one ' + "x" * 480 + " to-the-end",
+        "error_uri": "joined\u00e9-later",
+    }
+    error = fault(answered(body, 400), TokenRequestDenied, secrets=secrets)
+    assert error.error_description.startswith("*** xxx")
+    assert error.error_description.endswith("***")
+    assert error.error_uri == "***"
+
+
+def test_a_code_of_the_standard_stays_where_a_secret_is_a_word_of_it():
+    error = fault(
+        answered({"error": "invalid_client"}, 401), TokenRequestDenied, secrets=["client"]
+    )
+    assert error.error == "invalid_client"
+
+
+# An endpoint that is unwell
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599, 999])
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[", json.dumps(GOOD).encode()])
+def test_an_endpoint_that_is_unwell_is_told_apart_from_a_refusal(status, body):
+    error = fault(answered(body, status, {"Retry-After": "120"}), TokenEndpointUnavailable)
+    assert error.retry_after == 120.0
+    assert "Try in 120 seconds, as it asks." in str(error)
+
+
+@pytest.mark.parametrize("code", ["temporarily_unavailable", "server_error"])
+@pytest.mark.parametrize("status", [200, 400, 401, 503])
+def test_an_error_that_will_pass_is_not_a_refusal(code, status):
+    error = fault(answered({"error": code}, status), TokenEndpointUnavailable)
+    assert (error.error, error.retry_after) == (code, None)
+    assert str(error).endswith("Try later.")
+
+
+def test_an_endpoint_that_is_unwell_says_why():
+    body = {"error": "invalid_client", "error_description": "database gone"}
+    error = fault(answered(body, 500), TokenEndpointUnavailable)
+    assert "answered 500 with invalid_client (database gone)." in str(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        (" 12 ", 12.0),
+        ("99999999", 21600.0),
+        ("9" * 400, 21600.0),
+        ("9" * 5000, None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("²", None),
+        ("\x00", None),
+        ("1, 2", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 9999 07:28:00 GMT", 21600.0),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_retry_after_is_bounded_or_unknown(value, seconds):
+    response = answered()
+    response.headers["Retry-After"] = value
+    assert retry_after(response) == seconds
+
+
+def test_retry_after_may_be_a_date():
+    response = answered(headers={"Retry-After": formatdate(time() + 600, usegmt=True)})
+    assert 0.0 < retry_after(response) <= 600.0
+
+
+def test_without_retry_after_nothing_is_known():
+    assert retry_after(answered()) is None
+
+
+@given(st.text(max_size=60) | st.from_regex(r"\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ [-+\w]+"))
+def test_retry_after_never_raises(value):
+    response = answered()
+    response.headers["Retry-After"] = value
+    seconds = retry_after(response)
+    assert seconds is None or 0.0 <= seconds <= 21600.0
+
+
+# An answer that is no token
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "the answer is empty"),
+        (b" \r\n", "the answer is empty"),
+        (b"<!doctype html>", "HTML"),
+        (b'{"access_token": "x"', "application/json that cannot be read as JSON"),
+        (b"access_token=x&token_type=bearer", "cannot be read as JSON"),
+        (b"\x80\xff\x00", "cannot be read as JSON"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b"[" * 33 + b"]" * 33, "cannot be read as JSON"),
+        (b'{"a":' * 100_000, "cannot be read as JSON"),
+        (b"null", "not an object"),
+        (b"[]", "not an object"),
+        (b'"token"', "not an object"),
+        (b"1" * 5000, "not an object"),
+        (b"true", "not an object"),
+        (b"x" * (1 << 20) + b"x", "more than 1048576 bytes"),
+        (b"{}", "no access_token"),
+        (b'{"access_token": null}', "no access_token"),
+        (b'{"access_token": ""}', "empty or not a text"),
+        (b'{"access_token": "  "}', "empty or not a text"),
+        (b'{"access_token": 7}', "empty or not a text"),
+        (b'{"access_token": ["x"]}', "empty or not a text"),
+        (b'{"access_token": "to\\nken"}', "no header can carry"),
+        (b'{"access_token": "to\\u007fken"}', "no header can carry"),
+        (b'{"access_token": "to\\u00eben"}', "no header can carry"),
+        (b'{"access_token": "to\\ud800en"}', "no header can carry"),
+        ({**GOOD, "token_type": 7}, "token_type is not a text"),
+        ({**GOOD, "token_type": ["Bearer"]}, "token_type is not a text"),
+        ({**GOOD, "token_type": "m\na\x00c"}, "token_type is 'm a?c', and only Bearer"),
+        ({**GOOD, "scope": 7}, "scope is neither"),
+        ({**GOOD, "scope": {}}, "scope is neither"),
+        ({**GOOD, "scope": ["a", None]}, "scope is neither"),
+    ],
+)
+def test_an_answer_that_holds_no_token_says_what_it_holds(body, told):
+    error = fault(answered(body), InvalidTokenResponse)
+    assert told in str(error)
+    assert str(error).startswith("No token came: https://as.example/tenant/token answered 200.")
+
+
+def test_nesting_that_all_readers_survive_is_allowed():
+    deep: Any = "leaf"
+    for _ in range(30):
+        deep = [deep]
+    assert read(answered({**GOOD, "deep": deep})).extra == {"deep": deep}
+
+
+def test_an_answer_that_was_never_read_is_not_read_now():
+    response = answered()
+    response._content = False
+    assert "empty" in str(fault(response, InvalidTokenResponse))
+
+
+@pytest.mark.parametrize("status", [100, 101, 199])
+def test_a_status_below_200_brings_no_token(status):
+    assert "ends nothing" in str(fault(answered(GOOD, status), InvalidTokenResponse))
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://user:pw@evil.example/path?code=x#y", "https://evil.example/path,"),
+        ("/login?session=x", "https://as.example/login,"),
+        ("https://[broken", "<unreadable URL>,"),
+        ("javascript:alert(1)", "<unreadable URL>,"),
+        (f"/{SECRET}/x", "https://as.example/***/x,"),
+        (None, "<unreadable URL>,"),
+    ],
+)
+@pytest.mark.parametrize("status", [300, 302, 307, 399])
+def test_a_redirect_is_not_followed_and_shown_without_what_is_private(location, shown, status):
+    headers = {} if location is None else {"Location": location}
+    error = fault(answered(GOOD, status, headers), InvalidTokenResponse)
+    assert f"It redirects to {shown}" in str(error)
+    assert error.response.headers.get("Location") == (location and shown[:-1])
+    assert "pw" not in shown_by(error)
+
+
+@pytest.mark.parametrize("given", ["Bearer", "bearertoken", "", None])
+def test_bearer_where_binding_was_asked_for_is_refused(given):
+    error = fault(
+        answered({**GOOD, "token_type": given}),
+        InvalidTokenResponse,
+        accepts=lambda token_type: token_type == "DPoP",
+        scheme_name="DPoP",
+    )
+    assert "Binding by DPoP was asked for and not given" in str(error)
+
+
+def test_another_type_where_binding_was_asked_for_is_named():
+    error = fault(
+        answered({**GOOD, "token_type": "mac"}),
+        InvalidTokenResponse,
+        accepts=lambda token_type: token_type == "DPoP",
+        scheme_name="DPoP",
+    )
+    assert "'mac', and only DPoP" in str(error)
+
+
+class Moody(BackendApplicationClient):
+    def __init__(self, mood: Any) -> None:
+        super().__init__("me")
+        self.mood = mood
+
+    def parse_request_body_response(self, body: str, scope: Any = None, **kwargs: Any) -> Any:
+        if isinstance(self.mood, Exception):
+            raise self.mood
+        return self.mood
+
+
+@pytest.mark.parametrize(
+    "mood",
+    [Warning(TOKEN), TypeError(TOKEN), ValueError(), RecursionError(), None, {}, [TOKEN]],
+)
+def test_whatever_the_parser_raises_or_returns_does_not_escape(mood):
+    error = fault(answered(GOOD), InvalidTokenResponse, client=Moody(mood))
+    assert "oauthlib does not take the answer" in str(error)
+    assert TOKEN not in shown_by(error)
+
+
+def test_the_parser_is_the_source_of_the_members():
+    client = Moody({"access_token": "other", "token_type": "x", "more": 1})
+    token = read(answered(GOOD), client=client)
+    assert (token.access_token, token.token_type, token.extra) == ("other", "Bearer", {"more": 1})
+
+
+@pytest.mark.parametrize("members", [{}, {"token_type": None}])
+def test_oauthlibs_own_strict_setting_is_honoured(members, monkeypatch):
+    monkeypatch.setenv("OAUTHLIB_STRICT_TOKEN_TYPE", "1")
+    error = fault(answered({"access_token": TOKEN, **members}), InvalidTokenResponse)
+    assert "MissingTokenTypeError" in str(error)
+
+
+@pytest.mark.skipif(
+    not hasattr(sys, "set_int_max_str_digits"), reason="an older patch release of Python"
+)
+def test_numbers_are_bounded_where_python_does_not_bound_them():
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        body = f'{{"access_token": "{TOKEN}", "expires_in": {"9" * 1_000_000}}}'
+        assert read(answered(body.encode())).expires_at is None
+    finally:
+        sys.set_int_max_str_digits(before)
+
+
+# What an error shows
+
+
+def test_the_response_of_an_error_is_the_servers_without_what_is_private():
+    response = answered({"error": "invalid_client", "trace": 7}, 401)
+    response.reason, response.elapsed = f"Not {SECRET}", timedelta(seconds=3)
+    response.headers.update({"Set-Cookie": "sid=1", "X-Echo": f"got {SECRET}", "DPoP-Nonce": "n"})
+    response.cookies.set("sid", "1")
+    response.history = [answered()]
+    response.connection, response.raw = object(), object()  # type: ignore[attr-defined]
+    clean = scrub(response, [SECRET])
+    assert clean.json() == {"error": "invalid_client", "trace": 7}
+    assert (clean.status_code, clean.reason, clean.url) == (401, "Not ***", URL)
+    assert clean.headers == {**JSON, "X-Echo": "got ***", "DPoP-Nonce": "n"}
+    assert (clean.elapsed.seconds, clean.history, list(clean.cookies)) == (3, [], [])
+    assert clean.raw is None
+    assert not hasattr(clean, "connection")
+    assert (clean.request.method, clean.request.url, clean.request.body) == ("POST", URL, None)
+    assert clean.request.headers == {"Content-Type": "application/x-www-form-urlencoded"}
+    assert pickle.loads(pickle.dumps(clean)).json() == clean.json()
+
+
+def test_what_the_request_carried_is_hidden_without_being_named():
+    echo = f"{BASIC} {BASIC[6:]} of-the-body a.proof.here sid=biscuit"
+    assert scrub(answered(echo.encode(), 400)).text == "*** *** *** *** ***"
+
+
+def test_a_hidden_header_value_and_a_body_of_bytes_are_hidden_too():
+    response = answered(b"token secret-header of-the-body", 400)
+    response.request.headers["Authorization"] = Bearer().authorization(Token("secret-header"))
+    response.request.headers["User-Agent"] = b"bytes"
+    response.request.body = response.request.body.encode()
+    clean = scrub(response)
+    assert clean.text == "token *** ***"
+    assert clean.request.headers["User-Agent"] == "bytes"
+
+
+@pytest.mark.parametrize("body", [None, iter(["x"])])
+def test_a_request_of_any_kind_is_scrubbed(body):
+    response = answered(b"x")
+    response.request.body = body
+    assert scrub(response).request.body is None
+
+
+def test_a_response_without_request_url_or_body_is_scrubbed():
+    clean = scrub(requests.Response())
+    assert (clean.content, clean.url, clean.request.method) == (b"", "<unreadable URL>", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"access_token": TOKEN, "token_type": "mac"},
+        {"access_token": TOKEN, "error": TOKEN, "error_description": f"see {TOKEN}"},
+        {"access_token": [TOKEN]},
+        {"nested": [{"access_token": TOKEN}]},
+        {"quoted": json.dumps({"access_token": TOKEN})},
+        json.dumps(GOOD).encode()[:-1],
+        json.dumps(GOOD).encode()[:70],
+        f"access_token={TOKEN}&token_type=bearer".encode(),
+        f"<access_token>{TOKEN}</access_token>".encode(),
+        f'{{"refresh_token": "{TOKEN}", "id_token" : "{TOKEN}"'.encode(),
+        f'{{"access_token": "{TOKEN}", "access_token": null}}'.encode(),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_token_shows_in_no_error(body, status):
+    with pytest.raises(TokenError) as caught:
+        read(answered(body, status))
+    assert TOKEN not in shown_by(caught.value)
+    assert "payload" not in shown_by(caught.value)
+
+
+def test_a_secret_that_lies_across_two_texts_is_hidden():
+    response = answered(["one", "two"], 400)
+    error = fault(response, TokenRequestDenied, secrets=['e", "t'])
+    assert error.response.text == '["on***wo"]'
+
+
+ESCAPED = "".join(f"\\u{ord(letter):04x}" for letter in SECRET)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"error": "x", "error_description": "{ESCAPED}"}}'.encode(),
+        json.dumps({SECRET: [SECRET]}).encode(),
+        json.dumps({"error_description": SECRET}, ensure_ascii=False).encode("utf-16"),
+        f"<p>{SECRET}".encode("utf-16"),
+        f"<p>{SECRET}".encode("latin-1"),
+        f"<p>{SECRET}\xff".encode("latin-1") + SECRET.encode(),
+        f"secret={quote(SECRET)}".encode(),
+    ],
+)
+def test_a_secret_is_found_in_every_guise(body):
+    error = fault(answered(body, 400), TokenRequestDenied)
+    for guise in (SECRET, SECRET.encode().decode("latin-1"), quote(SECRET), SECRET[:4]):
+        assert guise not in shown_by(error)
+
+
+def test_a_secret_is_found_in_a_wide_encoding_that_is_cut():
+    response = answered(f"<p>{SECRET}".encode("utf-16") + b"x", 400)
+    assert scrub(response, [SECRET]).text == "<p>***\ufffd"
+
+
+# All of that at once
+
+SECRETS = st.text(string.digits + "ÄÖ%+:/&\"'\\< é\u4e2d", min_size=8, max_size=20).map(
+    "§{}§".format
+)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["Bearer", "DPoP", "3600", "invalid_client", 3600, 10**400])
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(
+    "access_token token_type expires_in expires_at scope refresh_token id_token state"  # noqa: SIM905
+    " error error_description error_uri self client __class__ extra".split()
+)
+STATUSES = st.sampled_from([100, 200, 201, 204, 301, 302, 307, 400, 401, 403, 404, 429, 500, 503])
+TYPES = st.sampled_from(
+    [
+        "application/json",
+        "text/html; charset=utf-16",
+        "",
+        "\x00",
+        "application/x-www-form-urlencoded",
+    ]
+)
+
+
+@st.composite
+def answers(draw: st.DrawFn, secret: str) -> requests.Response:
+    """Draw an answer that echoes a secret wherever a server can."""
+    echoes = st.sampled_from([secret, f"a {secret} b", quote(secret), secret * 40])
+    members = draw(st.dictionaries(NAMES, VALUES | echoes, max_size=8))
+    token = draw(st.sampled_from(["access_token", "refresh_token", "id_token", None]))
+    if token is not None:
+        members[token] = TOKEN
+    if draw(st.booleans()):
+        members.pop("error", None)
+    text = json.dumps(draw(st.just(members) | VALUES | echoes), ensure_ascii=draw(st.booleans()))
+    text = draw(st.sampled_from([text, text[: len(text) // 2], f"<p>{text}", "", secret]))
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]))
+    body = text.encode(encoding, "backslashreplace") + draw(st.sampled_from([b"", b"\xff", b"\0"]))
+    response = answered(body, draw(STATUSES), {"Content-Type": draw(TYPES)})
+    response.headers["Location"] = f"/{draw(echoes)}?{secret}"
+    response.headers["X-Echo"] = response.reason = draw(echoes).encode().decode("latin-1")
+    response.headers["Retry-After"] = draw(st.sampled_from(["1", "soon", secret]))
+    return response
+
+
+def is_right(token: Token) -> bool:
+    assert token.access_token
+    assert token.access_token.isascii()
+    assert token.access_token.isprintable()
+    assert (token.token_type, token.issued_at) == ("Bearer", 1000.0)
+    assert token.lifetime is None or isinstance(token.lifetime, float)
+    assert token.scope is None or isinstance(token.scope, str)
+    return Token.from_dict(json.loads(json.dumps(token.to_dict()))) == token
+
+
+@settings(deadline=None)
+@given(st.data(), SECRETS)
+def test_the_outcome_is_a_right_token_or_one_of_our_errors_that_shows_no_secret(data, secret):
+    response = data.draw(answers(secret))
+    try:
+        token = read(response, secrets=[secret])
+    except TokenError as error:
+        assert type(error) in (TokenRequestDenied, InvalidTokenResponse, TokenEndpointUnavailable)
+        assert error.__cause__ is error.__context__ is None
+        seen = shown_by(error)
+        assert secret not in seen
+        assert secret.encode().decode("latin-1") not in seen
+        assert TOKEN not in seen
+    else:
+        assert 200 <= response.status_code < 300
+        assert is_right(token)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), STATUSES)
+@example(b'{"access_token":"x","expires_in":' + b"1" * 400 + b"}", 200)
+def test_bytes_of_any_kind_are_a_right_token_or_one_of_our_errors(body, status):
+    try:
+        token = read(answered(body, status))
+    except TokenError as error:
+        assert error.response.status_code == status
+    else:
+        assert is_right(token)
