@@ -26,12 +26,20 @@ class Token:
     issued_at: float = 0.0
     expires_at: float | None = None
     scope: str | None = None
-    extra: Mapping[str, Any] = field(default=_NO_MEMBERS, repr=False, compare=False)
+    extra: Mapping[str, Any] = field(
+        # A factory, since before Python 3.12 dataclasses take the proxy for a mutable default.
+        default_factory=lambda: _NO_MEMBERS,
+        repr=False,
+        compare=False,
+    )
 
     @property
     def lifetime(self) -> float | None:
         """Return the lifetime in seconds, or None where it is unknown."""
         return None if self.expires_at is None else self.expires_at - self.issued_at
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Token.from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, the token among them: for stores, not for logs."""

@@ -29,6 +29,8 @@ MOST_BYTES = 1 << 20
 MOST_RETRY_AFTER = 21600.0
 _MOST_TEXT, _MOST_DIGITS, _MOST_DEPTH = 500, 300, 32
 
+_LEAVES = (str, int, float, type(None))
+
 #: The value of a body that is not JSON, or nested deeper than anything in this trade.
 NOT_JSON = object()
 #: Error codes that are kept even where a secret of somebody's test is called "client".
@@ -246,11 +248,6 @@ def _is_shallow(value: Any) -> bool:
     """Say whether all that walk through a value later can do so by recursion."""
     level = [value]
     for _ in range(_MOST_DEPTH):
-        level = [child for item in level for child in _children(item)]
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [child for group in inner if not isinstance(group, _LEAVES) for child in group]
     return not level
-
-
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

@@ -94,7 +94,7 @@ class Handle401(signing.Handler):
         if isinstance(self._position, UnreplayableBody):
             # No replay will tell whether a renewal helps: count it as one that did not.
             source.discard(refused)
-            source.replay_refused(origin)
+            source.replay_refused(refused, origin)
             self._tell_impossible(request, refusal, self._position)
             return refusal
         release(refusal)
@@ -136,7 +136,7 @@ class Handle401(signing.Handler):
         self, request: PreparedRequest, refusal: Response, answer: Response, origin: Origin | None
     ) -> None:
         if self._is_refusal(answer):
-            self._source.replay_refused(origin)
+            self._source.replay_refused(self._held.token, origin)
         else:
             self._source.replay_accepted(origin)
         method, url = str(request.method), public_url(request.url)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -59,12 +59,17 @@ class ExchangeSession(OAuth2Session):
     _trust_env: bool | None = None
 
     def __init__(self, client_id: str, owner: requests.Session | None = None) -> None:
-        # Weakly: the owner holds us, and its sockets shall be freed when it is dropped.
-        self._owner = (lambda: None) if owner is None else weakref.ref(owner)
+        self._owner: Callable[[], requests.Session | None] = lambda: None
+        if owner is not None:
+            self.adopt(owner)
         super().__init__(client=BackendApplicationClient(client_id))
         self._verify = self._trust_env = None
         self._defaults, self.adapters = self.adapters, type(self.adapters)()
         forks.renewed_in_child(self)
+
+    def adopt(self, owner: requests.Session) -> None:
+        """Use the transport of this session; weakly: it holds us, and is freed when dropped."""
+        self._owner = weakref.ref(owner)
 
     @property
     def verify(self) -> Any:

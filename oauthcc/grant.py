@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,7 +43,7 @@ class Grant:
     client_id: str
     client_secret: Secret | None
     scope: str | None
-    params: tuple[tuple[str, str], ...]
+    params: tuple[tuple[str, str], ...] = field(repr=False)  # servers take odd things there
     client_auth: ClientAuth
     scheme: Scheme
 

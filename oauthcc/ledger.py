@@ -63,7 +63,8 @@ class Ledger:
         self.name = name
         self._renew_at = renew_at
         self._looked_at = 0.0
-        self._refused_replays: dict[Origin | None, Backoff] = {}
+        # By origin of the API: the token it refused last though it was new, and the pause.
+        self._refused_replays: dict[Origin | None, tuple[str, Backoff]] = {}
 
     def look(self) -> tuple[Held | None, State | None]:
         """Return what is held and which part of its life it is in."""
@@ -98,7 +99,7 @@ class Ledger:
         """Enter a failure, and return what is to be told of it."""
         failure, now = self.failure, self.now()
         if failure is not None and error is failure.error:
-            return []  # a look found nothing changed
+            return []  # a look found nothing mended
         denied = isinstance(error, _MENDED_BY_HUMANS)
         retry_after = getattr(error, "retry_after", None)
         previous = failure.pause if failure is not None and failure.denied == denied else None
@@ -124,7 +125,7 @@ class Ledger:
         """Leave early renewals alone for a while: no thread could be had for one."""
         self._pause_early(held.plan, None)
 
-    def remembered(self) -> tuple[bytes, Exception] | None:
+    def remembered(self) -> tuple[bytes | None, Exception] | None:
         """Raise one's own copy of the error that stands, if one does.
 
         Once a second one caller is let through, with the error and the proof of the client that it
@@ -133,20 +134,25 @@ class Ledger:
         failure, now = self.failure, self.now()
         if failure is None or renewal.is_over(failure.pause, now):
             return None
-        may_be_mended = failure.denied and failure.fingerprint is not None
-        if may_be_mended and now.monotonic >= self._looked_at + LOOK_PAUSE:
+        if failure.denied and now.monotonic >= self._looked_at + LOOK_PAUSE:
             self._looked_at = now.monotonic
-            return failure.fingerprint or b"", failure.error
+            return failure.fingerprint, failure.error
         raise own_copy(failure.error)
 
     def may_force(self, origin: Origin | None) -> bool:
         """Say whether a 401 of this API may force a renewal."""
-        return renewal.is_over(self._refused_replays.get(origin), self.now())
+        _, pause = self._refused_replays.get(origin, (None, None))
+        return renewal.is_over(pause, self.now())
 
-    def replay_refused(self, origin: Origin | None) -> None:
-        """Take note that an API refused a brand-new token: leave it alone for a while."""
-        pause = self._refused_replays.get(origin)
-        self._refused_replays[origin] = renewal.after_refused_replay(pause, self.now())
+    def replay_refused(self, refused: Token, origin: Origin | None) -> None:
+        """Take note that an API refused a brand-new token: leave it alone for a while.
+
+        Many threads may be told so of one token; that counts once.
+        """
+        last, pause = self._refused_replays.get(origin, (None, None))
+        if last != refused.access_token:
+            pause = renewal.after_refused_replay(pause, self.now())
+            self._refused_replays[origin] = refused.access_token, pause
 
     def replay_accepted(self, origin: Origin | None) -> None:
         """Take note that a renewal helped."""

@@ -119,7 +119,7 @@ class ClientCredentialsSession(requests.Session):
 
     def _settle(self) -> None:
         """Become the owner of sources that have none, and keep the owner of those that have one."""
-        for tokens in self._own:
+        for tokens in [self.tokens, *self._own]:
             if tokens.owner is None:
                 tokens.adopt(self)
         self._lender = self.tokens.owner if self.tokens.owner is not self else None

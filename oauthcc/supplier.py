@@ -37,11 +37,17 @@ class Order:
     why: Why
     instead_of: str | None = None
     issued_since: float = 0.0
-    known: tuple[bytes, Exception] | None = None
+    known: tuple[bytes | None, Exception] | None = None
 
-    def knowing(self, known: tuple[bytes, Exception] | None) -> Order:
+    def knowing(self, known: tuple[bytes | None, Exception] | None) -> Order:
         """Return the same order with what is known."""
         return self if known is None else replace(self, known=known)
+
+    def as_known(self, error: Exception) -> Exception:
+        """Return the known error where this one says the same."""
+        if self.known is None or repr(error) != repr(self.known[1]):
+            return error
+        return self.known[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +80,31 @@ class Supplier:
         self.settings: dict[str, Any] = {}
         #: The proof of the client that the last attempt was made with.
         self.fingerprint: bytes | None = None
+        self._endpoints: dict[str, TokenEndpoint] = {}
         self._owner: Callable[[], requests.Session | None] = lambda: None
         if owner is not None:
             self.adopt(owner)
-        self._endpoint: TokenEndpoint | None = None
         self._key: tuple[bytes, str] | None = None
 
     @property
     def endpoint(self) -> TokenEndpoint:
         """Return the session for the token endpoint, made at the first need."""
-        if self._endpoint is None:
-            self._endpoint = TokenEndpoint(self.grant, self._owner())
-            self._endpoint.apply(self.settings)
-        return self._endpoint
+        endpoint = self._endpoints.get("only")
+        if endpoint is None:
+            made = TokenEndpoint(self.grant, self._owner())
+            made.apply(self.settings)
+            endpoint = self._endpoints.setdefault("only", made)  # one of two threads is first
+        return endpoint
 
     def current_settings(self) -> dict[str, Any]:
         """Return what was set on the endpoint, for a copy."""
-        return self.settings if self._endpoint is None else self._endpoint.settings()
+        endpoint = self._endpoints.get("only")
+        return self.settings if endpoint is None else endpoint.settings()
 
     def close(self) -> None:
         """Close the endpoint's own connections."""
-        if self._endpoint is not None:
-            self._endpoint.close()
+        for endpoint in self._endpoints.values():
+            endpoint.close()
 
     @property
     def owner(self) -> requests.Session | None:
@@ -105,12 +114,15 @@ class Supplier:
     def adopt(self, owner: requests.Session) -> None:
         """Use the transport of this session from now on, without keeping it alive."""
         self._owner = weakref.ref(owner)
+        for endpoint in self._endpoints.values():
+            endpoint.adopt(owner)
 
     def obtain(self, order: Order, deadline: float, report: Report) -> Obtained:
         """Return a token that fits the order; ``deadline`` is on the monotonic clock.
 
         ``report`` is told of each operation of the store that failed, and with what error.
         """
+        self.fingerprint = None
         secret = self.grant.read_secret()
         fingerprint = self.fingerprint = self.grant.fingerprint(secret)
         if order.known is not None and order.known[0] == fingerprint:

@@ -78,8 +78,7 @@ def read_token(
 
 
 def _invalid(answer: Answer, fault: str) -> TokenError:
-    message = f"No token came: {_place(answer)}. {fault}"
-    return answer.error(InvalidTokenResponse, message)
+    return answer.error(InvalidTokenResponse, f"No token came: {_place(answer)}. {fault}")
 
 
 def _place(answer: Answer) -> str:
@@ -102,11 +101,11 @@ def _failure(answer: Answer, scope: str | None, method: str | None) -> TokenErro
     if status >= 500 or status in _BUSY_STATUSES or error in _BUSY_ERRORS:
         pause = retry_after(answer.response)
         advice = "later" if pause is None else f"in {pause:.0f} seconds, as it asks"
-        return answer.error(
-            TokenEndpointUnavailable, f"The token endpoint is unwell: {happened}. Try {advice}."
-        )
+        told = f"The token endpoint is unwell: {happened}. Try {advice}."
+        return answer.error(TokenEndpointUnavailable, told)
     advice = _advice(error, status, scope, method)
-    return answer.error(TokenRequestDenied, f"The token request was refused: {happened}. {advice}")
+    told = f"The token request was refused: {happened}. {advice}"
+    return answer.error(TokenRequestDenied, told)
 
 
 def _advice(error: str | None, status: int, scope: str | None, method: str | None) -> str:

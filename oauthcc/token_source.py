@@ -166,13 +166,13 @@ class TokenSource:
         other = self._other_than(refused, signed_at, timeout)
         if other.is_other_than(refused):
             return other
-        self.replay_refused(origin)
+        self.replay_refused(refused, origin)
         return None
 
-    def replay_refused(self, origin: Origin | None) -> None:
+    def replay_refused(self, refused: Token, origin: Origin | None) -> None:
         """Take note that an API refused a brand-new token: leave it alone for a while."""
         with self._lock:
-            self._ledger.replay_refused(origin)
+            self._ledger.replay_refused(refused, origin)
 
     def replay_accepted(self, origin: Origin | None) -> None:
         """Take note that a renewal helped."""
@@ -259,7 +259,7 @@ class TokenSource:
             )
             header = self.grant.scheme.authorization(obtained.token)
         except Exception as error:
-            ours = _as_ours(error)
+            ours = order.as_known(_as_ours(error))
             with self._lock:
                 told += self._ledger.write_off(ours, order.why, self._supplier.fingerprint)
             raise ours from ours.__cause__

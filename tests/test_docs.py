@@ -22,12 +22,14 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SCRIPT = """\
+code = {code!r}
+
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
     token_url, client_id, client_secret = auth.token_url, auth.client_id, auth.client_secret
     api_url = api.url
-    exec(compile({code!r}, {page!r}, "exec"))
+    exec(compile(code, {page!r}, "exec"))
 """
 
 

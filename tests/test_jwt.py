@@ -199,13 +199,13 @@ def test_an_encrypted_key_is_opened_by_its_password() -> None:
         (lambda: jwk("P-256", d=jwk("P-256")["x"]), {}, "not a valid EC JWK"),
         (lambda: jwk("Ed25519", d="AA"), {}, "not a valid OKP JWK"),
         (lambda: jwk("RSA", kid=7), {}, "kid of the JWK must be a string"),
-        (lambda: jwk("RSA", alg="ES256"), {}, "'ES256' does not fit this RSA key"),
-        (lambda: jwk("RSA", alg=["RS256"]), {}, "does not fit this RSA key"),
+        (lambda: jwk("RSA", alg="ES256"), {}, "'ES256' does not fit this key"),
+        (lambda: jwk("RSA", alg=["RS256"]), {}, "does not fit this key"),
         (lambda: jwk("RSA", alg="PS256"), {"algorithm": "RS256"}, "says alg 'PS256'.*drop one"),
         (lambda: pem("P-256"), {"algorithm": "ES384"}, "which signs with ES256"),
         (lambda: pem("Ed25519"), {"algorithm": "RS256"}, "which signs with EdDSA"),
-        (lambda: pem("RSA"), {"algorithm": "HS256"}, "'HS256' does not fit this RSA key"),
-        (lambda: pem("RSA"), {"algorithm": "none"}, "'none' does not fit this RSA key"),
+        (lambda: pem("RSA"), {"algorithm": "HS256"}, "'HS256' does not fit this key"),
+        (lambda: pem("RSA"), {"algorithm": "none"}, "'none' does not fit this key"),
     ],
 )
 def test_what_cannot_sign_is_refused_with_a_remedy(
@@ -327,7 +327,7 @@ def test_another_package_of_the_name_jwt_is_not_taken_for_pyjwt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "jwt", ModuleType("jwt"))
-    with pytest.raises(ConfigurationError, match=HINT):
+    with pytest.raises(ConfigurationError, match=r"is not PyJWT: pip uninstall jwt"):
         require_pyjwt()
 
 

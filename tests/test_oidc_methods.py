@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from oauthcc import (
@@ -58,6 +59,15 @@ def assert_it_lives_through_a_revocation(
     assert answer.status_code == 200, answer.text
     assert answer.json()["sha256"] == hashlib.sha256(BODY).hexdigest()
     assert oidc.counts()["tokens_issued"] == 2
+
+
+def ec_key() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
 
 
 def jwt_method(client: Client) -> ClientSecretJWT | PrivateKeyJWT:
@@ -196,14 +206,3 @@ def test_a_client_that_must_use_dpop_is_told_so(oidc: OIDCServer, make: Make) ->
     with pytest.raises(TokenRequestDenied) as caught:
         make(oidc.clients["dpop"]).get(oidc.api_url + "/orders")
     assert caught.value.error == "invalid_grant"
-
-
-def ec_key() -> str:
-    from cryptography.hazmat.primitives import serialization
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()

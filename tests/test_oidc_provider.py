@@ -118,7 +118,8 @@ def test_a_body_survives_the_401(oidc: OIDCServer, make: Make, tmp_path: Path, k
     api = make()
     api.get(oidc.api_url + "/orders")
     oidc.revoke_all()
-    answer = api.put(oidc.api_url + "/orders", **options)
+    # A body that is not rewound leaves the API waiting for it.
+    answer = api.put(oidc.api_url + "/orders", timeout=20, **options)
     made["file at an offset"][0]["data"].close()
     assert answer.status_code == 200
     assert answer.json()["length"] == len(expected)
@@ -132,7 +133,7 @@ def test_a_multipart_upload_survives_the_401(oidc: OIDCServer, make: Make, tmp_p
     api.get(oidc.api_url + "/orders")
     oidc.revoke_all()
     with (tmp_path / "order.csv").open("rb") as file:
-        answer = api.post(oidc.api_url + "/orders", files={"order": file})
+        answer = api.post(oidc.api_url + "/orders", files={"order": file}, timeout=20)
     assert answer.status_code == 200
     assert isinstance(answer.request.body, bytes)
     assert answer.json()["sha256"] == sha256(answer.request.body)

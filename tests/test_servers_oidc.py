@@ -121,6 +121,21 @@ def test_no_token_missing_scope_and_malformed_header_are_told_apart(
     assert malformed.status_code == 400
 
 
+def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(
+    oidc: OIDCServer, plain: requests.Session
+) -> None:
+    address = urlsplit(oidc.api_url)
+    assert address.hostname
+    assert address.port
+    with socket.create_connection((address.hostname, address.port), 30) as leaver:
+        leaver.sendall(b"POST /orders HTTP/1.1\r\nHost: api\r\nContent-Length: 9\r\n\r\nhalf")
+        leaver.shutdown(socket.SHUT_WR)
+        while leaver.recv(1024):
+            pass
+    token = token_for(plain, oidc, "client_secret_basic")
+    assert plain.get(oidc.api_url + "/open", headers=bearer(token)).status_code == 200
+
+
 def test_a_token_for_another_resource_is_refused(oidc: OIDCServer, plain: requests.Session) -> None:
     for resource, status in ((ORDERS, 200), (SIGNED, 200), (STOCK, 401)):
         token = token_for(plain, oidc, "client_secret_basic", resource=resource)

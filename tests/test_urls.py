@@ -174,13 +174,16 @@ def test_an_origin_is_where_requests_meant_to_go_when_it_prepared_the_url(author
 
 
 @pytest.mark.parametrize("splitter", ["urlsplit", "parse_url"])
-def test_where_the_two_splitters_disagree_there_is_no_origin(splitter: str, monkeypatch):
+@pytest.mark.parametrize("other", ["evil.org", "api.example:8443"])
+def test_where_the_two_splitters_disagree_there_is_no_origin(
+    splitter: str, other: str, monkeypatch
+):
     url = "https://me@api.example/"  # with a user name, so that the careful path is taken
     assert origin_of(url) == API
     real = getattr(urls, splitter)
 
     def led_astray(text: str) -> object:
-        return real(text.replace("me@api.example", "me@evil.org"))
+        return real(text.replace("me@api.example", f"me@{other}"))
 
     monkeypatch.setattr(urls, splitter, led_astray)
     assert origin_of(url) is None

@@ -43,26 +43,31 @@ class ClientAuth(Protocol):
     @property
     def name(self) -> str:
         """Return the name of the method in IANA's registry."""
+        raise NotImplementedError
 
     @property
     def needs_secret(self) -> bool:
         """Say whether the method needs a client secret; one that does not takes none."""
+        raise NotImplementedError
 
     @property
     def cert(self) -> str | tuple[str, str] | None:
         """Return the client certificate for TLS as requests takes it, or None."""
+        raise NotImplementedError
 
     def authenticate(self, attempt: Attempt) -> None:
         """Add to an attempt what proves the client; called anew for every attempt.
 
         Raise TokenError where that cannot be had now, ConfigurationError where it never can.
         """
+        raise NotImplementedError
 
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return octets that change whenever what proves the client does: secret, key, options.
 
         They show none of it. Files are read and callables called anew; raise as `authenticate`.
         """
+        raise NotImplementedError
 
 
 def hashed(*parts: object) -> bytes:

@@ -25,6 +25,7 @@ class Line(Protocol):
 
     def pause(self, seconds: float) -> bool:
         """Wait; give False at once when the server is being closed."""
+        ...
 
     def wait_until_closed(self) -> None:
         """Wait until the client hangs up or the server is closed."""
@@ -45,7 +46,8 @@ class Answer:
     @property
     def fields(self) -> list[tuple[str, str]]:
         """Give the header fields as pairs, whatever they were given as."""
-        return list(self.headers.items() if isinstance(self.headers, Mapping) else self.headers)
+        headers: Any = self.headers
+        return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
 @dataclass(frozen=True, slots=True)

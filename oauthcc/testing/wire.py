@@ -61,7 +61,7 @@ class Wire(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: Listener
+    server: Listener  # pyright: ignore[reportIncompatibleVariableOverride] - no other makes us
 
     def __getattr__(self, name: str) -> Any:
         """Serve every method alike: the standard library looks for `do_GET` and so on."""

@@ -9,7 +9,12 @@ import { increment } from './state.mjs';
 
 export function buildApi({ config, state, publicJwks }) {
   const keys = createLocalJWKSet(publicJwks);
-  return async (request, response) => {
+  return (request, response) => {
+    // A client that goes away in the middle of its body is nobody's end but its own.
+    serve(request, response).catch((error) => console.error(error));
+  };
+
+  async function serve(request, response) {
     const url = addressOf(request);
     const seen = await digestBody(request);
     let answer;
@@ -20,7 +25,7 @@ export function buildApi({ config, state, publicJwks }) {
     }
     count(state.counts, request, url, answer.status);
     send(response, answer, state);
-  };
+  }
 
   async function admit(request, url) {
     const shown = credentials(request);

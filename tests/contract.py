@@ -1,0 +1,383 @@
+"""Play one case on ``requests.Session`` and on ours, and compare everything that can be seen.
+
+A case is a function of a `Run`. It does with ``run.session`` what a caller would do, and notes what
+is worth comparing. Beside the notes, what reached the servers, the error that came out and the
+state of the session afterwards are compared. The one thing that may differ is the Authorization
+header, and a case says on which of its requests ours is expected.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import requests
+import urllib3.filepost
+from requests.adapters import BaseAdapter
+
+from oauthcc import ClientCredentialsSession
+from oauthcc.signing import Handler
+from oauthcc.schemes import SecretHeader
+from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, SeenRequest, json_answer
+
+Options = Mapping[str, Any]
+Play = Callable[["Run"], Any]
+P = TypeVar("P", bound=Play)
+
+#: Ways to configure ours: the token goes wherever the request goes, only to the API, or (so that
+#: nothing may differ at all) only to somewhere else.
+WAYS = ("everywhere", "prefix", "elsewhere")
+
+_OURS_ALONE = {"tokens", "_own", "_reach", "_refused_status", "_lender"}
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+_DIGEST = re.compile(r'((?:cnonce|response)=)"[^"]*"')
+
+
+@dataclass
+class World:
+    """The servers of one module's cases; all are on loopback."""
+
+    auth: AuthorizationServer
+    api: ProtectedAPI
+    other: ProtectedAPI
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """Give a URL that answers with what it was asked, but for Authorization."""
+        return f"{self.api.url}/echo"
+
+
+def open_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Start the servers; to be made a fixture by each module that has cases."""
+    with AuthorizationServer() as auth, ExitStack() as stack:
+        api = stack.enter_context(ProtectedAPI(auth))
+        other = stack.enter_context(ProtectedAPI(auth))
+        for server in (api, other):
+            dress(server)
+        yield World(auth, api, other, tmp_path_factory.mktemp("contract"))
+
+
+def dress(server: ProtectedAPI) -> None:
+    """Give a server the routes of the cases, and let everybody in."""
+    server.protected = False
+    server.add_route("/echo", echo)
+    server.add_route("/hop/", _hop)
+
+
+def echo(seen: SeenRequest) -> Answer:
+    """Answer with what arrived, but without any Authorization, which may differ."""
+    headers = [pair for pair in seen.raw_headers if pair[0].lower() != "authorization"]
+    told = {"method": seen.method, "target": seen.target, "headers": headers}
+    return json_answer({**told, "body": seen.body.decode("latin-1")})
+
+
+def _hop(seen: SeenRequest) -> Answer:
+    """Answer ``/hop/<status>/<cookie>?<target>`` with a redirect that sets a cookie."""
+    _, _, status, cookie = seen.path.split("/")
+    fields = [("Location", seen.query), ("Set-Cookie", f"{cookie}=1; Path=/")]
+    return Answer(int(status), fields, b"moved")
+
+
+def tls_server(context: ssl.SSLContext, auth: AuthorizationServer) -> ProtectedAPI:
+    """Make one more server, with TLS."""
+    server = ProtectedAPI(auth, tls=context)
+    dress(server)
+    return server
+
+
+@dataclass
+class Run:
+    """One half of a comparison."""
+
+    world: World
+    base: type[requests.Session]
+    arguments: tuple[Any, ...]
+    options: Options
+    patch: pytest.MonkeyPatch
+    folder: Path
+    notes: list[Any] = field(default_factory=list)
+    made: list[requests.Session] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.session = self.make()
+
+    @property
+    def url(self) -> str:
+        return self.world.url
+
+    @property
+    def is_ours(self) -> bool:
+        return self.base is not requests.Session
+
+    def make(self, kind: type[requests.Session] | None = None, *first: Any) -> requests.Session:
+        """Make a session, of a subclass of ``base`` if one is given; it is closed at the end."""
+        session: requests.Session = (kind or self.base)(*first, *self.arguments, **self.options)
+        self.made.append(session)
+        return session
+
+    def keep(self, session: Any) -> Any:
+        """Have a session that came about otherwise (a copy, say) closed at the end."""
+        self.made.append(session)
+        return session
+
+    def note(self, *values: Any) -> None:
+        """Keep what a value looks like now."""
+        self.notes.append([look(value) for value in values])
+
+    def hop(self, *targets: str, status: int = 302, server: str | None = None) -> str:
+        """Give a URL that redirects along the targets, the last of which is the echo."""
+        base = server or self.world.api.url
+        url = targets[-1] if targets else f"{base}/echo"
+        for number, start in enumerate(reversed((base, *targets[:-1]))):
+            url = f"{start}/hop/{status}/c{number}?{url}"
+        return url
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case, and on which of its requests our token is expected: all, none, or one by one."""
+
+    play: Play
+    signed: bool | tuple[bool, ...]
+    warm: bool
+    unordered: bool
+
+    @property
+    def name(self) -> str:
+        return self.play.__name__
+
+
+class Cases(list[Case]):
+    """The list of cases of one module."""
+
+    def add(
+        self,
+        signed: bool | tuple[bool, ...] = True,
+        *,
+        warm: bool = False,
+        unordered: bool = False,
+    ) -> Callable[[P], P]:
+        """Add a case; ``warm`` fetches the token first, ``unordered`` is for threads."""
+
+        def enter(play: P) -> P:
+            self.append(Case(play, signed, warm, unordered))
+            return play
+
+        return enter
+
+    def each(self) -> pytest.MarkDecorator:
+        return pytest.mark.parametrize("case", self, ids=[case.name for case in self])
+
+
+each_way = pytest.mark.parametrize("way", WAYS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one half."""
+
+    wire: list[SeenRequest]
+    notes: list[Any]
+    error: Any
+    session: Any
+
+
+def compare(case: Case, world: World, way: str) -> None:
+    """Play a case on both sessions; fail where more than Authorization differs."""
+    auth = world.auth
+    arguments = (auth.token_url, auth.client_id, auth.client_secret)
+    api_url = {"everywhere": None, "prefix": world.api.url, "elsewhere": "https://else.example"}
+    options = {"api_url": api_url[way]}
+    plain = _played(case, world, requests.Session, (), {})
+    ours = _played(case, world, ClientCredentialsSession, arguments, options)
+    assert ours.error == plain.error
+    assert ours.notes == plain.notes
+    assert ours.session == plain.session
+    signed = False if way == "elsewhere" else case.signed
+    expected = signed if isinstance(signed, tuple) else (signed,) * len(ours.wire)
+    assert [_sight(seen) for seen in ours.wire] == [_sight(seen) for seen in plain.wire]
+    assert len(expected) == len(ours.wire), ours.wire
+    for seen, plainly, token in zip(ours.wire, plain.wire, expected, strict=True):
+        if token:
+            assert seen.token, (seen, seen.headers.get("Authorization"))
+            assert seen.token in auth.issued
+        else:
+            assert _authorization(seen) == _authorization(plainly), seen
+
+
+def _played(
+    case: Case,
+    world: World,
+    base: type[requests.Session],
+    arguments: tuple[Any, ...],
+    options: Options,
+) -> Outcome:
+    world.api.forget()
+    world.other.forget()
+    with pytest.MonkeyPatch.context() as patch:
+        _quiet(patch, world.folder)
+        run = Run(world, base, arguments, options, patch, world.folder)
+        error = None
+        try:
+            if case.warm and isinstance(run.session, ClientCredentialsSession):
+                run.session.tokens.get()
+            case.play(run)
+        except Exception as raised:  # noqa: BLE001 - whatever it is, it is compared
+            error = look(raised)
+        finally:
+            state = look(run.session)
+            for session in run.made:
+                session.close()
+        wire = [*world.api.requests, *world.other.requests]
+    if case.unordered:
+        wire.sort(key=lambda seen: (seen.target, seen.body))
+    return Outcome(wire, run.notes, error, state)
+
+
+def _quiet(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Take away what the machine's environment may say, and the randomness of a boundary."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            patch.delenv(name)
+    patch.setenv("NETRC", str(folder / "no-netrc"))
+    patch.setattr(urllib3.filepost, "choose_boundary", lambda: "a-boundary")
+
+
+def _sight(seen: SeenRequest) -> tuple[Any, ...]:
+    headers = [pair for pair in seen.raw_headers if pair[0] != "Authorization"]
+    return seen.method, seen.target, headers, seen.body, seen.peer_certificate
+
+
+def _authorization(seen: SeenRequest) -> list[str]:
+    found = [value for name, value in seen.raw_headers if name.lower() == "authorization"]
+    return [_DIGEST.sub(r"\1...", value) for value in found]
+
+
+# -- what a value looks like: comparable, and without what may differ ----------------------------
+
+
+def look(value: Any) -> Any:
+    """Turn a value into plain ones that compare by what a caller could see of it."""
+    for kind, turn in _LOOKS:
+        if isinstance(value, kind):
+            return turn(value)
+    return value
+
+
+def _response(response: requests.Response) -> dict[str, Any]:
+    return {
+        "type": type(response).__name__,
+        "attributes": sorted(vars(response)),
+        "headers": [pair for pair in response.headers.items() if pair[0] != "Date"],
+        "content": response.content if response._content_consumed else None,  # type: ignore[attr-defined]
+        "cookies": look(response.cookies),
+        "history": look(response.history),
+        "elapsed": (type(response.elapsed), response.elapsed > timedelta(0)),
+        "request": look(response.request),
+        "next": look(response.next),
+        "raw": type(response.raw).__name__,
+        "connection": type(getattr(response, "connection", None)).__name__,
+        "repr": repr(response),
+        "links": response.links,
+        **{name: getattr(response, name) for name in _PLAIN_ATTRIBUTES},
+    }
+
+
+_PLAIN_ATTRIBUTES = (
+    "status_code",
+    "reason",
+    "url",
+    "encoding",
+    "ok",
+    "is_redirect",
+    "is_permanent_redirect",
+)
+
+
+def _prepared(request: requests.PreparedRequest) -> dict[str, Any]:
+    body, position = request.body, request._body_position  # type: ignore[attr-defined]
+    return {
+        "type": type(request).__name__,
+        "attributes": sorted(vars(request)),
+        "method": request.method,
+        "url": request.url,
+        "headers": _headers(request.headers),
+        "body": body if isinstance(body, (bytes, str, type(None))) else type(body).__name__,
+        "hooks": _hooks(request.hooks),
+        "position": position if isinstance(position, int) else type(position).__name__,
+        "cookies": look(request._cookies),  # type: ignore[attr-defined]
+        "repr": repr(request),
+    }
+
+
+def _headers(headers: Mapping[str, Any] | None) -> list[tuple[str, Any]] | None:
+    if headers is None:
+        return None
+    return [pair for pair in headers.items() if not isinstance(pair[1], SecretHeader)]
+
+
+def _hooks(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Leave out our handler, which is in the copy that was sent, and there alone."""
+    theirs: dict[str, Any] = {}
+    for event, found in (hooks or {}).items():
+        several = [found] if callable(found) else found
+        theirs[event] = [_name(h) for h in several if not isinstance(h, Handler)]
+    return theirs
+
+
+def _name(thing: Any) -> str:
+    return str(getattr(thing, "__qualname__", type(thing).__name__))
+
+
+def _request(request: requests.Request) -> dict[str, Any]:
+    return {
+        name: _hooks(value) if name == "hooks" else look(value)
+        for name, value in vars(request).items()
+    }
+
+
+def _error(error: BaseException) -> dict[str, Any]:
+    return {
+        "type": type(error),
+        "text": _ADDRESS.sub("0x", str(error)),
+        "request": look(getattr(error, "request", None)),
+        "response": look(getattr(error, "response", None)),
+        "cause": type(error.__cause__),
+        "context": type(error.__context__),
+    }
+
+
+def _session(session: requests.Session) -> dict[str, Any]:
+    state = {name: value for name, value in vars(session).items() if name not in _OURS_ALONE}
+    return {
+        **{name: look(value) for name, value in state.items()},
+        "hooks": _hooks(session.hooks),
+        "adapters": [(prefix, type(a).__name__) for prefix, a in session.adapters.items()],
+    }
+
+
+def _jar(jar: Any) -> list[tuple[Any, ...]]:
+    return [(c.name, c.value, c.domain, c.path, c.secure, c.expires) for c in jar]
+
+
+_LOOKS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (requests.Response, _response),
+    (requests.PreparedRequest, _prepared),
+    (requests.Request, _request),
+    (requests.Session, _session),
+    (requests.cookies.cookielib.CookieJar, _jar),
+    (BaseException, _error),
+    (BaseAdapter, lambda adapter: type(adapter).__name__),
+    (requests.structures.CaseInsensitiveDict, _headers),
+    ((list, tuple), lambda values: [look(value) for value in values]),
+    (dict, lambda values: {name: look(value) for name, value in values.items()}),
+)
