@@ -6,6 +6,7 @@ It decides which requests carry a token; how they carry it and what happens on a
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from .events import Observer
 from .reach import Reach
 from .schemes import Scheme
 from .secret import SecretLike
-from .settings import options_from_env
+from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
 from .token_source import TokenSource
 from .urls import is_loopback, origin_of
@@ -168,6 +169,16 @@ class ClientCredentialsSession(requests.Session):
         ``OAUTH_CLIENT_AUTH``. Raises `ConfigurationError` that names what is missing.
         """
         options = options_from_env(prefix)
+        return cls(options.pop("token_url", None), **options)
+
+    @classmethod
+    def from_profile(cls, name: str, path: str | os.PathLike[str] | None = None) -> Self:
+        """Make a session from a section of an INI file; the keys are those of `from_env`, in lower case.
+
+        ``path`` is by default ``oauthcc/profiles.ini`` in the user's configuration folder. Raises
+        `ConfigurationError` where the profile is missing or unfit, or others can read a secret.
+        """
+        options = options_from_profile(name, path)
         return cls(options.pop("token_url", None), **options)
 
     def authorize(

@@ -75,6 +75,8 @@ class TokenEndpoint(ExchangeSession):
             try:
                 return Fetched(self._attempt(client_secret, deadline), made, fingerprint)
             except TokenRequestDenied as error:
+                if self._discovered is not None and error.status_code in (404, 410):
+                    self._discovered.forget()  # it may have moved
                 if error.error != "invalid_client" or rotated:
                     raise
                 client_secret = self.grant.read_secret()

@@ -133,6 +133,13 @@ class Run:
         """Keep what a value looks like now."""
         self.notes.append([look(value) for value in values])
 
+    def attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Keep what comes of this, be it an error."""
+        try:
+            self.note(action(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
+            self.note(error)
+
     def hop(self, *targets: str, status: int = 302, server: str | None = None) -> str:
         """Give a URL that redirects along the targets, the last of which is the echo."""
         base = server or self.world.api.url
@@ -199,12 +206,11 @@ def compare(case: Case, world: World, way: str) -> None:
     options = {"api_url": api_url[way]}
     plain = _played(case, world, requests.Session, (), {})
     ours = _played(case, world, ClientCredentialsSession, arguments, options)
-    assert ours.error == plain.error
-    assert ours.notes == plain.notes
-    assert ours.session == plain.session
+    for name in ("notes", "error", "session"):
+        _same(name, getattr(ours, name), getattr(plain, name))
+    _same("wire", [_sight(seen) for seen in ours.wire], [_sight(seen) for seen in plain.wire])
     signed = False if way == "elsewhere" else case.signed
     expected = signed if isinstance(signed, tuple) else (signed,) * len(ours.wire)
-    assert [_sight(seen) for seen in ours.wire] == [_sight(seen) for seen in plain.wire]
     assert len(expected) == len(ours.wire), ours.wire
     for seen, plainly, token in zip(ours.wire, plain.wire, expected, strict=True):
         if token:
@@ -212,6 +218,17 @@ def compare(case: Case, world: World, way: str) -> None:
             assert seen.token in auth.issued
         else:
             assert _authorization(seen) == _authorization(plainly), seen
+
+
+def _same(where: str, ours: Any, plain: Any) -> None:
+    """Fail at the first place where two values differ, and name it."""
+    if isinstance(ours, dict) and isinstance(plain, dict):
+        for key in (*ours, *plain):
+            _same(f"{where}[{key!r}]", ours.get(key, "missing"), plain.get(key, "missing"))
+    elif isinstance(ours, (list, tuple)) and isinstance(plain, (list, tuple)):
+        for number, (one, other) in enumerate(zip(ours, plain, strict=False)):
+            _same(f"{where}[{number}]", one, other)
+    assert ours == plain, f"{where}: {ours!r} is not {plain!r}"
 
 
 def _played(

@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 import pickle
+import re
 import socket
 import ssl
 import sys
@@ -101,6 +102,7 @@ def test_basic_is_read_alike_by_servers_that_form_decode_and_that_unquote() -> N
     client_id, secret = base64.b64decode(credentials).decode("ascii").split(":")
     assert scheme == "Basic"
     assert made.params == []
+    assert re.fullmatch(r"(?:[\w.~-]|%[0-9A-F]{2})*", client_id + secret, re.ASCII)
     for read in (unquote, unquote_plus):
         assert (read(client_id), read(secret)) == (CLIENT_ID, SECRET)
 
