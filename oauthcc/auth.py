@@ -54,6 +54,7 @@ class Handle401(signing.Handler):
         self._held = held
         self._signed_at = time.time()
         self._refused_status = refused_status
+        self._is_spent = False
         self._position: Any = None
         if request.body is not None:
             try:
@@ -63,27 +64,33 @@ class Handle401(signing.Handler):
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
+        if self._is_spent:
+            return None  # a plain session was given the request that was answered already
+        self._is_spent = not self.is_the_callers
         scheme = self._source.grant.scheme
         if not scheme.proves and response.status_code not in self._refused_status:
             return None
+        answer = self._with_nonce(response, kwargs)
         # A replay may itself be told to come back with the nonce that it brought, once.
-        nonce_demanded, answer = self._with_nonce(response, kwargs)
-        renewed = self._renewed(answer, kwargs)
-        if not nonce_demanded and renewed is not answer:
-            renewed = self._with_nonce(renewed, kwargs)[1]
-        return None if renewed is response else renewed
+        answer = self._renewed(answer, kwargs, nonce_due=answer is response)
+        return None if answer is response else answer
 
-    def _with_nonce(self, response: Response, kwargs: dict[str, Any]) -> tuple[bool, Response]:
+    def _with_nonce(self, response: Response, kwargs: dict[str, Any]) -> Response:
         """Answer a demand for a nonce with a new proof (RFC 9449 section 9)."""
         scheme, request = self._source.grant.scheme, self._request_of(response)
         if not scheme.proves or not self._carries_ours(request):
-            return False, response
+            return response
         scheme.learn(str(request.url), response.headers)
         if not scheme.demands_nonce(response):
-            return False, response
-        return True, self._replay(request, response, self._held, kwargs)
+            return response
+        try:
+            adapter = self._made_ready(request, response)
+        except UnreplayableBody as reason:
+            self._tell_impossible(request, response, reason)
+            return response
+        return self._replay(adapter, request, response, self._held, kwargs)
 
-    def _renewed(self, refusal: Response, kwargs: dict[str, Any]) -> Response:
+    def _renewed(self, refusal: Response, kwargs: dict[str, Any], *, nonce_due: bool) -> Response:
         """Answer a refused token with another token."""
         request = self._request_of(refusal)
         if not self._is_refusal(refusal) or not self._carries_ours(request):
@@ -91,45 +98,55 @@ class Handle401(signing.Handler):
         source, refused, origin = self._source, self._held.token, origin_of(str(request.url))
         if not source.may_replace(refused, origin):
             return refusal
-        if isinstance(self._position, UnreplayableBody):
+        try:
+            adapter = self._made_ready(request, refusal)
+        except UnreplayableBody as reason:
             # No replay will tell whether a renewal helps: count it as one that did not.
             source.discard(refused)
             source.replay_refused(refused, origin)
-            self._tell_impossible(request, refusal, self._position)
+            self._tell_impossible(request, refusal, reason)
             return refusal
         release(refusal)
         patience = signing.seconds(kwargs.get("timeout"))
         other = source.instead_of(refused, origin, self._signed_at, patience)
         if other is None:
             return refusal
-        answer = self._replay(request, refusal, other, kwargs)
-        if answer is not refusal:
-            self._judge(request, refusal, answer, origin)
+        answer = self._replay(adapter, request, refusal, other, kwargs)
+        if nonce_due:
+            answer = self._with_nonce(answer, kwargs)
+        self._judge(request, refusal, answer, origin)
         return answer
 
-    def _replay(
-        self, request: PreparedRequest, refusal: Response, held: Held, kwargs: dict[str, Any]
-    ) -> Response:
-        """Send the same request once more, signed in place: redirects go on from this object."""
+    def _made_ready(self, request: PreparedRequest, refusal: Response) -> Any:
+        """Put the body back to where it stood and return the adapter to send it through."""
         session = None if self._session is None else self._session()
         url = str(request.url)
         adapter = session.get_adapter(url) if session else getattr(refusal, "connection", None)
-        try:
+        if adapter is None:
+            raise UnreplayableBody("the response does not say through what it came")
+        if request.body is not None:  # that of a hop may be gone
             if isinstance(self._position, UnreplayableBody):
                 raise self._position
-            if adapter is None:
-                raise UnreplayableBody("the response does not say through what it came")
             rewind(request.body, self._position)
-        except UnreplayableBody as reason:
-            self._tell_impossible(request, refusal, reason)
-            return refusal
+        return adapter
+
+    def _replay(
+        self,
+        adapter: Any,
+        request: PreparedRequest,
+        refusal: Response,
+        held: Held,
+        kwargs: dict[str, Any],
+    ) -> Response:
+        """Send the same request once more, signed in place: redirects go on from this object."""
         release(refusal)
-        _keep_cookies(session, request, refusal)
+        _keep_cookies(None if self._session is None else self._session(), request, refusal)
         signing.sign(request, held, self._source.grant.scheme)
         self._held, self._signed_at = held, time.time()
         begun = time.perf_counter()
         answer: Response = adapter.send(request, **kwargs)
         answer.elapsed = timedelta(seconds=time.perf_counter() - begun)
+        self._source.grant.scheme.learn(str(request.url), answer.headers)
         return answer
 
     def _judge(
@@ -159,6 +176,9 @@ class Handle401(signing.Handler):
     def _is_refusal(self, response: Response) -> bool:
         if response.status_code not in self._refused_status:
             return False
+        scheme = self._source.grant.scheme
+        if scheme.proves and scheme.demands_nonce(response):
+            return False
         # A renewal cannot help there (RFC 6750 section 3.1).
         challenge = response.headers.get("WWW-Authenticate")
         return challenge is None or find_error(challenge, _SCHEMES) != "insufficient_scope"
@@ -176,15 +196,21 @@ def _keep_cookies(
     after = _jars._copy_cookie_jar(before)
     _jars.extract_cookies_to_jar(after, request, refusal.raw)
     request._cookies = after
-    sent = request.headers.pop("Cookie", None)
-    if sent == _jars.get_cookie_header(before, request):  # else the caller wrote it by hand
-        sent = _jars.get_cookie_header(after, request)
-    if sent is not None:
-        request.headers["Cookie"] = sent
+    bare = signing.twin_of(request)
+    sent = bare.headers.pop("Cookie", None)
+    if sent != _jars.get_cookie_header(before, bare):
+        return  # the caller wrote it by hand
+    now = _jars.get_cookie_header(after, bare)
+    if now is not None:
+        request.headers["Cookie"] = now  # in its old place
+    elif sent is not None:
+        del request.headers["Cookie"]
 
 
 class _PlainHandler(Handle401):
     """Answer for a request of a plain session, which follows redirects by rules of its own."""
+
+    is_the_callers = True
 
     def __init__(self, reach: Reach[TokenSource], *args: Any) -> None:
         super().__init__(*args)

@@ -6,6 +6,7 @@ it tells is done; what it raises is logged and never felt. The log is the ``oaut
 
 from __future__ import annotations
 
+import contextvars
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -108,12 +109,22 @@ Event = Union[
 Observer = Callable[[Event], object]
 
 
+# The observers that the current context is called by.
+_told: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar("_told", default=())
+
+
 def tell(event: Event, observer: Observer | None) -> None:
-    """Log an event and hand it to the observer, whose errors are logged and not raised."""
+    """Log an event and hand it to the observer, whose errors are logged and not raised.
+
+    An observer that uses the session is not told of what that brings about, or it might never end.
+    """
     log.log(event.level, "%r", event)
-    if observer is None:
+    if observer is None or observer in _told.get():
         return
+    mark = _told.set((*_told.get(), observer))
     try:
         observer(event)
     except Exception:
         log.exception("the on_event observer raised an error")
+    finally:
+        _told.reset(mark)

@@ -72,6 +72,8 @@ class Flight(Generic[T]):
             self._result = work()
         except Exception as error:  # noqa: BLE001 - every waiter raises it
             self._error = error.with_traceback(None)
+            # It is kept, and the frames of what led to it would keep sessions and secrets.
+            error.__context__ = None
         except BaseException as interruption:
             self._error = FlightLost(type(interruption).__name__)
             raise

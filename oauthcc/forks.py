@@ -13,6 +13,7 @@ import weakref
 from typing import Any, Protocol
 
 import requests
+from urllib3._collections import RecentlyUsedContainer
 
 
 class _Renewable(Protocol):
@@ -21,10 +22,6 @@ class _Renewable(Protocol):
 
 # By identity, since a user's subclass may define __eq__ and so have no hash.
 _known: weakref.WeakValueDictionary[int, _Renewable] = weakref.WeakValueDictionary()
-
-# The parent's connection pools, kept for ever: to finalise one in the child takes its lock, which
-# another thread of the parent may have held.
-_graveyard: list[object] = []
 
 
 def renewed_in_child(thing: _Renewable) -> None:
@@ -46,10 +43,28 @@ def renew_adapter(adapter: Any) -> None:
     managers += dict(getattr(adapter, "proxy_manager", None) or {}).values()
     for manager in managers:
         pools = getattr(manager, "pools", None)
-        if pools is not None:
-            _graveyard.append(pools)
+        if isinstance(pools, RecentlyUsedContainer):
             # The manager keeps its settings (a TLS context, say): only the container is new.
-            manager.pools = type(pools)(pools._maxsize)
+            manager.pools = RecentlyUsedContainer(pools._maxsize, pools.dispose_func)
+            for pool in list(pools._container.values()):
+                _leave_to_parent(pool.pool)
+
+
+def _leave_to_parent(idle: Any) -> None:
+    """Close the child's copies of a pool's idle connections, without a word to the server.
+
+    Not by way of the pool: its lock may be held. And not left as it is either, since urllib3
+    empties every pool at exit, and there waits for that lock for ever.
+    """
+    if idle is None:  # the pool is closed
+        return
+    connections = list(idle.queue)
+    idle.__init__(idle.maxsize)  # with a new lock, and empty
+    for connection in connections:
+        sock = getattr(connection, "sock", None)  # a place that is free holds None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.close()
 
 
 def _in_child() -> None:

@@ -31,15 +31,28 @@ class Held:
     plan: Schedule
     aging_monotonic: float
     aging_wall: float
+    #: Whether it lay in the store before anybody here knew of a refusal.
+    is_found: bool = False
 
     @classmethod
-    def of(cls, token: Token, header: SecretHeader, plan: Schedule) -> Held:
+    def of(
+        cls, token: Token, header: SecretHeader, plan: Schedule, *, is_found: bool = False
+    ) -> Held:
         """Lay the renewal point open, for the one comparison of the warm path."""
-        return cls(token, header, plan, plan.aging.monotonic, plan.aging.wall)
+        return cls(token, header, plan, plan.aging.monotonic, plan.aging.wall, is_found)
 
     def is_other_than(self, token: Token) -> bool:
         """Say whether this is another token."""
         return self.token.access_token != token.access_token
+
+    def may_replace(self, refused: Token, signed_at: float) -> bool:
+        """Say whether a request that was refused with a token may be sent again with this one.
+
+        Where all tokens were revoked at once, one that was found in the store was too, unless it
+        was issued after the request was signed (wall clock).
+        """
+        is_new = not self.is_found or self.token.issued_at >= signed_at
+        return is_new and self.is_other_than(refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +76,42 @@ class Ledger:
         self.name = name
         self._renew_at = renew_at
         self._looked_at = 0.0
+        self._begun = 0.0  # when the flight that brought what is held began (monotonic)
         # By origin of the API: the token it refused last though it was new, and the pause.
-        self._refused_replays: dict[Origin | None, tuple[str, Backoff]] = {}
+        self._refused_replays: dict[Origin | None, tuple[Token, Backoff]] = {}
 
     def look(self) -> tuple[Held | None, State | None]:
         """Return what is held and which part of its life it is in."""
         held = self.held
         return held, None if held is None else renewal.state(held.plan, self.now())
 
-    def take_in(self, token: Token, header: SecretHeader, why: Why) -> Held:
-        """Enter a token that arrived, and return it for those who waited."""
+    def take_in(
+        self,
+        token: Token,
+        header: SecretHeader,
+        why: Why,
+        begun: float,
+        *,
+        from_store: bool = False,
+    ) -> Held:
+        """Enter a token that arrived, and return it for those who waited.
+
+        ``begun`` (monotonic) is when the flight that brings it began. One that was abandoned may
+        come late: what a later one brought meanwhile is better.
+        """
         now = self.now()
         plan = renewal.schedule(token, now, random.uniform(*self._renew_at))  # noqa: S311
-        arrived = Held.of(token, header, plan)
+        is_found = from_store and why != "refused"
+        arrived = Held.of(token, header, plan, is_found=is_found)
         held, part = self.look()
+        if begun < self._begun and part is not State.EXPIRED:
+            return arrived
+        self._begun = begun
         self.failure = None
         if held is not None and why == "aging" and not held.is_other_than(token):
             # It will not have another one yet: still aging, so ask again later.
             arrived = Held.of(token, header, replace(plan, aging=renewal.ALWAYS))
             self._pause_early(plan, None)
-        elif held is not None and part is State.FRESH and _is_older(token, held.token):
-            return arrived  # a late flight: what another one brought meanwhile is better
         else:
             self.early_pause = None
         self.held = arrived
@@ -150,9 +178,9 @@ class Ledger:
         Many threads may be told so of one token; that counts once.
         """
         last, pause = self._refused_replays.get(origin, (None, None))
-        if last != refused.access_token:
+        if last is None or last.access_token != refused.access_token:
             pause = renewal.after_refused_replay(pause, self.now())
-            self._refused_replays[origin] = refused.access_token, pause
+            self._refused_replays[origin] = refused, pause
 
     def replay_accepted(self, origin: Origin | None) -> None:
         """Take note that a renewal helped."""
@@ -166,7 +194,3 @@ class Ledger:
             random.random(),
             retry_after,  # noqa: S311
         )
-
-
-def _is_older(token: Token, other: Token) -> bool:
-    return token.issued_at < other.issued_at

@@ -49,6 +49,10 @@ class Reach(Generic[T]):
         origin = origin_of(url)
         return self._default if origin is not None and is_secure(origin) else None
 
+    def values(self) -> list[T]:
+        """Return all that may serve a URL, the default among them."""
+        return [self._default, *(value for _, value in self._map)]
+
     def refuse_plain_http(self, url: str) -> None:
         """Raise `InsecureURLError` where nothing but plain http keeps a token from a URL."""
         origin = None if self._is_limited else origin_of(url)
@@ -64,9 +68,11 @@ class Reach(Generic[T]):
         if self._is_limited or self._is_noticed:
             return
         origin = origin_of(url)
+        if origin == self._first or self._map.find(url) is not None:
+            return
         if self._first is None:
             self._first = origin
-        elif origin is not None and origin != self._first:
+        elif origin is not None:
             self._is_noticed = True
             _log.warning(
                 "The token that went to %s goes to %s too; pass api_url= to say where it may go.",

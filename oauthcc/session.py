@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests import PreparedRequest, Request, Response
-from requests.utils import get_netrc_auth
+from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, select_proxy
 
 from . import forks, signing
 from .access_token import Token
@@ -27,7 +27,7 @@ from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
 from .token_source import TokenSource
-from .urls import is_loopback, origin_of
+from .urls import Origin, is_loopback, origin_of
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
@@ -63,7 +63,14 @@ class ClientCredentialsSession(requests.Session):
     over plain http.
     """
 
-    __attrs__ = [*requests.Session.__attrs__, "tokens", "_own", "_reach", "_refused_status"]
+    __attrs__ = [
+        *requests.Session.__attrs__,
+        "tokens",
+        "_own",
+        "_reach",
+        "_refused_status",
+        "_lenders",
+    ]
 
     tokens: TokenSource
     _own: list[TokenSource]
@@ -120,10 +127,12 @@ class ClientCredentialsSession(requests.Session):
 
     def _settle(self) -> None:
         """Become the owner of sources that have none, and keep the owner of those that have one."""
-        for tokens in [self.tokens, *self._own]:
+        for tokens in [self.tokens, *self._own, *self._reach.values()]:
             if tokens.owner is None:
                 tokens.adopt(self)
-        self._lender = self.tokens.owner if self.tokens.owner is not self else None
+                self._own = list(dict.fromkeys([*self._own, tokens]))
+        owners = (tokens.owner for tokens in self._reach.values())
+        self._lenders = list({id(owner): owner for owner in owners if owner is not self}.values())
         forks.renewed_in_child(self)
 
     @classmethod
@@ -189,15 +198,21 @@ class ClientCredentialsSession(requests.Session):
         Pass ``scope``, ``audience``, ``resource``, ``token_params`` for that API; what names the
         client and the server (``token_url``, ``issuer``, ``client_id``, ``client_secret``,
         ``client_auth``, ``scheme``) and ``store``, ``renew_at``, ``on_event`` are this session's
-        where they are left out. Or pass the ``tokens`` of another session.
+        where they are left out. Or pass the ``tokens`` of another session. Like ``mount``, this is
+        for one thread, before others use the session. Raises `ConfigurationError`.
         """
         if tokens is None:
             tokens = self.tokens.sibling(**options)
             tokens.adopt(self)
+            self._reach.add(prefix, tokens)
             self._own = [*self._own, tokens]
         elif options:
             raise ConfigurationError("authorize() takes tokens= or options, not both.")
-        self._reach.add(prefix, tokens)
+        elif not isinstance(tokens, TokenSource):
+            raise ConfigurationError("tokens= takes the `tokens` of another session.")
+        else:
+            self._reach.add(prefix, tokens)
+        self._settle()
         return tokens
 
     def prepare_request(self, request: Request) -> PreparedRequest:
@@ -225,7 +240,7 @@ class ClientCredentialsSession(requests.Session):
         twin.hooks = signing.OurHooks.of(handler, request.hooks, self._reach, source, origin)
         self._reach.notice(url)
         if origin is not None and origin.scheme == "http" and is_loopback(origin):
-            kwargs["proxies"] = {}  # a proxy would read the token
+            self._pass_by_proxies(twin, origin, kwargs)
         cert = source.grant.client_auth.cert
         if cert is not None and not kwargs.get("cert", self.cert):
             kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
@@ -235,7 +250,8 @@ class ClientCredentialsSession(requests.Session):
         """Keep our token on a redirect that stays where it was meant to go, and nowhere else."""
         if self._stays(prepared_request):
             return  # and keep netrc off; it is signed anew in `send`
-        signing.strip(prepared_request)
+        if not signing.shows_the_callers(prepared_request):
+            signing.strip(prepared_request)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
@@ -268,13 +284,28 @@ class ClientCredentialsSession(requests.Session):
             and hooks.source is self._reach.find(url)
         )
 
+    def _pass_by_proxies(
+        self, twin: PreparedRequest, origin: Origin, kwargs: dict[str, Any]
+    ) -> None:
+        """Have a plain http request go straight to this machine: a proxy would read the token."""
+        proxies: Any = self.proxies
+        if "proxies" not in kwargs:
+            kwargs["proxies"] = resolve_proxies(twin, proxies, self.trust_env)
+        proxies = kwargs["proxies"]
+        if select_proxy(str(twin.url), proxies) is not None:
+            # For this host alone: a redirect may lead to one that only the proxy can reach.
+            kwargs["proxies"] = {**proxies, f"http://{origin.host}": ""}
+            twin.headers.pop("Proxy-Authorization", None)  # put there by a redirect
+
     def _without_our_cert(
         self, request: PreparedRequest, kwargs: dict[str, Any]
     ) -> dict[str, Any]:
         # requests hands the certificate of the first request to every hop.
         cert = kwargs.get("cert")
-        ours = any(cert is tokens.grant.client_auth.cert for tokens in self._own)
-        return {**kwargs, "cert": self.cert} if cert is not None and ours else kwargs
+        if cert is None or cert is self.cert:
+            return kwargs
+        ours = any(cert is tokens.grant.client_auth.cert for tokens in self._reach.values())
+        return {**kwargs, "cert": self.cert} if ours else kwargs
 
     def _after_fork(self) -> None:
         forks.renew_session(self)
@@ -293,9 +324,11 @@ class _Undecided(requests.auth.AuthBase):
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         session = self._session
-        ours = session._reach.find(str(r.url)) is not None and not signing.brings_its_own(r)
-        netrc = None if ours or not session.trust_env else get_netrc_auth(self._url)
-        if netrc is not None or "@" in str(r.url):
+        url = str(r.url)
+        names_user = "@" in url and any(get_auth_from_url(url))
+        theirs = names_user or signing.brings_its_own(r) or session._reach.find(url) is None
+        netrc = get_netrc_auth(self._url) if theirs and session.trust_env else None
+        if netrc is not None or names_user:
             r.prepare_auth(netrc, self._url)
         return r
 
@@ -305,6 +338,8 @@ def _bare(request: PreparedRequest) -> PreparedRequest:
     if not isinstance(request, PreparedRequest) or request.headers is None:
         return request
     if signing.shown(request) is None and not isinstance(request.hooks, signing.OurHooks):
+        return request
+    if signing.shows_the_callers(request):
         return request
     twin = signing.twin_of(request)
     signing.strip(twin)

@@ -7,7 +7,7 @@ unknown attributes, and ``register_hook``, and the redirects that requests follo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import requests
@@ -27,8 +27,15 @@ class Handler:
     It pickles as `no_hook`: a response is often pickled, and must not take a session along.
     """
 
-    def __reduce__(self) -> str:
-        return "no_hook"
+    #: Whether the caller brought it, by an ``auth=`` of ours.
+    is_the_callers = False
+
+    def __reduce__(self) -> tuple[Callable[[], Hook], tuple[()]]:
+        return _no_hook, ()
+
+
+def _no_hook() -> Hook:
+    return no_hook
 
 
 def no_hook(response: requests.Response, **kwargs: Any) -> None:
@@ -85,9 +92,29 @@ def brings_its_own(request: PreparedRequest) -> bool:
         return True
     if "Authorization" in request.headers and shown(request) is None:
         return True
-    found = (request.hooks or {}).get("response") or ()
-    several = (found,) if callable(found) else found
-    return any(isinstance(getattr(h, "__self__", None), requests.auth.AuthBase) for h in several)
+    return any(
+        isinstance(getattr(hook, "__self__", None), requests.auth.AuthBase) or _is_the_callers(hook)
+        for hook in _response_hooks(request)
+    )
+
+
+def shows_the_callers(request: PreparedRequest) -> bool:
+    """Say whether a request carries a token of this library that its caller's ``auth=`` put there.
+
+    Not so where the caller copied the headers of another request: a token goes no further by that.
+    """
+    if shown(request) is None or isinstance(request.hooks, OurHooks):
+        return False
+    return any(map(_is_the_callers, _response_hooks(request)))
+
+
+def _response_hooks(request: PreparedRequest) -> Iterable[Hook]:
+    found: Any = (request.hooks or {}).get("response") or ()
+    return (found,) if callable(found) else found
+
+
+def _is_the_callers(hook: Hook) -> bool:
+    return isinstance(hook, Handler) and hook.is_the_callers
 
 
 def is_marked_by(request: PreparedRequest, reach: object) -> bool:

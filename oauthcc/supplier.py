@@ -6,15 +6,18 @@ a time for all who share the store.
 
 from __future__ import annotations
 
+import random
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import requests
 
 from . import renewal
 from .access_token import Token
+from .errors import ConfigurationError
 from .events import Why
 from .grant import Grant
 from .stores import TokenStore
@@ -22,7 +25,8 @@ from .stores.visit import Visit
 from .token_endpoint import ATTEMPTS, TokenEndpoint
 
 #: Seconds a flight waits for another process that holds the store's lock, then goes without it.
-LOCK_PATIENCE = renewal.TOTAL_BUDGET - 15.0
+#: Drawn, so that the first one to lose patience brings the token for the others.
+LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,9 @@ class Order:
     """
 
     why: Why
-    instead_of: str | None = None
+    instead_of: str | None = field(default=None, repr=False)
     issued_since: float = 0.0
-    known: tuple[bytes | None, Exception] | None = None
+    known: tuple[bytes | None, Exception] | None = field(default=None, repr=False)
 
     def knowing(self, known: tuple[bytes | None, Exception] | None) -> Order:
         """Return the same order with what is known."""
@@ -76,7 +80,7 @@ class Supplier:
         owner: requests.Session | None,
     ) -> None:
         self.grant = grant
-        self.store = store
+        self.store = _checked_store(store)
         self.settings: dict[str, Any] = {}
         #: The proof of the client that the last attempt was made with.
         self.fingerprint: bytes | None = None
@@ -128,25 +132,22 @@ class Supplier:
         if order.known is not None and order.known[0] == fingerprint:
             raise order.known[1]
         if self.store is None:
-            return self._fetch(secret, fingerprint, order, deadline)[0]
+            return self._fetch(secret, fingerprint, _attempts(order), deadline)[0]
         visit = Visit(self.store, self._cache_key(fingerprint), report)
-        stored = _fitting(visit.load(), order)
-        if stored is not None:
-            return stored
-        with visit.lock(LOCK_PATIENCE):
-            stored = _fitting(visit.load(), order)
+        patience = random.uniform(*LOCK_PATIENCE)  # noqa: S311
+        with visit.turn(patience, partial(_fitting, order)) as stored:
             if stored is not None:
                 return stored
-            obtained, proof = self._fetch(secret, fingerprint, order, deadline)
+            # Whoever had the lock before us, and left no token, has tried often enough.
+            attempts = 1 if visit.has_waited else _attempts(order)
+            obtained, proof = self._fetch(secret, fingerprint, attempts, deadline)
             if proof == fingerprint:  # else the secret was rotated, and the key with it
                 visit.save(obtained.token)
             return obtained
 
     def _fetch(
-        self, secret: str | None, fingerprint: bytes, order: Order, deadline: float
+        self, secret: str | None, fingerprint: bytes, attempts: int, deadline: float
     ) -> tuple[Obtained, bytes]:
-        # Nobody waits for an early renewal: its back-off is all the retrying it needs.
-        attempts = 1 if order.why == "aging" else ATTEMPTS
         fetched = self.endpoint.fetch(secret, fingerprint, attempts=attempts, deadline=deadline)
         self.fingerprint = fetched.fingerprint
         return Obtained(fetched.token, fetched.attempts), fetched.fingerprint
@@ -157,11 +158,26 @@ class Supplier:
         return self._key[1]
 
 
-def _fitting(stored: Token | None, order: Order) -> Obtained | None:
+def _checked_store(store: TokenStore | None) -> TokenStore | None:
+    """Return what has the methods of a store; raise ConfigurationError for anything else."""
+    methods = ("load", "save", "lock")
+    fits = all(callable(getattr(store, name, None)) for name in methods)
+    if store is None or (fits and not isinstance(store, type)):
+        return store
+    raise ConfigurationError(
+        "store must be an object with the methods load, save and lock, such as MemoryStore(),"
+        " FileStore() or RedisStore(url)."
+    )
+
+
+def _attempts(order: Order) -> int:
+    # Nobody waits for an early renewal: its back-off is all the retrying it needs.
+    return 1 if order.why == "aging" else ATTEMPTS
+
+
+def _fitting(order: Order, stored: Token) -> Obtained | None:
     """Return the stored token where it fits the order."""
-    if stored is None or stored.access_token == order.instead_of:
-        return None
-    if stored.issued_at < order.issued_since:
+    if stored.access_token == order.instead_of or stored.issued_at < order.issued_since:
         return None
     now = renewal.now()
     if renewal.state(renewal.schedule(stored, now, 1.0), now) in _USED_UP:

@@ -205,7 +205,8 @@ def _after(error: TokenEndpointUnavailable, policy: Retry, deadline: float) -> R
     if isinstance(error, TokenEndpointTimeout) or error.status_code not in _WORTH_A_RETRY:
         raise error
     try:
-        policy = policy.increment("POST", "", error=error)
+        # Not with the error: the policy would keep it, and it all of us, in a circle.
+        policy = policy.increment("POST", "")
     except MaxRetryError:
         raise error from None
     pause = max(error.retry_after or 0.0, policy.get_backoff_time())

@@ -54,8 +54,9 @@ class TokenSource:
         forks.renewed_in_child(self)
 
     def _after_fork(self) -> None:
-        # The lock guards the ledger and the flight.
-        self._lock = threading.Lock()
+        # The lock guards the ledger and the flight. It is re-entrant, since a signal handler or a
+        # finalizer may use the session in a thread that holds it: it waits in vain then, but ends.
+        self._lock = threading.RLock()
         self._flight: Flight[Held] | None = None
 
     @property
@@ -138,8 +139,7 @@ class TokenSource:
                     if part is State.AGING and self._ledger.may_renew_early():
                         self._renew_early(held)
                     return held
-                unwanted = None if held is None else held.token.access_token
-                boarded = self._board(Order(_why(part), unwanted))
+                boarded = self._board(_order(_why(part), held))
             return self._wait(*boarded, timeout)
         except OAuthCCError:
             held, part = self._ledger.look()
@@ -150,7 +150,7 @@ class TokenSource:
     def may_replace(self, refused: Token, origin: Origin | None) -> bool:
         """Say whether another token is held, or a renewal may be forced for this API."""
         with self._lock:
-            return self._another(refused) is not None or self._ledger.may_force(origin)
+            return self._another(refused, 0.0) is not None or self._ledger.may_force(origin)
 
     def instead_of(
         self, refused: Token, origin: Origin | None, signed_at: float, timeout: float | None
@@ -161,7 +161,8 @@ class TokenSource:
         be younger, since more than one token may have been revoked. Raises as `get`.
         """
         with self._lock:
-            if self._another(refused) is None and not self._ledger.may_force(origin):
+            another = self._another(refused, signed_at)
+            if another is None and not self._ledger.may_force(origin):
                 return None
         other = self._other_than(refused, signed_at, timeout)
         if other.is_other_than(refused):
@@ -183,25 +184,35 @@ class TokenSource:
         """Log an event and hand it to the observer."""
         events.tell(event, self._on_event)
 
-    def _other_than(self, refused: Token, issued_since: float, timeout: float | None) -> Held:
+    def _other_than(self, refused: Token, signed_at: float, timeout: float | None) -> Held:
+        begun = time.monotonic()
+        held = self._board_for_another(refused, signed_at, timeout)
+        if held.may_replace(refused, signed_at) or not held.is_other_than(refused):
+            return held
+        # The flight had begun before the refusal, and found a token of that time in the store.
+        left = (TOTAL_BUDGET if timeout is None else timeout) - (time.monotonic() - begun)
+        return self._board_for_another(refused, signed_at, left)
+
+    def _board_for_another(self, refused: Token, signed_at: float, timeout: float | None) -> Held:
         with self._lock:
-            another = self._another(refused)
+            another = self._another(refused, signed_at)
             if another is not None:
                 return another
             self._ledger.put_in_margin(refused)
-            boarded = self._board(Order("refused", refused.access_token, issued_since))
+            boarded = self._board(Order("refused", refused.access_token, signed_at))
         return self._wait(*boarded, timeout)
 
-    def _another(self, refused: Token) -> Held | None:
+    def _another(self, refused: Token, signed_at: float) -> Held | None:
         held, part = self._ledger.look()
-        return held if held and held.is_other_than(refused) and part in _GOOD else None
+        fits = held is not None and part in _GOOD and held.may_replace(refused, signed_at)
+        return held if fits else None
 
     # -- flights; the first three are called with the lock held --------------------------------
 
     def _renew_early(self, held: Held) -> None:
         if self._flight is not None and self._flight.is_in_the_air:
             return
-        _, started = self._take_off(Order("aging", held.token.access_token))
+        _, started = self._take_off(_order("aging", held))
         if not started:
             self._flight = None
             self._ledger.no_thread(held)
@@ -262,9 +273,13 @@ class TokenSource:
             ours = order.as_known(_as_ours(error))
             with self._lock:
                 told += self._ledger.write_off(ours, order.why, self._supplier.fingerprint)
+                self._close_boarding()
             raise ours from ours.__cause__
         with self._lock:
-            held = self._ledger.take_in(obtained.token, header, order.why)
+            held = self._ledger.take_in(
+                obtained.token, header, order.why, begun, from_store=obtained.from_store
+            )
+            self._close_boarding()
         told.append(
             events.TokenObtained(
                 self._ledger.name,
@@ -275,6 +290,12 @@ class TokenSource:
             )
         )
         return held
+
+    def _close_boarding(self) -> None:
+        # The result is in the ledger. Whoever boarded now, with that very token refused, would be
+        # given it once more.
+        if self._flight is not None and self._flight.is_mine:
+            self._flight = None
 
     def _tell_all(self, told: list[events.Event], waiters: int) -> None:
         for event in told:
@@ -300,6 +321,13 @@ def _why(part: State | None) -> events.Why:
     if part is None:
         return "absent"
     return "margin" if part is State.MARGIN else "expired"
+
+
+def _order(why: events.Why, held: Held | None) -> Order:
+    """Ask for a token that is neither the one held nor older: that may have been refused before."""
+    if held is None:
+        return Order(why)
+    return Order(why, held.token.access_token, held.token.issued_at)
 
 
 def _as_ours(error: Exception) -> OAuthCCError:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 import requests
@@ -24,19 +25,20 @@ import urllib3.filepost
 from requests.adapters import BaseAdapter
 
 from oauthcc import ClientCredentialsSession
-from oauthcc.signing import Handler
 from oauthcc.schemes import SecretHeader
+from oauthcc.signing import Handler
 from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, SeenRequest, json_answer
 
 Options = Mapping[str, Any]
 Play = Callable[["Run"], Any]
 P = TypeVar("P", bound=Play)
 
-#: Ways to configure ours: the token goes wherever the request goes, only to the API, or (so that
-#: nothing may differ at all) only to somewhere else.
-WAYS = ("everywhere", "prefix", "elsewhere")
+#: Ways to play ours. The token goes wherever the request goes; or only to the API; or (so that
+#: nothing may differ at all) only to somewhere else. Or it goes only to the API, which refuses the
+#: first one, so that it has to be replaced.
+Way = Literal["everywhere", "prefix", "elsewhere", "refused"]
 
-_OURS_ALONE = {"tokens", "_own", "_reach", "_refused_status", "_lender"}
+_OURS_ALONE = {"tokens", "_own", "_reach", "_refused_status", "_lenders"}
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _DIGEST = re.compile(r'((?:cnonce|response)=)"[^"]*"')
 
@@ -157,10 +159,13 @@ class Case:
     signed: bool | tuple[bool, ...]
     warm: bool
     unordered: bool
+    refusable: bool
 
     @property
-    def name(self) -> str:
-        return self.play.__name__
+    def ways(self) -> tuple[Way, ...]:
+        begins_signed = self.signed[0] if isinstance(self.signed, tuple) else self.signed
+        within: Way = "refused" if begins_signed and self.refusable else "prefix"
+        return ("everywhere", within, "elsewhere")
 
 
 class Cases(list[Case]):
@@ -172,20 +177,25 @@ class Cases(list[Case]):
         *,
         warm: bool = False,
         unordered: bool = False,
+        refusable: bool = True,
     ) -> Callable[[P], P]:
-        """Add a case; ``warm`` fetches the token first, ``unordered`` is for threads."""
+        """Add a case.
+
+        ``warm`` fetches the token first, ``unordered`` is for threads. Not ``refusable`` is one
+        whose first request cannot be sent twice, or whose server was told what to answer.
+        """
 
         def enter(play: P) -> P:
-            self.append(Case(play, signed, warm, unordered))
+            self.append(Case(play, signed, warm, unordered, refusable))
             return play
 
         return enter
 
     def each(self) -> pytest.MarkDecorator:
-        return pytest.mark.parametrize("case", self, ids=[case.name for case in self])
-
-
-each_way = pytest.mark.parametrize("way", WAYS)
+        """Give every case in every way to a test that takes ``case`` and ``way``."""
+        pairs = [(case, way) for case in self for way in case.ways]
+        ids = [f"{case.play.__name__}-{way}" for case, way in pairs]
+        return pytest.mark.parametrize(("case", "way"), pairs, ids=ids)
 
 
 @dataclass(frozen=True)
@@ -198,26 +208,39 @@ class Outcome:
     session: Any
 
 
-def compare(case: Case, world: World, way: str) -> None:
+def compare(case: Case, world: World, way: Way) -> None:
     """Play a case on both sessions; fail where more than Authorization differs."""
     auth = world.auth
     arguments = (auth.token_url, auth.client_id, auth.client_secret)
-    api_url = {"everywhere": None, "prefix": world.api.url, "elsewhere": "https://else.example"}
-    options = {"api_url": api_url[way]}
+    api_url = None if way == "everywhere" else world.api.url
+    if way == "elsewhere":
+        api_url = "https://elsewhere.example"
     plain = _played(case, world, requests.Session, (), {})
-    ours = _played(case, world, ClientCredentialsSession, arguments, options)
+    if way == "refused":
+        world.api.refuse_next()
+    ours = _played(case, world, ClientCredentialsSession, arguments, {"api_url": api_url})
     for name in ("notes", "error", "session"):
         _same(name, getattr(ours, name), getattr(plain, name))
-    _same("wire", [_sight(seen) for seen in ours.wire], [_sight(seen) for seen in plain.wire])
+    wire = _without_refused(ours.wire) if way == "refused" else ours.wire
+    _same("wire", [_sight(seen) for seen in wire], [_sight(seen) for seen in plain.wire])
     signed = False if way == "elsewhere" else case.signed
-    expected = signed if isinstance(signed, tuple) else (signed,) * len(ours.wire)
-    assert len(expected) == len(ours.wire), ours.wire
-    for seen, plainly, token in zip(ours.wire, plain.wire, expected, strict=True):
+    expected = signed if isinstance(signed, tuple) else (signed,) * len(wire)
+    assert len(expected) == len(wire), wire
+    for seen, plainly, token in zip(wire, plain.wire, expected, strict=True):
         if token:
-            assert seen.token, (seen, seen.headers.get("Authorization"))
-            assert seen.token in auth.issued
+            assert seen.token in auth.issued, seen
         else:
             assert _authorization(seen) == _authorization(plainly), seen
+
+
+def _without_refused(wire: list[SeenRequest]) -> list[SeenRequest]:
+    """Take the refused request off, once it is clear that its replay was the same."""
+    if not wire:
+        return wire
+    refused, replay, *_ = wire
+    _same("replay", _sight(replay), _sight(refused))
+    assert replay.token != refused.token
+    return wire[1:]
 
 
 def _same(where: str, ours: Any, plain: Any) -> None:
@@ -241,7 +264,7 @@ def _played(
     world.api.forget()
     world.other.forget()
     with pytest.MonkeyPatch.context() as patch:
-        _quiet(patch, world.folder)
+        quiet(patch, world.folder)
         run = Run(world, base, arguments, options, patch, world.folder)
         error = None
         try:
@@ -254,13 +277,14 @@ def _played(
             state = look(run.session)
             for session in run.made:
                 session.close()
+            world.api.answer_normally()
         wire = [*world.api.requests, *world.other.requests]
     if case.unordered:
         wire.sort(key=lambda seen: (seen.target, seen.body))
     return Outcome(wire, run.notes, error, state)
 
 
-def _quiet(patch: pytest.MonkeyPatch, folder: Path) -> None:
+def quiet(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Take away what the machine's environment may say, and the randomness of a boundary."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -276,7 +300,7 @@ def _sight(seen: SeenRequest) -> tuple[Any, ...]:
 
 def _authorization(seen: SeenRequest) -> list[str]:
     found = [value for name, value in seen.raw_headers if name.lower() == "authorization"]
-    return [_DIGEST.sub(r"\1...", value) for value in found]
+    return [_steady(value) for value in found]
 
 
 # -- what a value looks like: comparable, and without what may differ ----------------------------
@@ -290,14 +314,18 @@ def look(value: Any) -> Any:
     return value
 
 
-def _response(response: requests.Response) -> dict[str, Any]:
+def _response(response: requests.Response, *, with_history: bool = True) -> dict[str, Any]:
+    # Each of a history has a history, so that looking into all of them would double at every hop.
+    history: list[Any] = [r.url for r in response.history]
+    if with_history:
+        history = [_response(r, with_history=False) for r in response.history]
     return {
         "type": type(response).__name__,
         "attributes": sorted(vars(response)),
         "headers": [pair for pair in response.headers.items() if pair[0] != "Date"],
         "content": response.content if response._content_consumed else None,  # type: ignore[attr-defined]
         "cookies": look(response.cookies),
-        "history": look(response.history),
+        "history": history,
         "elapsed": (type(response.elapsed), response.elapsed > timedelta(0)),
         "request": look(response.request),
         "next": look(response.next),
@@ -339,7 +367,13 @@ def _prepared(request: requests.PreparedRequest) -> dict[str, Any]:
 def _headers(headers: Mapping[str, Any] | None) -> list[tuple[str, Any]] | None:
     if headers is None:
         return None
-    return [pair for pair in headers.items() if not isinstance(pair[1], SecretHeader)]
+    pairs = [pair for pair in headers.items() if not isinstance(pair[1], SecretHeader)]
+    return [(name, _steady(value)) for name, value in pairs]
+
+
+def _steady(value: Any) -> Any:
+    """Take the chance out of a digest."""
+    return _DIGEST.sub(r"\1...", value) if isinstance(value, str) else value
 
 
 def _hooks(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -391,7 +425,7 @@ _LOOKS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (requests.PreparedRequest, _prepared),
     (requests.Request, _request),
     (requests.Session, _session),
-    (requests.cookies.cookielib.CookieJar, _jar),
+    (CookieJar, _jar),
     (BaseException, _error),
     (BaseAdapter, lambda adapter: type(adapter).__name__),
     (requests.structures.CaseInsensitiveDict, _headers),

@@ -13,7 +13,7 @@ import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from .contract import Case, Cases, Run, World, compare, each_way, open_world
+from .contract import Case, Cases, Run, Way, World, compare, open_world
 
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
@@ -32,7 +32,7 @@ def every_verb_by_keyword(run: Run) -> None:
 @cases.add()
 def every_verb_by_position(run: Run) -> None:
     session, url = run.session, run.url
-    run.note(session.get(url, {"q": "1"}))
+    run.attempt(session.get, url, {"q": "1"})
     run.note(session.options(url), session.head(url), session.delete(url))
     run.note(session.post(url, {"a": "1"}, {"b": "2"}))
     run.note(session.put(url, {"a": "1"}), session.patch(url, b"raw"))
@@ -118,7 +118,7 @@ def headers_of_session_and_call_are_merged_in_order(run: Run) -> None:
     run.session.headers.update({"X-B": "1", "X-A": "2", "user-agent": "mine"})
     del run.session.headers["Accept-Encoding"]
     headers = OrderedDict([("X-Z", "9"), ("x-b", "over"), ("Accept", None), ("X-Y", b"8")])
-    run.note(run.session.get(run.url, headers=headers), headers)  # type: ignore[arg-type]
+    run.note(run.session.get(run.url, headers=headers), headers)
 
 
 @cases.add()
@@ -138,7 +138,7 @@ def the_sessions_headers_replaced(run: Run) -> None:
 
 @cases.add()
 def headers_that_cannot_be_sent(run: Run) -> None:
-    several: list[Any] = [{"X-Number": 1}, {"X-Line": "a\nb"}, {"X-Space": " a"}, {"X Y": "1"}]
+    several: list[Any] = [{"X-Number": 1}, {"X-Line": "a\nb"}, {"X-Space": " a"}, {"X-Ü": "1"}]
     for headers in several:
         run.attempt(run.session.get, run.url, headers=headers)
 
@@ -282,7 +282,7 @@ class _OddLength:
 
 @cases.add()
 def a_body_whose_length_cannot_be_told(run: Run) -> None:
-    run.note(run.session.post(run.url, data=_OddLength()))  # type: ignore[arg-type]
+    run.note(run.session.post(run.url, data=_OddLength()))
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -317,7 +317,8 @@ def cookies_of_session_and_call(run: Run) -> None:
     run.session.cookies.set("always", "1")
     run.note(run.session.get(run.url, cookies={"once": "2"}))
     run.note(run.session.get(run.url, cookies={"always": "over"}), run.session.cookies)
-    jar = requests.cookies.cookiejar_from_dict({"jar": "3"})
+    jar = requests.cookies.RequestsCookieJar()
+    jar.set("jar", "3")
     run.note(run.session.get(run.url, cookies=jar), run.session.get(run.url), jar)
     run.note(run.session.get(run.url, headers={"Cookie": "by=hand"}))
 
@@ -351,11 +352,10 @@ def odd_ways_to_write_a_url(run: Run) -> None:
         f"{base}/echo/a b/é?q=ü ß&x=%zz",
         f"{base}/echo/./a/../b//c",
         f"{base}/echo?",
-        f"{base}?bare",
-        url.replace("127.0.0.1", "localhost"),
     ]
     for written in several:
         run.note(run.session.get(written))
+    run.note(run.session.get(f"{base}?no-path").request)
 
 
 class _Url:
@@ -405,14 +405,17 @@ def a_name_with_letters_beyond_ascii(run: Run) -> None:
             return response
 
     run.session.mount("https://", Adapter())
-    for url in ("https://bücher.example/ä", "https://BÜCHER.example", "https://xn--bcher-kva.example"):
+    for url in (
+        "https://bücher.example/ä",
+        "https://BÜCHER.example",
+        "https://xn--bcher-kva.example",
+    ):
         answer = run.session.get(url)
         run.note(answer.url, answer.json())
 
 
 @cases.each()
-@each_way
 def test_what_is_passed_in_arrives_as_it_does_with_requests(
-    case: Case, world: World, way: str
+    case: Case, world: World, way: Way
 ) -> None:
     compare(case, world, way)

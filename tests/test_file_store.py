@@ -276,7 +276,7 @@ def test_a_folder_in_the_place_of_a_token_is_no_token(folder):
     store.save(KEY, TOKEN)
     path = the_file(folder)
     path.unlink()
-    path.mkdir()
+    path.mkdir(0o700)
     assert store.load(KEY) is None
     with pytest.raises(OSError, match="directory"):
         store.save(KEY, TOKEN)

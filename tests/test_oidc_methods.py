@@ -3,51 +3,172 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from oauthcc import (
+    ClientAssertion,
     ClientCredentialsSession,
+    ClientSecretBasic,
     ClientSecretJWT,
-    DPoP,
+    ClientSecretPost,
+    NoClientAuth,
     PrivateKeyJWT,
     TLSClientAuth,
     TokenRequestDenied,
 )
 from tests.servers.clients import Client
-from tests.servers.oidc import ALGORITHMS, ORDERS, SCOPE, SIGNED, OIDCServer
+from tests.servers.oidc import OIDCServer
+from tests.servers.sessions import OIDCSessions
 
-Make = Callable[..., ClientCredentialsSession]
 BODY = b"three pieces" * 10_000
-CERTIFICATE_CLIENTS = ["tls_client_auth/dn", "tls_client_auth/san", "self_signed_tls_client_auth"]
-JWT_CLIENTS = ["client_secret_jwt", *(f"private_key_jwt/{name}" for name in ALGORITHMS)]
+EC = "private_key_jwt/ES256"
+LONG = "not the secret, and as long as one that signs has to be: " + "." * 64
 
 
-@pytest.fixture
-def make(oidc: OIDCServer) -> Iterator[Make]:
-    made: list[ClientCredentialsSession] = []
+@dataclass(frozen=True)
+class Given:
+    """What a user has in hand: the registration, keys in every form, a folder for files."""
 
-    def make(client: Client, **options: Any) -> ClientCredentialsSession:
-        options = {"issuer": oidc.tls_issuer, "token_url": None, **options}
-        session = ClientCredentialsSession(
-            client_id=client.client_id,
-            client_secret=client.client_secret,
-            scope=SCOPE,
-            api_url=[oidc.api_url, oidc.tls_api_url],
-            **options,
-        )
-        session.trust_env = False
-        session.verify = oidc.ca_bundle
-        made.append(session)
-        return session
+    oidc: OIDCServer
+    client: Client
+    folder: Path
 
-    yield make
-    for session in made:
-        session.close()
+    @property
+    def pem(self) -> str:
+        assert self.client.private_key_pem is not None
+        return self.client.private_key_pem
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        assert self.client.certificate is not None
+        return self.client.certificate.pair
+
+    def jwk(self, **more: str) -> dict[str, Any]:
+        key: Any = load_pem_private_key(self.pem.encode(), None)
+        kinds: dict[str, Any] = {"ES": ECAlgorithm, "Ed": OKPAlgorithm}
+        kind = kinds.get(str(self.client.algorithm)[:2], RSAAlgorithm)
+        return {**json.loads(kind.to_jwk(key)), **more}
+
+    def file(self, content: str) -> Path:
+        path = self.folder / "file"
+        path.write_text(content)
+        return path
+
+    def assertion(self, *, age: int = 0) -> str:
+        """Make the assertion that some other program would."""
+        who, now = self.client.client_id, int(time.time()) - age
+        claims = {"iss": who, "sub": who, "aud": self.oidc.tls_issuer, "jti": str(uuid.uuid4())}
+        return jwt.encode({**claims, "iat": now, "exp": now + 60}, self.pem, self.client.algorithm)
+
+    def key_of(self, name: str) -> str:
+        pem = self.oidc.clients[f"private_key_jwt/{name}"].private_key_pem
+        assert pem is not None
+        return pem
+
+
+Way = Callable[[Given], Any]
+
+# By the client that is registered: what is written as client_auth=, by what that shows.
+WAYS: dict[str, dict[str, Way]] = {
+    "client_secret_basic": {
+        "left out": lambda g: None,
+        "by name": lambda g: "client_secret_basic",
+        "by class": lambda g: ClientSecretBasic,
+    },
+    "client_secret_post": {
+        "by name": lambda g: "client_secret_post",
+        "by object": lambda g: ClientSecretPost(),
+    },
+    "client_secret_jwt/HS256": {"by name": lambda g: "client_secret_jwt"},
+    "client_secret_jwt/HS384": {"by object": lambda g: ClientSecretJWT("HS384")},
+    "client_secret_jwt/HS512": {"by object": lambda g: ClientSecretJWT("HS512")},
+    "private_key_jwt/RS256": {
+        "PEM": lambda g: PrivateKeyJWT(g.pem),
+        "JWK with alg and kid": lambda g: PrivateKeyJWT(g.jwk(alg="RS256", kid="key-RS256")),
+    },
+    "private_key_jwt/PS256": {
+        # An RSA key alone does not say whether RS256 or PS256 is meant.
+        "PEM and algorithm": lambda g: PrivateKeyJWT(g.pem, algorithm="PS256"),
+        "JWK with alg": lambda g: PrivateKeyJWT(g.jwk(alg="PS256")),
+    },
+    "private_key_jwt/ES256": {
+        "PEM": lambda g: PrivateKeyJWT(g.pem),
+        "PEM and kid": lambda g: PrivateKeyJWT(g.pem, key_id="key-ES256"),
+        "PEM as octets": lambda g: PrivateKeyJWT(g.pem.encode()),
+        "file": lambda g: PrivateKeyJWT(g.file(g.pem)),
+        "callable": lambda g: PrivateKeyJWT(lambda: g.pem),
+        "JWK": lambda g: PrivateKeyJWT(g.jwk()),
+        "JWK as text": lambda g: PrivateKeyJWT(json.dumps(g.jwk(kid="key-ES256"))),
+        "JWK in a file": lambda g: PrivateKeyJWT(g.file(json.dumps(g.jwk()))),
+        "JWK of a callable": lambda g: PrivateKeyJWT(g.jwk),
+        "typ": lambda g: PrivateKeyJWT(g.pem, type="client-authentication+jwt"),
+        "assertion of a callable": lambda g: ClientAssertion(g.assertion),
+    },
+    "private_key_jwt/ES384": {
+        "PEM": lambda g: PrivateKeyJWT(g.pem),
+        "JWK": lambda g: PrivateKeyJWT(g.jwk()),
+    },
+    "private_key_jwt/EdDSA": {
+        "PEM": lambda g: PrivateKeyJWT(g.pem),
+        "JWK": lambda g: PrivateKeyJWT(g.jwk()),
+    },
+    "tls_client_auth/dn": {
+        "two files": lambda g: TLSClientAuth(g.pair),
+        "one file": lambda g: TLSClientAuth(
+            str(g.file("".join(Path(path).read_text() for path in g.pair)))
+        ),
+    },
+    "tls_client_auth/san": {"two files": lambda g: TLSClientAuth(g.pair)},
+    "self_signed_tls_client_auth": {"two files": lambda g: TLSClientAuth(g.pair, self_signed=True)},
+    "none": {"left out": lambda g: None, "by class": lambda g: NoClientAuth},
+}
+
+# What is wrong: the client that is registered, and what is given instead.
+WRONG: dict[str, tuple[str, dict[str, Any] | Way]] = {
+    "secret in Basic": ("client_secret_basic", {"client_secret": "wrong"}),
+    "secret in the body": (
+        "client_secret_post",
+        {"client_secret": "wrong", "client_auth": ClientSecretPost},
+    ),
+    "secret that signs": (
+        "client_secret_jwt/HS256",
+        {"client_secret": LONG, "client_auth": "client_secret_jwt"},
+    ),
+    "algorithm for the secret": (
+        "client_secret_jwt/HS512",
+        {"client_auth": ClientSecretJWT("HS256")},
+    ),
+    "method": ("client_secret_jwt/HS256", {"client_auth": "client_secret_basic"}),
+    "no proof": ("client_secret_post", {"client_secret": None}),
+    "key of another client": (EC, lambda g: PrivateKeyJWT(g.key_of("EdDSA"))),
+    "kid": (EC, lambda g: PrivateKeyJWT(g.pem, key_id="key-RS256")),
+    "algorithm for the key": ("private_key_jwt/PS256", lambda g: PrivateKeyJWT(g.pem)),
+    "audience": (EC, lambda g: PrivateKeyJWT(g.pem, audience="https://elsewhere.example")),
+    "assertion that is old": (EC, lambda g: ClientAssertion(g.assertion(age=600))),
+    "certificate of another client": (
+        "tls_client_auth/dn",
+        lambda g: TLSClientAuth(g.oidc.certificates.other_client.pair),
+    ),
+    "certificate of no CA": (
+        "tls_client_auth/san",
+        lambda g: TLSClientAuth(g.oidc.certificates.self_signed.pair),
+    ),
+    "certificate that is not registered": (
+        "self_signed_tls_client_auth",
+        lambda g: TLSClientAuth(g.oidc.certificates.client.pair, self_signed=True),
+    ),
+}
 
 
 def assert_it_lives_through_a_revocation(
@@ -58,151 +179,158 @@ def assert_it_lives_through_a_revocation(
     answer = api.post(api_url + "/orders?page=2", data=BODY)
     assert answer.status_code == 200, answer.text
     assert answer.json()["sha256"] == hashlib.sha256(BODY).hexdigest()
-    assert oidc.counts()["tokens_issued"] == 2
+    counts = oidc.counts()
+    assert counts["api_by_status"] == {"200": 2, "401": 1}
+    assert counts["tokens_issued"] == counts["token_requests"] == 2
 
 
-def ec_key() -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-
-
-def jwt_method(client: Client) -> ClientSecretJWT | PrivateKeyJWT:
-    if client.private_key_pem is None:
-        return ClientSecretJWT()
-    # An RSA key alone does not say whether RS256 or PS256 is meant.
-    return PrivateKeyJWT(client.private_key_pem, algorithm=client.algorithm)
-
-
-@pytest.mark.parametrize("name", JWT_CLIENTS)
-@pytest.mark.parametrize("where", ["issuer", "token_url"])
-def test_an_assertion_proves_the_client(
-    oidc: OIDCServer, make: Make, name: str, where: str
+@pytest.mark.parametrize(
+    ("name", "way"), [(name, way) for name, ways in WAYS.items() for way in ways]
+)
+def test_a_client_proves_itself_and_lives_through_a_revocation(
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, name: str, way: str
 ) -> None:
     client = oidc.clients[name]
-    options = {} if where == "issuer" else {"issuer": None, "token_url": oidc.token_url}
-    api = make(client, client_auth=jwt_method(client), **options)
-    assert_it_lives_through_a_revocation(oidc, api, oidc.api_url)
-    assert oidc.counts()["token_requests"] == 2
-
-
-def test_a_key_that_is_not_registered_is_refused(oidc: OIDCServer, make: Make) -> None:
-    key = oidc.clients["private_key_jwt/ES256"].private_key_pem
-    assert key is not None
-    api = make(oidc.clients["private_key_jwt/EdDSA"], client_auth=PrivateKeyJWT(key))
-    with pytest.raises(TokenRequestDenied) as caught:
-        api.get(oidc.api_url + "/orders")
-    assert caught.value.error == "invalid_client"
-
-
-def test_an_assertion_for_another_audience_is_refused(oidc: OIDCServer, make: Make) -> None:
-    client = oidc.clients["client_secret_jwt"]
-    api = make(client, client_auth=ClientSecretJWT(audience="https://elsewhere.example"))
-    with pytest.raises(TokenRequestDenied) as caught:
-        api.get(oidc.api_url + "/orders")
-    assert caught.value.error == "invalid_client"
-
-
-def test_an_expired_assertion_is_refused(oidc: OIDCServer, make: Make) -> None:
-    oidc.advance(120)
-    client = oidc.clients["private_key_jwt/ES256"]
-    with pytest.raises(TokenRequestDenied) as caught:
-        make(client, client_auth=jwt_method(client)).get(oidc.api_url + "/orders")
-    assert caught.value.error == "invalid_client"
-
-
-def tls_method(client: Client) -> TLSClientAuth:
-    assert client.certificate is not None
-    self_signed = client.metadata["token_endpoint_auth_method"].startswith("self_signed")
-    return TLSClientAuth(client.certificate.pair, self_signed=self_signed)
-
-
-@pytest.mark.parametrize("name", CERTIFICATE_CLIENTS)
-def test_a_certificate_proves_the_client_at_the_alias_and_at_the_api(
-    oidc: OIDCServer, make: Make, name: str
-) -> None:
-    client = oidc.clients[name]
+    api = make(client, client_auth=WAYS[name][way](Given(oidc, client, tmp_path)))
     # The issuer's own token endpoint asks for no certificate: only its mTLS alias will do.
-    api = make(client, client_auth=tls_method(client))
-    assert_it_lives_through_a_revocation(oidc, api, oidc.tls_api_url)
+    api_url = oidc.api_url if client.certificate is None else oidc.tls_api_url
+    assert_it_lives_through_a_revocation(oidc, api, api_url)
 
 
-def test_a_certificate_is_shown_at_a_token_url_too(oidc: OIDCServer, make: Make) -> None:
-    client = oidc.clients["tls_client_auth/dn"]
-    options = {"issuer": None, "token_url": oidc.mtls_token_url}
-    api = make(client, client_auth=tls_method(client), **options)
-    assert_it_lives_through_a_revocation(oidc, api, oidc.tls_api_url)
+@pytest.mark.parametrize("name", WAYS)
+def test_a_client_proves_itself_at_a_token_url_too(
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, name: str
+) -> None:
+    client = oidc.clients[name]
+    method = next(iter(WAYS[name].values()))(Given(oidc, client, tmp_path))
+    if client.certificate is None:
+        token_url, api_url = oidc.token_url, oidc.api_url
+    else:
+        token_url, api_url = oidc.mtls_token_url, oidc.tls_api_url
+    api = make(client, client_auth=method, issuer=None, token_url=token_url)
+    assert_it_lives_through_a_revocation(oidc, api, api_url)
 
 
-def test_the_certificate_of_somebody_else_is_refused(oidc: OIDCServer, make: Make) -> None:
-    client = oidc.clients["tls_client_auth/dn"]
-    api = make(client, client_auth=TLSClientAuth(oidc.certificates.other_client.pair))
-    with pytest.raises(TokenRequestDenied) as caught:
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_told_in_the_words_of_the_server(
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, wrong: str
+) -> None:
+    name, given = WRONG[wrong]
+    client = oidc.clients[name]
+    if callable(given):
+        given = {"client_auth": given(Given(oidc, client, tmp_path))}
+    api = make(client, **given)
+    with pytest.raises(TokenRequestDenied, match="invalid_client") as caught:
         api.get(oidc.tls_api_url + "/orders")
     assert caught.value.error == "invalid_client"
+    assert caught.value.error_description == "client authentication failed"
+    assert caught.value.status_code == 401
+    assert caught.value.response is not None
+    assert caught.value.response.json()["error"] == "invalid_client"
+    assert f"({api.tokens.grant.client_auth.name} was used)" in str(caught.value)
+    assert oidc.counts()["token_errors"] == {"invalid_client": 1}
+    assert oidc.counts()["api_requests"] == 0
 
 
-def test_dpop_proves_the_key_and_answers_both_nonce_demands(oidc: OIDCServer, make: Make) -> None:
-    api = make(oidc.clients["dpop"], scheme=DPoP())
-    assert_it_lives_through_a_revocation(oidc, api, oidc.api_url)
-    counts = oidc.counts()
-    # One demand each: by the authorization server, and by the API before its two 200s and its 401.
-    assert counts["token_errors"] == {"use_dpop_nonce": 1}
-    assert counts["api_by_status"] == {"200": 2, "401": 2}
+def test_what_is_no_assertion_at_all_is_told_too(oidc: OIDCServer, make: OIDCSessions) -> None:
+    api = make(EC, client_auth=ClientAssertion("not.an.assertion"))
+    with pytest.raises(TokenRequestDenied, match="invalid client_assertion format") as caught:
+        api.get(oidc.api_url + "/orders")
+    assert (caught.value.status_code, caught.value.error) == (400, "invalid_request")
 
 
-@pytest.mark.parametrize("resource", [ORDERS, SIGNED])
-def test_dpop_proofs_are_made_anew_for_every_request(
-    oidc: OIDCServer, make: Make, resource: str
+@pytest.mark.parametrize("name", ["client_secret_jwt/HS256", EC])
+def test_an_assertion_that_expired_on_the_way_is_refused(
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, name: str
 ) -> None:
-    api = make(oidc.clients["dpop"], scheme=DPoP(ec_key()), resource=resource)
-    statuses = [api.get(oidc.api_url + f"/orders?page={page}#top").status_code for page in range(5)]
-    assert statuses == [200] * 5
-    assert oidc.counts()["tokens_issued"] == 1
-
-
-def test_a_nonce_that_changes_costs_one_more_proof_and_no_token(
-    oidc: OIDCServer, make: Make
-) -> None:
-    api = make(oidc.clients["dpop"], scheme=DPoP())
-    for _ in range(3):
-        oidc.rotate_api_nonce()
-        answer = api.put(oidc.api_url + "/orders", data=BODY)
-        assert answer.json()["sha256"] == hashlib.sha256(BODY).hexdigest()
-    assert oidc.counts()["api_by_status"] == {"200": 3, "401": 3}
-    assert oidc.counts()["tokens_issued"] == 1
-
-
-def test_a_nonce_and_a_token_that_end_together_are_both_renewed(
-    oidc: OIDCServer, make: Make
-) -> None:
-    api = make(oidc.clients["dpop"], scheme=DPoP())
-    assert api.get(oidc.api_url + "/orders").status_code == 200
-    oidc.rotate_api_nonce()
-    oidc.advance(4000)
-    answer = api.post(oidc.api_url + "/orders", data=BODY)
-    assert answer.json()["sha256"] == hashlib.sha256(BODY).hexdigest()
-    assert oidc.counts()["tokens_issued"] == 2
-
-
-@pytest.mark.parametrize("algorithm", ["ES256", "PS256", "EdDSA"])
-def test_dpop_works_with_keys_of_any_kind(oidc: OIDCServer, make: Make, algorithm: str) -> None:
-    key = oidc.clients[f"private_key_jwt/{algorithm}"].private_key_pem
-    api = make(oidc.clients["dpop"], scheme=DPoP(key, algorithm=algorithm))
-    assert api.get(oidc.api_url + "/orders").status_code == 200
-
-
-def test_dpop_goes_together_with_an_assertion(oidc: OIDCServer, make: Make) -> None:
-    client = oidc.clients["private_key_jwt/EdDSA"]
-    api = make(client, client_auth=jwt_method(client), scheme=DPoP())
-    # The nonce demand refuses the first attempt: an assertion made once would be spent by then.
-    assert_it_lives_through_a_revocation(oidc, api, oidc.tls_api_url)
-
-
-def test_a_client_that_must_use_dpop_is_told_so(oidc: OIDCServer, make: Make) -> None:
+    client = oidc.clients[name]
+    method = next(iter(WAYS[name].values()))(Given(oidc, client, tmp_path))
+    oidc.advance(120)
     with pytest.raises(TokenRequestDenied) as caught:
-        make(oidc.clients["dpop"]).get(oidc.api_url + "/orders")
-    assert caught.value.error == "invalid_grant"
+        make(client, client_auth=method).get(oidc.api_url + "/orders")
+    assert caught.value.error == "invalid_client"
+    # One that lives long enough is not.
+    if name == EC:
+        pem = Given(oidc, client, tmp_path).pem
+        api = make(client, client_auth=PrivateKeyJWT(pem, lifetime=300))
+        assert api.tokens.get()
+
+
+def test_an_assertion_in_a_file_is_read_anew_for_every_token(
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path
+) -> None:
+    given = Given(oidc, oidc.clients[EC], tmp_path)
+    path = given.file(given.assertion())
+    api = make(EC, client_auth=ClientAssertion(path))
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+    oidc.revoke_all()
+    path.write_text(given.assertion() + "\n")
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+    assert oidc.counts()["token_errors"] == {}
+
+
+def test_an_assertion_that_was_used_before_is_refused(
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path
+) -> None:
+    used = Given(oidc, oidc.clients[EC], tmp_path).assertion()
+    api = make(EC, client_auth=ClientAssertion(used))
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+    oidc.revoke_all()
+    with pytest.raises(TokenRequestDenied, match="invalid_client"):
+        api.get(oidc.api_url + "/orders")
+    assert oidc.counts()["token_errors"] == {"invalid_client": 1}
+
+
+TLS_CLIENTS = ["tls_client_auth/dn", "self_signed_tls_client_auth"]
+
+
+def tls(oidc: OIDCServer, name: str) -> TLSClientAuth:
+    certificate = oidc.clients[name].certificate
+    assert certificate is not None
+    return TLSClientAuth(certificate.pair, self_signed=name.startswith("self_signed"))
+
+
+@pytest.mark.parametrize("name", TLS_CLIENTS)
+def test_the_certificate_goes_along_a_redirect_within_the_api_and_to_nobody_else(
+    oidc: OIDCServer, make: OIDCSessions, name: str
+) -> None:
+    api = make(name, client_auth=tls(oidc, name))
+    token = api.tokens.get()
+    assert token.access_token
+
+    within = api.get(f"{oidc.tls_api_url}/redirect?to={oidc.tls_api_url}/orders")
+    assert within.status_code == 200
+    presented = within.json()["certificate"]
+    assert presented is not None
+
+    elsewhere = api.get(f"{oidc.tls_api_url}/redirect?to={oidc.other_tls_api_url}/orders")
+    assert elsewhere.history[0].json()["certificate"] == presented
+    assert elsewhere.url == oidc.other_tls_api_url + "/orders"
+    assert elsewhere.status_code == 401
+    assert elsewhere.json()["certificate"] is None
+    assert elsewhere.json()["detail"] == "no credentials"
+
+    outside = api.get(oidc.other_tls_api_url + "/orders")
+    assert outside.json()["certificate"] is None
+    assert oidc.counts()["tokens_issued"] == 1
+
+
+def test_a_certificate_that_the_caller_set_is_the_one_presented_to_the_api(
+    oidc: OIDCServer, make: OIDCSessions
+) -> None:
+    api = make("tls_client_auth/dn", client_auth=tls(oidc, "tls_client_auth/dn"))
+    other = oidc.certificates.other_client.pair
+    answer = api.get(oidc.tls_api_url + "/orders", cert=other)
+    assert answer.status_code == 401
+    assert answer.json()["detail"] == "the token is bound to another certificate"
+    # It was sent once more with a new token, which is bound to the certificate of the client too.
+    assert oidc.counts()["tokens_issued"] == 2
+    assert api.get(oidc.tls_api_url + "/orders").status_code == 200
+
+
+def test_a_secret_may_be_used_over_a_connection_with_a_certificate(
+    oidc: OIDCServer, make: OIDCSessions
+) -> None:
+    api = make("certificate-bound", issuer=None, token_url=oidc.mtls_token_url)
+    api.cert = api.tokens.endpoint.cert = oidc.certificates.client.pair
+    assert_it_lives_through_a_revocation(oidc, api, oidc.tls_api_url)

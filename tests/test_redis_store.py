@@ -196,6 +196,21 @@ def test_a_redis_that_starts_later_is_used_then(redis_server):
     store._client.close()
 
 
+@pytest.mark.parametrize("error", [redis.ConnectionError, redis.TimeoutError])
+def test_a_connection_that_died_while_idle_is_replaced(error, store, monkeypatch):
+    store.save(KEY, token())
+    real, errors = redis.Connection.read_response, [error("nobody there")]
+
+    def read_response(self, *args, **options):
+        if errors:
+            raise errors.pop()
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(redis.Connection, "read_response", read_response)
+    assert store.load(KEY).access_token == "abc"
+    assert errors == []
+
+
 @pytest.mark.parametrize("connected", [True, False])
 def test_a_redis_that_hangs_is_given_up_and_used_again(connected, redis_server):
     store = RedisStore(redis_server.url, timeout=0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import os
 import random
@@ -27,8 +28,6 @@ LEASE = 75.0
 POLL_FIRST, POLL_MOST = 0.02, 0.25
 #: Seconds that Redis keeps a token without an expiry, and any token at most.
 UNKNOWN_TTL, MOST_TTL = 86400.0, 365 * 86400.0
-#: Seconds of silence after which a connection is tried before it is trusted.
-HEALTH_CHECK = 30
 
 # Not redis-py's Lock: where the answer to its SET was lost and sent again, it waits for itself.
 _ACQUIRE = """
@@ -68,7 +67,8 @@ class RedisStore(Place):
     ) -> None:
         is_url = isinstance(url_or_client, str)
         self._client: Any = _connect(url_or_client, timeout) if is_url else url_or_client
-        if not hasattr(self._client, "eval") or hasattr(self._client, "aclose"):
+        execute = getattr(self._client, "execute_command", None)
+        if execute is None or inspect.iscoroutinefunction(execute):
             raise ConfigurationError("RedisStore takes a redis:// URL or a redis.Redis client.")
         self._url = url_or_client if is_url else None
         self._prefix, self._cipher, self._timeout = prefix, cipher, timeout
@@ -148,14 +148,13 @@ def _connect(url: Any, timeout: float) -> Any:
         from redis.retry import Retry
     except ImportError as error:
         raise ConfigurationError('RedisStore needs redis: pip install "oauthcc[redis]"') from error
-    limits: dict[str, Any] = {"socket_timeout": timeout}
+    # One more try at once, since a connection that was idle may have died without a word.
+    again = [redis.ConnectionError, redis.TimeoutError]
+    limits: dict[str, Any] = {"socket_timeout": timeout, "retry_on_error": again}
     if not url.startswith("unix:"):
         limits.update(socket_connect_timeout=timeout, socket_keepalive=True)
     try:
-        # One more try at once, since an idle connection may have died without a word.
-        return redis.Redis.from_url(
-            url, retry=Retry(NoBackoff(), 1), health_check_interval=HEALTH_CHECK, **limits
-        )
+        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **limits)
     except ValueError:
         # Without the cause, which may quote a part of the password.
         raise ConfigurationError(

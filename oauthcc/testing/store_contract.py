@@ -19,13 +19,16 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 from ..access_token import Token
 from ..stores import TokenStore
+
+T = TypeVar("T")
 
 #: Seconds to wait for what must happen; nothing waits that long unless the store is wrong.
 PATIENCE = 30.0
@@ -103,10 +106,11 @@ class TokenStoreContract:
         assert not _is_taken(self.make_store(), key)
 
     def test_the_wait_for_a_lock_ends(self) -> None:
-        """With TimeoutError, after the time that was given and not for ever."""
+        """With TimeoutError, after the time that was given and not for ever, be it below zero."""
         store, key = self.make_store(), _key()
-        with store.lock(key, PATIENCE), ThreadPoolExecutor(1) as thread:
-            assert thread.submit(_times_out, store, key, 0.05).result(PATIENCE)
+        for timeout in (0.05, 0.0, -1.0):
+            with store.lock(key, PATIENCE):
+                assert _Job(_times_out, store, key, timeout).result()
 
     def test_the_locks_of_other_keys_are_free(self) -> None:
         """A lock is for its key alone."""
@@ -117,9 +121,9 @@ class TokenStoreContract:
     def test_a_lock_does_not_keep_others_from_loading_and_saving(self) -> None:
         """Whoever by-passes the lock can still use the store."""
         store, key = self.make_store(), _key()
-        with store.lock(key, PATIENCE), ThreadPoolExecutor(1) as thread:
-            thread.submit(store.save, key, _token("by-pass")).result(PATIENCE)
-            assert thread.submit(_text, store, key).result(PATIENCE) == "by-pass"
+        with store.lock(key, PATIENCE):
+            _Job(store.save, key, _token("by-pass")).result()
+            assert _Job(_text, store, key).result() == "by-pass"
 
     def test_a_lock_is_free_after_an_error_inside(self) -> None:
         """The error goes through, the lock does not stay."""
@@ -135,31 +139,27 @@ class TokenStoreContract:
     def test_a_waiting_thread_gets_the_lock_when_it_is_free(self) -> None:
         """And finds what the holder saved before it let go."""
         store, key = self.make_store(), _key()
-        with ThreadPoolExecutor(1) as thread:
-            with store.lock(key, PATIENCE):
-                waiting = thread.submit(_text_under_lock, self.make_store(), key)
-                store.save(key, _token("from the holder"))
-            assert waiting.result(PATIENCE) == "from the holder"
+        with store.lock(key, PATIENCE):
+            waiting = _Job(_text_under_lock, self.make_store(), key)
+            store.save(key, _token("from the holder"))
+        assert waiting.result() == "from the holder"
 
     def test_a_lock_given_up_in_another_thread_is_free(self) -> None:
         """A lock belongs to a context, not to a thread."""
         store, key = self.make_store(), _key()
         lock = store.lock(key, PATIENCE)
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(lock.__enter__).result(PATIENCE)
-            assert _is_taken(store, key)
-            lock.__exit__(None, None, None)
-            assert not _is_taken(store, key)
+        _Job(lock.__enter__).result()
+        assert _is_taken(store, key)
+        lock.__exit__(None, None, None)
+        assert not _is_taken(store, key)
 
     def test_threads_that_count_under_the_lock_lose_nothing(self) -> None:
         """Read, add, write: without the lock some of it would be lost."""
         key, threads, rounds = _key(), 8, 10
-        with _started_together(threads) as (pool, start):
-            counting = [
-                pool.submit(_count, self.make_store(), key, rounds, start) for _ in range(threads)
-            ]
-            for one in counting:
-                one.result(PATIENCE)
+        start = threading.Barrier(threads)
+        jobs = [_Job(_count, self.make_store(), key, rounds, start) for _ in range(threads)]
+        for job in jobs:
+            job.result()
         assert _text(self.make_store(), key) == str(threads * rounds)
 
     def test_the_store_does_not_show_a_token(self) -> None:
@@ -197,8 +197,7 @@ def _times_out(store: TokenStore, key: str, timeout: float) -> bool:
 
 
 def _is_taken(store: TokenStore, key: str) -> bool:
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_times_out, store, key, 0.0).result(PATIENCE)
+    return _Job(_times_out, store, key, 0.0).result()
 
 
 def _count(store: TokenStore, key: str, rounds: int, start: threading.Barrier) -> None:
@@ -209,7 +208,19 @@ def _count(store: TokenStore, key: str, rounds: int, start: threading.Barrier) -
             store.save(key, _token(str(count + 1)))
 
 
-@contextmanager
-def _started_together(threads: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Barrier]]:
-    with ThreadPoolExecutor(threads) as pool:
-        yield pool, threading.Barrier(threads)
+class _Job(Generic[T]):
+    """Call something in a thread that, where a store never lets go, hinders nobody's end."""
+
+    def __init__(self, call: Callable[..., T], *args: object) -> None:
+        self._future: Future[T] = Future()
+        self._call = partial(call, *args)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._future.set_result(self._call())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            self._future.set_exception(error)
+
+    def result(self) -> T:
+        return self._future.result(PATIENCE)

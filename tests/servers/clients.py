@@ -25,6 +25,7 @@ ODD_SECRETS = {
 }
 """Secrets with characters that Basic and forms treat specially, all from 0x20 to 0x7E."""
 
+SIGNS = "+/%&\"'"
 ODD_ID = "id:with %2B+&/ everything"
 
 
@@ -89,15 +90,15 @@ def _secret_clients() -> dict[str, Client]:
 
 
 def _assertion_clients() -> dict[str, Client]:
-    signing = {"token_endpoint_auth_signing_alg": "HS256"}
     clients = {
-        "client_secret_jwt": _client(
-            "client-secret-jwt",
+        f"client_secret_jwt/{algorithm}": _client(
+            f"client-secret-jwt-{algorithm}",
             "client_secret_jwt",
-            client_secret="a secret of more than thirty-two bytes: +/%&",
-            algorithm="HS256",
-            metadata=signing,
+            client_secret=f"{algorithm}: a secret of more than sixty-four bytes {SIGNS * 5}",
+            algorithm=algorithm,
+            metadata={"token_endpoint_auth_signing_alg": algorithm},
         )
+        for algorithm in ("HS256", "HS384", "HS512")
     }
     for algorithm, (pem, jwk) in _signing_keys().items():
         clients[f"private_key_jwt/{algorithm}"] = _client(
@@ -116,12 +117,14 @@ def _assertion_clients() -> dict[str, Client]:
 def _signing_keys() -> dict[str, tuple[str, dict[str, Any]]]:
     rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     ec_key = ec.generate_private_key(ec.SECP256R1())
+    p384_key = ec.generate_private_key(ec.SECP384R1())
     ed_key = ed25519.Ed25519PrivateKey.generate()
     rsa_pair = (_pem(rsa_key), json.loads(RSAAlgorithm.to_jwk(rsa_key.public_key())))
     return {
         "RS256": rsa_pair,
         "PS256": rsa_pair,
         "ES256": (_pem(ec_key), json.loads(ECAlgorithm.to_jwk(ec_key.public_key()))),
+        "ES384": (_pem(p384_key), json.loads(ECAlgorithm.to_jwk(p384_key.public_key()))),
         "EdDSA": (_pem(ed_key), json.loads(OKPAlgorithm.to_jwk(ed_key.public_key()))),
     }
 
@@ -156,12 +159,20 @@ def _tls_clients(certificates: Certificates) -> dict[str, Client]:
             jwks,
         ),
     ]
-    return {
+    clients = {
         name: _client(
             name.replace("/", "-"), method, certificate=certificate, metadata={**extra, **bound}
         )
         for name, method, certificate, extra in registrations
     }
+    # Its certificate proves the client, and a key of its own is what its tokens are bound to.
+    clients["tls_client_auth/dpop"] = _client(
+        "tls_client_auth-dpop",
+        "tls_client_auth",
+        certificate=certificates.client,
+        metadata={**subject, "dpop_bound_access_tokens": True},
+    )
+    return clients
 
 
 def _certificate_jwk(certificate: ClientCertificate) -> dict[str, Any]:

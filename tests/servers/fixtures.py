@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from .oidc import OIDCServer
+    from .sessions import OIDCSessions
 
 _RUNNING: pytest.StashKey[OIDCServer] = pytest.StashKey()
 
@@ -33,6 +34,16 @@ def oidc(
     yield server
     del pytestconfig.stash[_RUNNING]
     server.close()
+
+
+@pytest.fixture
+def make(oidc: OIDCServer) -> Iterator[OIDCSessions]:
+    """Give what makes sessions for the clients of oidc-provider, by name."""
+    from .sessions import OIDCSessions
+
+    sessions = OIDCSessions(oidc)
+    yield sessions
+    sessions.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -26,7 +26,7 @@ SIGNED = "https://signed.example/"
 """A resource whose tokens are signed JWTs; the API accepts them, by their signature alone."""
 STOCK = "https://stock.example/"
 """A resource of somebody else: the API refuses its tokens."""
-ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 READY_WITHIN = 60.0
 INSTALL_WITHIN = 300.0
 
@@ -150,6 +150,7 @@ class OIDCServer:
         self.mtls_token_url = urls["mtls"] + "/token"
         self.api_url = urls["api"]
         self.tls_api_url = urls["tls_api"]
+        self.other_tls_api_url = urls["other_tls_api"]
         self._control_url = urls["control"]
 
     @property
@@ -184,6 +185,10 @@ class OIDCServer:
     def rotate_api_nonce(self) -> None:
         """Make the API refuse the DPoP nonce it gave out so far."""
         self._tell("/rotate-api-nonce")
+
+    def use_api_nonces_once(self) -> None:
+        """Make the API take each of its DPoP nonces once, and send the next with the answer."""
+        self._tell("/demand-nonce", api_once=True)
 
     def advance(self, seconds: float) -> None:
         """Set the authorization server's clock this far ahead of the real one; 0 sets it right."""

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 
 import { createLocalJWKSet, jwtVerify } from 'jose';
 
-import { BARE_CHALLENGE, checkCertificate, checkProof, Refusal } from './proof.mjs';
+import { BARE_CHALLENGE, certificateDigest, checkCertificate, checkProof, Refusal } from './proof.mjs';
 import { increment } from './state.mjs';
 
 export function buildApi({ config, state, publicJwks }) {
@@ -20,9 +20,11 @@ export function buildApi({ config, state, publicJwks }) {
     let answer;
     try {
       answer = { status: 200, body: { ...seen, ...(await admit(request, url)) } };
+      redirected(answer, url);
     } catch (error) {
       answer = refusal(error);
     }
+    answer.body.certificate = certificateDigest(request);
     count(state.counts, request, url, answer.status);
     send(response, answer, state);
   }
@@ -70,6 +72,12 @@ function addressOf(request) {
   return new URL(`${scheme}://${request.headers.host}${request.url}`);
 }
 
+// `/redirect?to=URL` keeps method and body, as a 307 does.
+function redirected(answer, url) {
+  if (url.pathname !== '/redirect') return;
+  Object.assign(answer, { status: 307, location: url.searchParams.get('to') });
+}
+
 async function digestBody(request) {
   const hash = createHash('sha256');
   let length = 0;
@@ -90,9 +98,9 @@ function credentials(request) {
   return { scheme: scheme.toLowerCase(), token };
 }
 
-// `/open` asks for a token only, `/admin` for a scope that nobody can be granted.
+// `/open` and `/redirect` ask for a token only, `/admin` for a scope that nobody can be granted.
 function checkScope({ method }, { pathname }, { scope = '' }) {
-  if (pathname === '/open') return;
+  if (pathname === '/open' || pathname === '/redirect') return;
   const reading = method === 'GET' || method === 'HEAD';
   const needed = pathname === '/admin' ? 'orders:admin' : reading ? 'orders:read' : 'orders:write';
   if (!scope.split(' ').includes(needed)) {
@@ -115,7 +123,9 @@ function count(counts, { method }, { pathname }, status) {
   increment(counts.api_by_route, `${method} ${pathname}`);
 }
 
-function send(response, { status, challenge, body }, state) {
+function send(response, { status, challenge, location, body }, state) {
+  if (state.demandNonce.api_once && status < 400) state.rotateApiNonce();
+  if (location) response.setHeader('location', location);
   response.setHeader('content-type', 'application/json');
   // Unasked on every answer, so that a nonce changes on success too (RFC 9449 8.2).
   if (state.demandNonce.api) response.setHeader('dpop-nonce', state.apiNonce);

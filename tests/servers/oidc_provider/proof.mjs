@@ -7,7 +7,7 @@ import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose';
 import { clientCertificate } from './provider.mjs';
 import { realNow } from './state.mjs';
 
-const ALGORITHMS = ['ES256', 'PS256', 'RS256', 'EdDSA', 'Ed25519'];
+const ALGORITHMS = ['ES256', 'ES384', 'PS256', 'RS256', 'EdDSA', 'Ed25519'];
 const PROOF_AGE = 300;
 const seen = new Set();
 
@@ -28,10 +28,15 @@ export const BARE_CHALLENGE = `Bearer realm="orders", DPoP algs="${ALGORITHMS.jo
 export function checkCertificate(request, { cnf }) {
   const bound = cnf?.['x5t#S256'];
   if (!bound) return;
-  const certificate = clientCertificate(request.socket);
-  if (!certificate || digest(certificate.raw) !== bound) {
+  if (certificateDigest(request) !== bound) {
     throw new Refusal('invalid_token', 'the token is bound to another certificate');
   }
+}
+
+// What `cnf.x5t#S256` names, or null where no certificate was presented.
+export function certificateDigest(request) {
+  const certificate = clientCertificate(request.socket);
+  return certificate ? digest(certificate.raw) : null;
 }
 
 export async function checkProof(request, url, { scheme, token }, { cnf }, state) {

@@ -18,7 +18,13 @@ export function buildProvider(issuer, { config, state, store, jwks, cookieKey, n
     responseTypes: [],
     clientAuthMethods: [...new Set(config.clients.map((c) => c.token_endpoint_auth_method))],
     clientDefaults: { grant_types: ['client_credentials'], response_types: [], redirect_uris: [] },
-    enabledJWA: { dPoPSigningAlgValues: ['ES256', 'EdDSA', 'Ed25519', 'PS256', 'RS256'] },
+    enabledJWA: {
+      dPoPSigningAlgValues: ['ES256', 'ES384', 'EdDSA', 'Ed25519', 'PS256', 'RS256'],
+      clientAuthSigningAlgValues: [
+        ...['HS256', 'HS384', 'HS512'],
+        ...['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'],
+      ],
+    },
     discovery: { mtls_endpoint_aliases: { token_endpoint: config.mtls_token_url } },
     ttl: { ClientCredentials: (ctx, token, client) => state.ttl(client.clientId) },
     features: features(config, state, nonceSecret),

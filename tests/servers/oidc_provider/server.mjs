@@ -1,5 +1,5 @@
 // One process: the authorization server (http, https, https with client certificates), the
-// protected API (http and https) and the control channel, each on a free loopback port.
+// protected API (http, and https on two origins) and the control channel, each on a free loopback port.
 //
 // Reads its configuration as one line of JSON from stdin, prints one line of JSON with its
 // addresses when everything listens, and exits when stdin closes, so it cannot outlive its parent.
@@ -37,6 +37,7 @@ async function openServers(tls) {
     mtls: createHttpsServer(certificates),
     api: createHttpServer(),
     tls_api: createHttpsServer(certificates),
+    other_tls_api: createHttpsServer(certificates),
     control: createHttpServer(),
   };
   const urls = {};
@@ -75,6 +76,7 @@ async function main(config) {
   const api = buildApi(shared);
   servers.api.on('request', api);
   servers.tls_api.on('request', api);
+  servers.other_tls_api.on('request', api);
   servers.control.on('request', buildControl(shared));
   process.stdout.write(`${JSON.stringify(urls)}\n`);
 }

@@ -12,7 +12,7 @@ export class State {
 
   reset() {
     this.ttls = new Map();
-    this.demandNonce = { authorization_server: true, api: true };
+    this.demandNonce = { authorization_server: true, api: true, api_once: false };
     this.counts = {
       token_requests: 0,
       tokens_issued: 0,

@@ -1,0 +1,98 @@
+"""Clocks that a test moves, and ways to wait for threads without looking at a watch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+
+from oauthcc import renewal, token_endpoint
+from oauthcc.renewal import Instant
+
+T = TypeVar("T")
+FLIGHT = "oauthcc-flight"
+
+
+class Clock:
+    """Be both clocks of the library; they stand still until they are moved."""
+
+    def __init__(self) -> None:
+        self.monotonic, self.wall = time.monotonic(), time.time()
+
+    def __call__(self) -> Instant:
+        return Instant(self.monotonic, self.wall)
+
+    def advance(self, seconds: float) -> None:
+        self.monotonic += seconds
+        self.wall += seconds
+
+    def time(self) -> float:
+        return self.wall
+
+
+def moved_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Put a movable clock in place of both clocks, for all sources that are made from now on.
+
+    A pause between two attempts at the token endpoint is not slept through; it moves nothing.
+    """
+    clock = Clock()
+    monkeypatch.setattr(renewal, "now", clock)
+    patched = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None)
+    monkeypatch.setattr(token_endpoint, "time", patched)
+    return clock
+
+
+def flights() -> list[threading.Thread]:
+    """Return the threads of the flights that are under way."""
+    return [thread for thread in threading.enumerate() if thread.name == FLIGHT]
+
+
+def landed() -> None:
+    """Wait until no flight is under way and everything is told."""
+    for thread in flights():
+        thread.join(20)
+        assert not thread.is_alive(), "a flight does not end"
+
+
+def together(number: int, call: Callable[[], T]) -> list[T | Exception]:
+    """Make a call in many threads at once, and return what each of them got or raised."""
+    barrier = threading.Barrier(number)
+    outcomes: list[T | Exception] = []
+
+    def one() -> None:
+        barrier.wait(20)
+        try:
+            outcomes.append(call())
+        except Exception as error:  # noqa: BLE001 - it is looked at
+            outcomes.append(error)
+
+    threads = in_threads(number, one)
+    joined(threads)
+    return outcomes
+
+
+def in_threads(number: int, target: Callable[[], Any]) -> list[threading.Thread]:
+    """Start threads."""
+    threads = [threading.Thread(target=target, name="caller") for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def joined(threads: list[threading.Thread]) -> None:
+    """Wait for threads to end."""
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), "a caller hangs"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do, where nothing tells of it."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        threading.Event().wait(0.001)

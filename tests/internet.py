@@ -1,0 +1,124 @@
+"""An internet in one adapter: every host answers, nothing leaves the process, all is written down.
+
+Mounted on a session it serves the token endpoint ``https://as.example/token`` and any other URL.
+What counts is where a real adapter would have connected, and not what the URL looks like.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3 import HTTPResponse
+
+TOKEN_URL = "https://as.example/token"
+
+Page = tuple[int, Mapping[str, str], bytes]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one request would have shown to the host that it would have reached."""
+
+    place: str
+    request: PreparedRequest = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
+    authorization: str | None
+    body: bytes
+
+    @property
+    def url(self) -> str:
+        return str(self.request.url)
+
+
+class Internet(BaseAdapter):
+    """Answer every request, by default with 200 and nothing, and the token endpoint with tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Seen] = []
+        self.token_requests: list[Seen] = []
+        self.pages: dict[str, Page | Callable[[PreparedRequest], Page]] = {}
+        self.tokens: list[str] = []
+
+    def redirect(self, url: str, location: str, status: int = 302) -> None:
+        self.pages[url] = status, {"Location": location}, b""
+
+    def shown(self, place: str | None = None) -> list[str | None]:
+        """Give the Authorization of every request, to this place or to all."""
+        return [seen.authorization for seen in self.seen if place in (None, seen.place)]
+
+    def places_with_a_token(self) -> set[str]:
+        """Give the places that saw any of the tokens that were ever issued, in any header."""
+        return {
+            seen.place
+            for seen in self.seen
+            if any(token in _all_of(seen) for token in self.tokens)
+        }
+
+    def send(  # type: ignore[override]
+        self, request: PreparedRequest, **options: Any
+    ) -> Response:
+        seen = _seen(request, options)
+        if seen.url.partition("?")[0] == TOKEN_URL:
+            self.token_requests.append(seen)
+        else:
+            self.seen.append(seen)
+        page = self.pages.get(seen.url)
+        if page is None and self.token_requests and self.token_requests[-1] is seen:
+            page = self._issue()
+        if callable(page):
+            page = page(request)
+        return _answer(request, page or (200, {}, b"fine"))
+
+    def _issue(self) -> Page:
+        self.tokens.append(f"the-token-{len(self.tokens)}.of~this/test+")
+        answer = {"access_token": self.tokens[-1], "token_type": "Bearer", "expires_in": 3600}
+        return 200, {"Content-Type": "application/json"}, json.dumps(answer).encode()
+
+    def close(self) -> None:
+        pass
+
+
+def _seen(request: PreparedRequest, options: dict[str, Any]) -> Seen:
+    # Raises what a real adapter would for a URL that cannot be connected to.
+    try:
+        place, _ = HTTPAdapter().build_connection_pool_key_attributes(request, True)
+    except ValueError as error:
+        raise requests.exceptions.InvalidURL(error, request=request) from error
+    port = place["port"] or {"https": 443, "http": 80}[place["scheme"]]
+    header = request.headers.get("Authorization")
+    body = request.body or b""
+    return Seen(
+        f"{place['scheme']}://{place['host']}:{port}",
+        request,
+        options,
+        # As http.client would write it: the true value, whatever it shows of itself.
+        None if header is None else _octets(header).decode("latin-1"),
+        body if isinstance(body, bytes) else str(body).encode(),
+    )
+
+
+def _octets(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1")
+
+
+def _all_of(seen: Seen) -> str:
+    headers = [b"%b: %b" % (_octets(n), _octets(v)) for n, v in seen.request.headers.items()]
+    return (b"\n".join(headers) + seen.body).decode("latin-1") + seen.url
+
+
+def _answer(request: PreparedRequest, page: Page) -> Response:
+    status, headers, body = page
+    raw = HTTPResponse(
+        io.BytesIO(body), headers=dict(headers), status=status, preload_content=False
+    )
+    # With a reason, as from a server.
+    raw.reason = requests.status_codes._codes.get(status, ("unnamed",))[0]
+    return HTTPAdapter().build_response(request, raw)

@@ -1,0 +1,401 @@
+"""The contract, third part: adapters, timeouts, TLS and proxies."""
+
+from __future__ import annotations
+
+import base64
+import io
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3.exceptions import InsecureRequestWarning
+from urllib3.util import Retry, Timeout
+
+from oauthcc import ClientCredentialsSession
+from oauthcc.testing import ProtectedAPI, faults
+
+from .contract import Case, Cases, Run, Way, World, compare, open_world, quiet, tls_server
+from .servers.certificates import Certificates, make_certificates
+from .servers.connect_proxy import ConnectProxy
+
+world = pytest.fixture(scope="module")(open_world)
+cases = Cases()
+tls_cases = Cases()
+
+#: Accepts connections that nobody answers.
+UNANSWERED = "http://127.0.0.1:1/"
+
+
+# -- adapters --------------------------------------------------------------------------------------
+
+
+class _Canned(BaseAdapter):
+    """Answers by itself, and keeps what it was called with."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.closed = 0
+
+    def send(self, request: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
+        self.run.note(request, kwargs)
+        response = requests.Response()
+        response.status_code, response.url, response.request = 200, request.url, request
+        response.raw = io.BytesIO(b"canned")
+        return response
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@cases.add()
+def an_adapter_of_ones_own(run: Run) -> None:
+    adapter = _Canned(run)
+    run.session.mount(run.world.api.url, adapter)
+    run.note(run.session.get(run.url, timeout=(1, 2), verify="bundle", cert=("a", "b")))
+    run.note(run.session.post(run.url, data=b"x", stream=True, proxies={"ftp": "http://p"}))
+    run.session.close()
+    run.note(adapter.closed)
+
+
+@cases.add()
+def mount_keeps_the_longest_prefix_first(run: Run) -> None:
+    base = run.world.api.url
+    for prefix in ("http://a", f"{base}/echo/deep", "other://", f"{base}/echo", base):
+        run.session.mount(prefix, HTTPAdapter())
+        run.note(run.session)
+    for url in (run.url, f"{run.url}/deep", "other://x", run.url.upper()):
+        run.note(run.session.get_adapter(url) is run.session.adapters[f"{base}/echo"])
+
+
+@cases.add()
+def no_adapter_at_all(run: Run) -> None:
+    run.session.mount(run.world.api.url, HTTPAdapter())
+    run.attempt(run.session.get, "gopher://127.0.0.1/")
+    run.attempt(run.session.get_adapter, "gopher://127.0.0.1/")
+
+
+class _Recording(HTTPAdapter):
+    """Notes which of its methods requests calls."""
+
+    def __init__(self, run: Run, **options: Any) -> None:
+        self.run = run
+        super().__init__(**options)
+
+    def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        self.run.note("send", request, kwargs)
+        return super().send(request, **kwargs)
+
+    def add_headers(self, request: Any, **kwargs: Any) -> None:
+        self.run.note("add_headers", sorted(kwargs))
+        request.headers["X-Adapter"] = "1"
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        self.run.note("cert_verify", url, verify, cert)
+        super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+
+    def build_response(self, req: Any, resp: Any) -> requests.Response:
+        response = super().build_response(req, resp)
+        response.headers["X-Built"] = "1"
+        return response
+
+
+@cases.add(refusable=False)
+def an_adapter_with_methods_of_ones_own(run: Run) -> None:
+    run.session.mount(run.world.api.url, _Recording(run))
+    run.note(run.session.get(run.url), run.session.post(run.hop(status=307), data=b"x"))
+
+
+@cases.add(refusable=False)
+def an_adapter_that_retries(run: Run) -> None:
+    retry = Retry(total=2, status_forcelist=[503], backoff_factor=0, allowed_methods=None)
+    run.session.mount(run.world.api.url, HTTPAdapter(max_retries=retry))
+    run.world.api.answer_next(faults.unavailable(retry_after=None), 2)
+    run.note(run.session.post(run.url, data=b"x"))
+    run.world.api.answer_next(faults.unavailable(retry_after=None), 3)
+    run.attempt(run.session.get, run.url)
+    run.world.api.answer_next(faults.reset(), 3)
+    run.attempt(run.session.get, run.url)
+
+
+@cases.add()
+def a_connection_is_kept_and_used_again(run: Run) -> None:
+    before = run.world.api.connections
+    for _ in range(3):
+        run.session.get(run.url)
+        run.session.get(f"{run.world.api.url}/stream/9", stream=True).close()
+    run.note(run.world.api.connections - before)
+
+
+@cases.add(refusable=False)
+def a_broken_connection(run: Run) -> None:
+    for fault in (faults.reset(), faults.cut(), faults.garbage(), faults.truncated()):
+        run.world.api.answer_next(fault)
+        with pytest.raises(requests.RequestException) as caught:
+            run.session.get(run.url)
+        run.note(type(caught.value), str(caught.value), type(caught.value.request))
+
+
+@cases.add()
+def nobody_listens(run: Run) -> None:
+    for url in (UNANSWERED, "http://127.0.0.1:1", "http://localhost:1/x?y"):
+        run.attempt(run.session.get, url)
+
+
+# -- timeouts --------------------------------------------------------------------------------------
+
+
+@cases.add(warm=True)
+def timeouts_in_every_form(run: Run) -> None:
+    several: list[Any] = [9, 9.5, (9, 9), (None, 9), (9, None), None, Timeout(9), Timeout(1, 2)]
+    for timeout in several:
+        run.note(run.session.get(run.url, timeout=timeout))
+
+
+@cases.add(warm=True)
+def timeouts_that_make_no_sense(run: Run) -> None:
+    several: list[Any] = ["soon", (1, 2, 3), (), 0, -1, [1, 2], object(), True, ("a", "b")]
+    for timeout in several:
+        run.attempt(run.session.get, run.url, timeout=timeout)
+
+
+@cases.add(warm=True, refusable=False)
+def a_timeout_that_is_too_short(run: Run) -> None:
+    with run.world.api.hold():
+        for timeout in (0.02, (9, 0.02), Timeout(0.02), Timeout(connect=9, read=0.02)):
+            with pytest.raises(requests.ReadTimeout) as caught:
+                run.session.get(run.url, timeout=timeout)  # type: ignore[arg-type]
+            run.note(type(caught.value), type(caught.value.request))
+    run.note(run.session.get(run.url))
+
+
+# -- proxies ---------------------------------------------------------------------------------------
+
+
+def _with_proxy_from(run: Run, place: str, **proxies: str) -> dict[str, Any]:
+    """Name proxies where requests looks for them; give what the call must be told."""
+    if place == "environment":
+        for scheme, url in proxies.items():
+            run.patch.setenv(f"{scheme}_proxy", url)
+    if place == "session":
+        run.session.proxies.update(proxies)
+    return {"proxies": dict(proxies)} if place == "call" else {}
+
+
+@cases.add(signed=False)
+def a_proxy_for_plain_http_without_a_token(run: Run) -> None:
+    proxy = run.world.other.url
+    for place in ("call", "session", "environment"):
+        arguments = _with_proxy_from(run, place, http=proxy)
+        run.note(run.session.get(run.url, auth=lambda r: r, **arguments), arguments)
+        run.note(run.session.get("http://far.example/x", auth=("u", "p"), **arguments))
+        run.session.proxies.clear()
+    run.patch.setenv("no_proxy", "127.0.0.1")
+    run.note(run.session.get(run.url, auth=lambda r: r))
+
+
+@cases.add()
+def proxies_given_to_a_call_are_filled_in_place(run: Run) -> None:
+    run.patch.setenv("all_proxy", "http://127.0.0.1:1")
+    run.patch.setenv("no_proxy", "example.org")
+    given = {"no_proxy": "127.0.0.1"}
+    run.note(run.session.get(run.url, proxies=given), given)
+
+
+@cases.add()
+def the_environment_is_asked_only_where_it_is_trusted(run: Run) -> None:
+    run.patch.setenv("http_proxy", "http://127.0.0.1:1")
+    run.patch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    run.session.trust_env = False
+    run.note(run.session.get(run.url))
+
+
+@cases.add()
+def merge_environment_settings_as_it_is(run: Run) -> None:
+    run.patch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    run.patch.setenv("https_proxy", "http://127.0.0.1:1")
+    run.session.cert = "session.pem"
+    for verify in (None, True, False, "bundle"):
+        settings = run.session.merge_environment_settings(
+            "https://far.example", {"ftp": "x"}, None, verify, None
+        )
+        run.note(settings)
+
+
+@cases.each()
+def test_requests_travel_as_with_requests(case: Case, world: World, way: Way) -> None:
+    compare(case, world, way)
+
+
+def test_plain_http_on_loopback_never_shows_the_token_to_a_proxy(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This is where the two differ: a plain session would go through the proxy."""
+    auth, proxy = world.auth, world.other
+    proxy.forget()
+    quiet(monkeypatch, world.folder)
+    monkeypatch.setenv("http_proxy", proxy.url)
+    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
+        session.proxies = {"http": proxy.url}
+        given = {"http": proxy.url}
+        assert session.get(world.url, proxies=given).status_code == 200
+        assert session.send(requests.Request("GET", world.url).prepare()).status_code == 200
+        assert session.get(f"{world.api.url}/hop/302/c?{world.url}").status_code == 200
+        assert given == {"http": proxy.url}
+        assert session.proxies == {"http": proxy.url}
+    assert proxy.requests == []
+
+
+def test_a_hop_to_another_origin_goes_through_the_proxy_without_the_token(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth, proxy = world.auth, world.other
+    proxy.forget()
+    quiet(monkeypatch, world.folder)
+    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
+        session.proxies = {"http": proxy.url}
+        url = f"{world.api.url}/hop/302/c?http://far.example/echo"
+        assert session.get(url).json()["target"] == "http://far.example/echo"
+    assert [seen.token for seen in proxy.requests] == [None]
+
+
+def test_a_request_that_passes_by_a_proxy_takes_no_credentials_for_it_along(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth, api = world.auth, world.api
+    api.forget()
+    quiet(monkeypatch, world.folder)
+    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
+        session.proxies = {"http": "http://user:pass@127.0.0.1:1"}
+        assert session.get(f"{api.url}/hop/302/c?{world.url}").status_code == 200
+    assert [seen.headers.get("Proxy-Authorization") for seen in api.requests] == [None, None]
+
+
+# -- TLS -------------------------------------------------------------------------------------------
+
+
+class Secure(World):
+    """The same world, with an API that speaks TLS and asks for a certificate."""
+
+    certificates: Certificates
+    proxy: ConnectProxy
+
+
+@pytest.fixture(scope="module")
+def secure(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    certificates = make_certificates(tmp_path_factory.mktemp("certificates"))
+    with _tls_api(certificates, world) as api, ConnectProxy() as proxy:
+        made = Secure(world.auth, api, world.other, world.folder)
+        made.certificates, made.proxy = certificates, proxy
+        yield made
+
+
+def _tls_api(certificates: Certificates, world: World) -> ProtectedAPI:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.ca_bundle)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    path = Path(certificates.ca_bundle).with_name("server-chain-and-key.pem")
+    path.write_text(certificates.server_key + certificates.server_chain)
+    context.load_cert_chain(path)
+    return tls_server(context, world.auth)
+
+
+def _of(run: Run) -> Secure:
+    assert isinstance(run.world, Secure)
+    return run.world
+
+
+@tls_cases.add()
+def an_api_that_is_not_trusted(run: Run) -> None:
+    run.attempt(run.session.get, run.url)
+    other = _of(run).certificates.client.cert_path
+    run.attempt(run.session.get, run.url, verify=other)
+    run.attempt(run.session.get, run.url, verify="/nowhere")
+
+
+@tls_cases.add()
+def verify_in_every_place(run: Run) -> None:
+    bundle = _of(run).certificates.ca_bundle
+    run.note(run.session.get(run.url, verify=bundle))
+    run.patch.setenv("REQUESTS_CA_BUNDLE", bundle)
+    run.note(run.session.get(run.url), run.session.get(run.url, verify=True))
+    run.patch.delenv("REQUESTS_CA_BUNDLE")
+    run.patch.setenv("CURL_CA_BUNDLE", bundle)
+    run.note(run.session.get(run.url))
+    run.patch.delenv("CURL_CA_BUNDLE")
+    run.session.verify = bundle
+    run.note(run.session.get(run.url), run.session.get(run.hop()))
+    run.note(run.session.send(requests.Request("GET", run.url).prepare()))
+
+
+@tls_cases.add()
+def verify_false(run: Run) -> None:
+    with pytest.warns(InsecureRequestWarning) as caught:
+        run.note(run.session.get(run.url, verify=False))
+    run.session.verify = False
+    with pytest.warns(InsecureRequestWarning):
+        run.note(run.session.get(run.url))
+    run.note({str(warning.message) for warning in caught})
+
+
+@tls_cases.add()
+def cert_in_every_place(run: Run) -> None:
+    certificates = _of(run).certificates
+    run.session.verify = certificates.ca_bundle
+    run.note(run.session.get(run.url, cert=certificates.client.pair))
+    run.session.cert = certificates.other_client.pair
+    run.note(run.session.get(run.url), run.session.get(run.hop(), cert=certificates.client.pair))
+    run.attempt(run.session.get, run.url, cert="/nowhere")
+    run.attempt(run.session.get, run.url, cert=("/nowhere", "/neither"))
+
+
+@tls_cases.add()
+def a_tunnel_through_a_proxy(run: Run) -> None:
+    world = _of(run)
+    proxy = world.proxy
+    proxy.heads.clear()
+    run.session.verify = world.certificates.ca_bundle
+    for place in ("call", "session", "environment"):
+        arguments = _with_proxy_from(run, place, https=proxy.url)
+        run.note(run.session.get(run.url, **arguments), arguments, len(proxy.heads))
+        run.note(run.session.get(run.hop(), **arguments))
+        run.session.proxies.clear()
+    run.patch.setenv("no_proxy", "127.0.0.1")
+    run.note(run.session.get(run.url), list(proxy.heads))
+
+
+@tls_cases.add()
+def a_proxy_that_asks_who_we_are(run: Run) -> None:
+    world = _of(run)
+    proxy = world.proxy
+    proxy.heads.clear()
+    proxy.credentials = "Basic " + base64.b64encode(b"user:pass").decode()
+    run.session.verify = world.certificates.ca_bundle
+    try:
+        run.attempt(run.session.get, run.url, proxies={"https": proxy.url})
+        with_user = proxy.url.replace("//", "//user:pass@")
+        run.note(run.session.get(run.url, proxies={"https": with_user}))
+        run.note(run.session.get(run.hop(), proxies={"https": with_user}), list(proxy.heads))
+    finally:
+        proxy.credentials = None
+
+
+@tls_cases.each()
+def test_requests_travel_over_tls_as_with_requests(case: Case, secure: Secure, way: Way) -> None:
+    compare(case, secure, way)
+
+
+def test_a_tunnel_never_shows_the_token_to_the_proxy(
+    secure: Secure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth, proxy = secure.auth, secure.proxy
+    quiet(monkeypatch, secure.folder)
+    proxy.heads.clear()
+    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
+        session.verify, session.proxies = secure.certificates.ca_bundle, {"https": proxy.url}
+        assert session.get(secure.url).status_code == 200
+    assert [head.split()[0] for head in proxy.heads] == ["CONNECT"]
+    assert "bearer" not in proxy.heads[0].lower()

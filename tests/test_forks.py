@@ -1,0 +1,557 @@
+"""A forked child has connections and locks of its own, whatever the parent was doing."""
+
+from __future__ import annotations
+
+import gc
+import os
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import trustme
+from requests.adapters import HTTPAdapter
+
+from oauthcc import ClientCredentialsSession, forks
+from oauthcc.stores import FileStore, MemoryStore, RedisStore
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
+
+from .forked import (
+    HANGS,
+    PATIENCE,
+    Child,
+    TellingLock,
+    fork_among_threads,
+    held_by_another_thread,
+    in_child,
+    needs_fork,
+)
+from .scripts import ROOT
+from .servers.redis_server import RedisServer
+
+pytestmark = [needs_fork, fork_among_threads]
+
+
+@pytest.fixture
+def auth() -> Iterator[AuthorizationServer]:
+    with AuthorizationServer() as server:
+        yield server
+
+
+@pytest.fixture
+def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
+    with ProtectedAPI(auth) as server:
+        yield server
+
+
+@pytest.fixture
+def session(auth: AuthorizationServer) -> Iterator[ClientCredentialsSession]:
+    with _session(auth) as made:
+        yield made
+
+
+def _session(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
+    return ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret, **options)
+
+
+def _get(session: requests.Session, url: str) -> Callable[[], int]:
+    """Return a function for a child: send one request, close the session, give the status."""
+
+    def get() -> int:
+        with session:
+            return session.get(url).status_code
+
+    return get
+
+
+def _pool(session: requests.Session, url: str) -> Any:
+    """Return the connection pool of a session for a URL."""
+    adapter: Any = session.get_adapter(url)
+    return adapter.poolmanager.connection_from_url(url)
+
+
+# -- sockets -----------------------------------------------------------------------------------
+
+
+def test_parent_and_child_share_no_connection_to_the_api(session, api) -> None:
+    url = f"{api.url}/anything"
+    session.get(url)
+
+    def child() -> list[int]:
+        with session:
+            return [session.get(url).status_code for _ in range(2)]
+
+    assert in_child(child) == [200, 200]
+    assert api.connections == 2  # one of the parent, one of the child
+    assert session.get(url).status_code == 200
+    assert api.connections == 2  # and that of the parent is still good
+
+
+def test_parent_and_child_share_no_connection_to_the_token_endpoint(session, auth) -> None:
+    session.tokens.get()
+
+    def child() -> None:
+        with session:
+            session.tokens.renew()
+            session.tokens.renew()
+
+    in_child(child)
+    assert auth.connections == 2
+    session.tokens.renew()
+    assert auth.connections == 2
+    assert len(auth.token_requests) == 4
+
+
+def test_an_endpoint_with_an_adapter_of_its_own_shares_no_connection(session, auth) -> None:
+    session.tokens.endpoint.mount("http://", HTTPAdapter(pool_maxsize=3))
+    session.tokens.get()
+    in_child(lambda: (session.tokens.renew(), session.close()) and None)
+    assert auth.connections == 2
+    session.tokens.renew()
+    assert auth.connections == 2
+
+
+def test_a_source_without_its_session_shares_no_connection(auth) -> None:
+    tokens = _session(auth).tokens  # nobody keeps the session
+    gc.collect()
+    assert tokens.owner is None
+    tokens.get()
+    in_child(lambda: (tokens.renew(), tokens.close()) and None)
+    assert auth.connections == 2
+    tokens.renew()
+    assert auth.connections == 2
+    tokens.close()
+
+
+def test_a_child_closes_its_copies_of_idle_connections(session, api) -> None:
+    # Else the server would not notice when the parent closes them.
+    session.get(f"{api.url}/anything")
+    sockets = [place.sock.fileno() for place in _pool(session, api.url).pool.queue if place]
+    assert sockets
+
+    def child() -> list[bool]:
+        return [_is_open(number) for number in sockets]
+
+    assert in_child(child) == [False]
+    assert [_is_open(number) for number in sockets] == [True]
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_requests_in_progress_in_the_parent_are_not_disturbed(session, api) -> None:
+    url = f"{api.url}/anything"
+    session.get(url)
+    answers: list[int] = []
+    callers = [
+        threading.Thread(target=lambda: answers.append(session.get(url).status_code))
+        for _ in range(3)
+    ]
+    with api.hold() as gate:
+        for caller in callers:
+            caller.start()
+        gate.wait_for(3)
+        child = Child(_get(session, url))
+        gate.wait_for(4)
+    assert child.result() == 200
+    for caller in callers:
+        caller.join()
+    assert answers == [200, 200, 200]
+
+
+# -- the token, and flights --------------------------------------------------------------------
+
+
+def test_a_child_keeps_the_token(session, auth, api) -> None:
+    session.get(f"{api.url}/anything")
+    assert in_child(_get(session, f"{api.url}/anything")) == 200
+    assert len(auth.token_requests) == 1
+
+
+def test_a_child_renews_a_revoked_token_for_itself(session, auth, api) -> None:
+    url = f"{api.url}/anything"
+    session.get(url)
+    auth.revoke_all()
+    assert in_child(_get(session, url)) == 200
+    assert session.get(url).status_code == 200
+    assert len(auth.token_requests) == 3
+
+
+def test_a_child_forked_in_mid_flight_starts_a_flight_of_its_own(session, auth, api) -> None:
+    url = f"{api.url}/anything"
+    answers: list[int] = []
+    caller = threading.Thread(target=lambda: answers.append(session.get(url).status_code))
+    with auth.hold() as gate:
+        caller.start()
+        gate.wait_for(1)
+        child = Child(_get(session, url))
+        gate.wait_for(2)  # the child waits for no flight of its parent
+    assert child.result() == 200
+    caller.join()
+    assert answers == [200]
+    assert len(auth.token_requests) == 2
+
+
+def test_a_child_may_be_forked_inside_a_flight(auth, api) -> None:
+    children: list[Child] = []
+    inside: list[ClientCredentialsSession] = []
+
+    def secret() -> str:
+        if not children:
+            children.append(Child(_get(inside[0], f"{api.url}/anything")))
+        return auth.client_secret
+
+    with ClientCredentialsSession(auth.token_url, auth.client_id, secret) as session:
+        inside.append(session)
+        assert session.get(f"{api.url}/anything").status_code == 200
+    assert children[0].result() == 200
+
+
+def test_a_child_may_be_forked_by_a_thread(session, api) -> None:
+    url = f"{api.url}/anything"
+    session.get(url)
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.append(in_child(_get(session, url))))
+    thread.start()
+    thread.join()
+    assert results == [200]
+
+
+def test_a_child_of_a_child_is_a_child(session, auth, api) -> None:
+    url = f"{api.url}/anything"
+    session.get(url)
+
+    def child() -> list[int]:
+        with session:
+            first = session.get(url).status_code
+            return [first, in_child(_get(session, url)), session.get(url).status_code]
+
+    assert in_child(child) == [200, 200, 200]
+    assert api.connections == 3
+    assert len(auth.token_requests) == 1
+
+
+def test_a_session_with_eq_and_without_hash_is_known_after_a_fork(auth, api) -> None:
+    class Comparable(ClientCredentialsSession):
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Comparable)
+
+        __hash__ = None  # type: ignore[assignment]
+
+    url = f"{api.url}/anything"
+    with (
+        Comparable(auth.token_url, auth.client_id, auth.client_secret) as one,
+        Comparable(auth.token_url, auth.client_id, auth.client_secret) as two,
+    ):
+        assert (one.get(url).status_code, two.get(url).status_code) == (200, 200)
+        assert in_child(lambda: (_get(one, url)(), _get(two, url)())) == (200, 200)
+        assert api.connections == 4
+        assert (one.get(url).status_code, two.get(url).status_code) == (200, 200)
+        assert api.connections == 4
+
+
+def test_being_known_keeps_nothing_alive(auth, api) -> None:
+    gc.collect()
+    before = len(forks._known)
+    with _session(auth) as session:
+        session.get(f"{api.url}/anything")
+        assert len(forks._known) == before + 3  # session, source, token endpoint
+    del session
+    gc.collect()
+    assert len(forks._known) == before
+
+
+# -- locks -------------------------------------------------------------------------------------
+
+
+def _container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+    adapter: Any = session.get_adapter(api.url)
+    return adapter.poolmanager.pools.lock
+
+
+def _queue_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+    return _pool(session, api.url).pool.mutex
+
+
+def _jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+    jar: Any = session.cookies
+    return jar._cookies_lock
+
+
+def _source_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+    return session.tokens._lock
+
+
+def _endpoint_container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+    adapter: Any = session.tokens.endpoint.get_adapter(session.tokens.grant.token_url or "")
+    return adapter.poolmanager.pools.lock
+
+
+def _endpoint_queue_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+    return _pool(session.tokens.endpoint, session.tokens.grant.token_url or "").pool.mutex
+
+
+def _endpoint_jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+    jar: Any = session.tokens.endpoint.cookies
+    return jar._cookies_lock
+
+
+LOCKS = [
+    _container_lock,
+    _queue_lock,
+    _jar_lock,
+    _source_lock,
+    _endpoint_container_lock,
+    _endpoint_queue_lock,
+    _endpoint_jar_lock,
+]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_lock_that_another_thread_held_hinders_a_child(lock, session, auth, api) -> None:
+    session.tokens.endpoint.mount("http://", HTTPAdapter())
+    session.get(f"{api.url}/set-cookie?a=1")
+
+    def child() -> list[int]:
+        with session:
+            held = session.get(f"{api.url}/set-cookie?b=2").status_code
+            session.tokens.renew()
+            return [held, session.get(f"{api.url}/anything").status_code]
+
+    with held_by_another_thread(lock(session, api)):
+        child_process = Child(child)
+    assert child_process.result() == [200, 200]
+    assert session.get(f"{api.url}/anything").status_code == 200
+    assert len(auth.token_requests) == 2
+
+
+@pytest.mark.parametrize("which", ["pools", "queue", "cookies"])
+@pytest.mark.parametrize("ours", [False, True], ids=["plain", "ours"])
+def test_where_a_plain_session_hangs_ours_does_not(which, ours, auth, api) -> None:
+    api.protected = False
+    url = f"{api.url}/anything"
+    lock = TellingLock()
+    with _session(auth) if ours else requests.Session() as session:
+        session.get(url)
+        _put(lock, which, session, url)
+        with held_by_another_thread(lock):
+            child = Child(_get(session, url))
+            assert child.status() == (0 if ours else HANGS)
+
+
+def _put(lock: TellingLock, which: str, session: Any, url: str) -> None:
+    if which == "pools":
+        session.get_adapter(url).poolmanager.pools.lock = lock
+    elif which == "cookies":
+        session.cookies._cookies_lock = lock
+    else:
+        queue = _pool(session, url).pool
+        queue.mutex, queue.not_empty = lock, threading.Condition(lock)  # type: ignore[arg-type]
+
+
+_EXIT = """
+import os, sys, threading, faulthandler, requests, oauthcc
+url, token_url, kind = sys.argv[1:]
+faulthandler.dump_traceback_later({patience}, exit=True)
+if kind == "ours":
+    session = oauthcc.ClientCredentialsSession(token_url, "demo-client", "demo-secret")
+else:
+    session = requests.Session()
+session.get(url)
+mutex = session.get_adapter(url).poolmanager.connection_from_url(url).pool.mutex
+held, free = threading.Event(), threading.Event()
+def hold():
+    with mutex:
+        held.set()
+        free.wait()
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    faulthandler.dump_traceback_later({patience}, exit=True)
+    sys.exit(7)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+free.set()
+sys.exit(status)
+"""
+
+
+def _exit_of_a_child(kind: str, auth: AuthorizationServer, api: ProtectedAPI, patience: int) -> Any:
+    script = _EXIT.format(patience=patience)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, f"{api.url}/x", auth.token_url, kind],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+    )
+
+
+def test_a_child_that_exits_in_the_usual_way_does_not_wait_for_a_lock(auth, api) -> None:
+    # urllib3 empties every pool at exit.
+    api.protected = False
+    done = _exit_of_a_child("ours", auth, api, patience=30)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_a_child_with_a_plain_session_waits_for_a_lock_at_its_exit(auth, api) -> None:
+    api.protected = False
+    done = _exit_of_a_child("plain", auth, api, patience=2)
+    assert done.returncode == 1
+    assert "_close_pool_connections" in done.stderr
+
+
+@pytest.mark.parametrize("which", ["guard", "key"])
+def test_no_lock_of_a_memory_store_hinders_a_child(which, auth, api) -> None:
+    url = f"{api.url}/anything"
+    store = MemoryStore()
+    with _session(auth, store=store) as first, _session(auth, store=store) as second:
+        first.get(url)
+        lock = store._guard if which == "guard" else store.lock(next(iter(store._tokens)), 1)
+        with held_by_another_thread(lock):
+            child = Child(lambda: (_get(second, url)(), first.tokens.renew() and None))
+            assert child.result()[0] == 200
+    assert len(auth.token_requests) == 2  # the child had the token of the store, then a new one
+
+
+@pytest.mark.parametrize("kind", ["file", "redis"])
+def test_a_child_forked_while_the_parent_has_the_store_waits_for_its_token(
+    kind, auth, api, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"{api.url}/anything"
+    if kind == "file":
+        store: Any = FileStore(tmp_path / "tokens")
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        store = RedisStore(server.url)
+    answers: list[int] = []
+    with _session(auth, store=store) as session:
+        caller = threading.Thread(target=lambda: answers.append(session.get(url).status_code))
+        with auth.hold() as gate:
+            caller.start()
+            gate.wait_for(1)  # the parent's flight holds the lock of the store
+            child = Child(_get(session, url))
+        assert child.result() == 200
+        caller.join()
+    assert answers == [200]
+    assert len(auth.token_requests) == 1
+
+
+# -- adapters ----------------------------------------------------------------------------------
+
+
+class _OwnContext(HTTPAdapter):
+    """An adapter that brings its own TLS settings, as many a company has one."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        super().__init__(pool_connections=3)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self.context, **kwargs)
+
+
+def test_an_adapter_keeps_its_tls_settings_in_a_child(auth) -> None:
+    authority = trustme.CA()
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with ProtectedAPI(auth, tls=theirs) as api, _session(auth) as session:
+        adapter = _OwnContext(context)
+        session.mount("https://", adapter)
+        session.get(f"{api.url}/anything")
+
+        def child() -> tuple[int, int]:
+            with session:
+                status = session.get(f"{api.url}/anything").status_code
+                pools: Any = adapter.poolmanager.pools
+                return status, pools._maxsize
+
+        assert in_child(child) == (200, 3)
+        assert session.get(f"{api.url}/anything").status_code == 200
+        assert api.connections == 2
+
+
+def test_a_proxy_is_used_in_a_child_over_a_connection_of_its_own(auth, api) -> None:
+    # The API stands in for the proxy: it takes whole URLs too.
+    with _session(auth, api_url="http://api.example/") as session:
+        session.proxies = {"http": api.url}
+        session.get("http://api.example/anything")
+        assert in_child(_get(session, "http://api.example/anything")) == 200
+        assert session.get("http://api.example/anything").status_code == 200
+        assert api.connections == 2
+        assert {seen.target for seen in api.requests} == {"http://api.example/anything"}
+
+
+def test_a_lock_of_a_proxys_pools_does_not_hinder_a_child(auth, api) -> None:
+    with _session(auth, api_url="http://api.example/") as session:
+        session.proxies = {"http": api.url}
+        session.get("http://api.example/anything")
+        adapter: Any = session.get_adapter("http://api.example/")
+        with held_by_another_thread(adapter.proxy_manager[api.url].pools.lock):
+            assert in_child(_get(session, "http://api.example/anything")) == 200
+
+
+def test_adapters_and_jars_of_another_kind_are_left_alone(session, auth, api) -> None:
+    class Wordless(requests.adapters.BaseAdapter):
+        def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+            answer = requests.Response()
+            answer.status_code, answer.request, answer.url = 204, request, request.url
+            answer.raw = None
+            return answer
+
+        def close(self) -> None:
+            pass
+
+    class Strange(Wordless):
+        poolmanager = "of another kind"
+        proxy_manager = None
+
+    session.mount("wordless://", Wordless())
+    session.mount("strange://", Strange())
+    closed = HTTPAdapter()
+    session.mount("http://closed.example", closed)
+    pool: Any = closed.poolmanager.connection_from_url("http://closed.example")
+    pool.close()
+    assert in_child(_get(session, f"{api.url}/anything")) == 200
+
+
+def test_a_cookie_jar_without_a_lock_will_do(session, api) -> None:
+    class Slotted:
+        __slots__ = ()
+
+    session.cookies = Slotted()
+    in_child(lambda: None)  # an error would be printed, not raised
+    forks.renew_session(session)
+
+
+def test_an_idle_connection_that_cannot_be_closed_hinders_nobody(session, api) -> None:
+    class Stubborn:
+        def close(self) -> None:
+            raise OSError
+
+    url = f"{api.url}/anything"
+    session.get(url)
+    connection = next(place for place in _pool(session, url).pool.queue if place)
+
+    def child() -> int:
+        return session.get(url).status_code
+
+    true, connection.sock = connection.sock, Stubborn()
+    try:
+        process = Child(child)
+    finally:
+        connection.sock = true
+    assert process.result() == 200

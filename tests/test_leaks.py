@@ -1,0 +1,609 @@
+"""No secret and no token in any log line, repr, error, traceback, event, or pickle of an answer.
+
+The servers here echo what they were shown, in every place where bytes can be put, and break HTTP in
+every way they know. What is searched are all the spellings in which a secret or a token travels.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import gzip
+import json
+import logging
+import pickle
+import pprint
+import traceback
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+
+from oauthcc import (
+    ClientCredentialsAuth,
+    ClientCredentialsSession,
+    ClientSecretBasic,
+    ClientSecretPost,
+    ConfigurationError,
+    Event,
+    RefusalRemembered,
+    RenewalFailed,
+    ReplayImpossible,
+    RequestReplayed,
+    TokenError,
+    TokenObtained,
+    fetch_token,
+)
+from oauthcc.renewal import Instant
+from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
+from tests.internet import TOKEN_URL, Internet
+
+CLIENT = "my id"
+SECRET = 'S3cr3t"%/+ &=:\u00fc~\\ende'
+TOKENS = [f"T0ken-{n}.of~this+test/==" for n in range(1, 40)]
+BASIC = base64.b64encode(f"{quote(CLIENT, safe='')}:{quote(SECRET, safe='')}".encode()).decode()
+
+
+def spellings(text: str) -> set[bytes]:
+    """Give the forms in which a text may turn up in another."""
+    forms = {
+        text,
+        quote(text),
+        quote(text, safe=""),
+        quote_plus(text),
+        json.dumps(text)[1:-1],
+        repr(text)[1:-1],
+        base64.b64encode(text.encode()).decode().rstrip("="),
+        base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    }
+    return {form.encode() for form in forms} | {text.encode("latin-1")}
+
+
+NEEDLES = {form for text in (SECRET, BASIC, *TOKENS) for form in spellings(text)}
+
+
+def leaks(haystack: str | bytes) -> list[bytes]:
+    octets = haystack if isinstance(haystack, bytes) else haystack.encode("utf-8", "replace")
+    return [needle for needle in NEEDLES if needle in octets]
+
+
+def looks(thing: Any) -> Iterator[str]:
+    """Look at a thing as people and their tools do."""
+    yield repr(thing)
+    yield str(thing)
+    yield f"{thing}"
+    yield pprint.pformat(thing)
+    if hasattr(thing, "__dict__"):
+        yield repr(vars(thing))
+        yield pprint.pformat(vars(thing))
+    for name in getattr(type(thing), "__slots__", ()):
+        if not (type(thing).__name__, name) in _MUST_HOLD:
+            yield repr(getattr(thing, name, None))
+
+
+#: What must hold the true value somewhere: nobody who looks at the whole sees these.
+_MUST_HOLD = {("Token", "access_token"), ("Token", "extra"), ("Secret", "_source")}
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and all that hangs on it, also what a traceback would not print."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__]
+
+
+def all_of(error: BaseException) -> Iterator[str | bytes]:
+    """Give everything that can be told of an error."""
+    for one in chain(error):
+        yield from looks(one)
+        yield repr(one.args)
+    for with_locals in (False, True):
+        told = traceback.TracebackException.from_exception(error, capture_locals=with_locals)
+        yield "".join(told.format())
+    yield pickle.dumps(error)
+    response = getattr(error, "response", None)
+    if response is not None:
+        yield from everything_of(response)
+
+
+def everything_of(response: requests.Response) -> Iterator[str | bytes]:
+    yield from looks(response)
+    yield from looks(response.headers)
+    yield from looks(response.cookies)
+    yield from (response.content, response.text, str(response.reason), str(response.url))
+    yield repr(response.history)
+    yield pickle.dumps(response)
+    if response.request is not None:
+        yield from everything_sent(response.request)
+
+
+def everything_sent(request: Any) -> Iterator[str | bytes]:
+    yield from looks(request)
+    yield from looks(request.headers)
+    yield from looks(request.hooks)
+    yield from (looks(dict(request.headers.items())))
+    for _, value in request.headers.items():
+        yield "{}".format(value)  # noqa: UP032 - one more way
+        yield "%s" % value  # noqa: UP031 - and one more
+    yield str(request.body)
+    yield pickle.dumps(request)
+
+
+def assert_clean(*parts: Iterator[str | bytes] | list[str]) -> None:
+    for part in parts:
+        for text in part:
+            assert not leaks(text), text
+
+
+@pytest.fixture
+def auth() -> Iterator[AuthorizationServer]:
+    with AuthorizationServer(CLIENT, SECRET) as server:
+        tokens = iter(TOKENS)
+        server.make_token = lambda: next(tokens)
+        yield server
+
+
+@pytest.fixture
+def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
+    with ProtectedAPI(auth) as server:
+        yield server
+
+
+class Log:
+    """All that is logged at any level by anybody but the servers, whose threads are theirs."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names: set[str] = set()
+        self.format = logging.Formatter("%(name)s %(message)s").format
+
+    def note(self, record: logging.LogRecord) -> bool:
+        if not str(record.threadName).startswith("loopback"):
+            self.names.add(record.name)
+            self.lines += [self.format(record), repr(record.args), repr(record.__dict__)]
+        return False
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    kept, handler = Log(), logging.Handler(logging.NOTSET)
+    handler.addFilter(kept.note)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.DEBUG)
+    # What each of them set for itself, so that none is quieter than it can be.
+    for name in (*logging.root.manager.loggerDict, "oauthlib", "requests_oauthlib", "requests"):
+        if not name.startswith("hypothesis"):
+            monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG)
+    root.manager._clear_cache()  # type: ignore[attr-defined]
+    root.addHandler(handler)
+    yield kept
+    root.removeHandler(handler)
+    monkeypatch.undo()
+    root.manager._clear_cache()  # type: ignore[attr-defined]
+
+
+def session_for(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
+    session = ClientCredentialsSession(auth.token_url, CLIENT, SECRET, **options)
+    session.trust_env = False
+    return session
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oauthcc.token_endpoint.time.sleep", lambda _seconds: None)
+
+
+# -- what goes well -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client_auth", [ClientSecretBasic(), ClientSecretPost()])
+def test_a_whole_day_of_work_logs_neither_secret_nor_token(
+    auth: AuthorizationServer, api: ProtectedAPI, log: Log, client_auth: Any
+):
+    auth.answer_next(faults.unavailable(retry_after=None), 1)
+    with session_for(auth, client_auth=client_auth) as session:
+        assert session.get(f"{api.url}/x").status_code == 200
+        auth.revoke_all()
+        assert session.post(f"{api.url}/x", data=b"body").status_code == 200
+        auth.revoke_all()
+        assert session.post(f"{api.url}/x", data=iter([b"body"])).status_code == 401
+        session.get(f"{api.url}/redirect-to", params={"url": "/y"})
+        session.get(f"{api.url.replace('127.0.0.1', 'localhost')}/x")
+        api.refuse_next(2)
+        session.get(f"{api.url}/x")
+    assert len(auth.issued) >= 3
+    assert {"oauthcc", "urllib3.connectionpool"} <= log.names
+    assert_clean(log.lines)
+
+
+def test_nothing_public_shows_secret_or_token_when_it_is_looked_at(
+    auth: AuthorizationServer, api: ProtectedAPI
+):
+    events: list[Event] = []
+    with session_for(auth, on_event=events.append) as session:
+        session.get(f"{api.url}/x")
+        auth.revoke_all()
+        response = session.get(f"{api.url}/redirect-to", params={"url": "/y"})
+        source = session.tokens
+        source._ledger.replay_refused(source.get(), None)
+        endpoint, ledger = source.endpoint, source._ledger
+        flight = source._flight
+        own = ClientCredentialsAuth(auth.token_url, CLIENT, SECRET)
+        prepared = requests.Request("GET", f"{api.url}/x", auth=own).prepare()
+        for thing in (
+            session,
+            source,
+            endpoint,
+            endpoint.adapters,
+            source.grant,
+            source.grant.client_secret,
+            source.grant.client_auth,
+            source.get(),
+            source._supplier,
+            ledger,
+            ledger.held,
+            flight,
+            own,
+            own.tokens,
+            *events,
+        ):
+            assert_clean(looks(thing))
+        for answer in (response, *response.history):
+            assert_clean(everything_of(answer), everything_sent(answer.request))
+        for hook in (*response.request.hooks["response"], *prepared.hooks["response"]):
+            assert_clean(looks(hook))
+        assert_clean(everything_sent(prepared))
+    own.tokens.close()
+    assert {type(event) for event in events} == {TokenObtained, RequestReplayed}
+
+
+def test_pickles_of_answers_requests_and_events_hold_neither_secret_nor_token(
+    auth: AuthorizationServer, api: ProtectedAPI
+):
+    events: list[Event] = []
+    with session_for(auth, on_event=events.append) as session:
+        first = session.get(f"{api.url}/x")
+        auth.revoke_all()
+        answers = [first, session.get(f"{api.url}/x"), session.post(f"{api.url}/x", json={})]
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            for thing in (answers, [answer.request for answer in answers], events):
+                assert not leaks(pickle.dumps(thing, protocol))
+        # That of a session holds the secret, as its documentation says, but never a token.
+        of_session = pickle.dumps(session)
+    assert SECRET.encode() in of_session
+    assert not [n for n in leaks(of_session) if n not in spellings(SECRET)]
+    again = pickle.loads(pickle.dumps(answers[1]))
+    assert again.json() == answers[1].json()
+    assert again.request.headers["Authorization"] == "Bearer ***"
+
+
+def test_an_error_of_the_api_shows_no_token(auth: AuthorizationServer, api: ProtectedAPI, log: Log):
+    echo = f"Authorization: Bearer {TOKENS[0]}"
+    broken = [
+        faults.garbage(f"HTTP/1.1 4o1 {echo}\r\n\r\n".encode()),
+        faults.garbage(f"{echo}\r\n\r\n".encode()),
+        faults.garbage(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + echo.encode() + b"\r\n\r\n"
+        ),
+        faults.reset(),
+        faults.truncated(),
+    ]
+    with session_for(auth) as session:
+        for fault in broken:
+            api.answer_next(fault)
+            with pytest.raises(requests.RequestException) as caught:
+                session.get(f"{api.url}/x")
+            assert_clean(all_of(caught.value), everything_sent(caught.value.request))
+    assert_clean(log.lines)
+    assert len(auth.issued) == 1
+
+
+def test_an_error_of_a_replay_shows_neither_token(auth: AuthorizationServer, api: ProtectedAPI):
+    with session_for(auth) as session:
+        session.tokens.get()
+        auth.revoke_all()
+        api.answer_next(Answer(401))
+        api.answer_next(faults.garbage(f"Bearer {TOKENS[0]} Bearer {TOKENS[1]}\r\n\r\n".encode()))
+        with pytest.raises(requests.ConnectionError, match=r"\*\*\*.*\*\*\*") as caught:
+            session.get(f"{api.url}/x")
+        assert_clean(all_of(caught.value))
+        assert len(auth.issued) == 2
+
+
+def test_errors_of_the_api_that_quote_no_token_are_left_as_they_are(
+    auth: AuthorizationServer, api: ProtectedAPI
+):
+    with session_for(auth) as session:
+        api.answer_next(faults.garbage(b"no token here\r\n\r\n"))
+        with pytest.raises(requests.ConnectionError) as caught:
+            session.get(f"{api.url}/x")
+        assert isinstance(caught.value.args[0], Exception)
+        assert caught.value.__context__ is not None
+
+
+def test_an_event_shows_no_token_that_the_api_put_into_a_path():
+    net, events = Internet(), list[Event]()
+    start = "https://api.example/start"
+    with ClientCredentialsSession(
+        TOKEN_URL, CLIENT, SECRET, on_event=events.append
+    ) as session:
+        session.mount("https://", net)
+        for method, body in (("GET", None), ("POST", iter([b"once"]))):
+            session.tokens.get()
+            secret_path = f"https://api.example/{quote(net.tokens[-1])}"
+            net.redirect(start, secret_path, 307)
+            net.pages[secret_path] = 401, {}, b""
+            session.request(method, start, data=body, allow_redirects=False)
+            # A generator is spent after the first hop: so straight to where it leads.
+            session.request(method, secret_path, data=body)
+            session.request("GET", start)
+    told = [event for event in events if isinstance(event, (RequestReplayed, ReplayImpossible))]
+    assert {type(event) for event in told} == {RequestReplayed, ReplayImpossible}
+    for event in told:
+        assert not any(quote(token) in repr(event) for token in net.tokens)
+
+
+# -- what goes wrong at the token endpoint --------------------------------------------------------
+
+SPOKEN = [SECRET, quote_plus(SECRET), f"Basic {BASIC}", f"client_secret={quote(SECRET, safe='')}"]
+ECHO = " | ".join(SPOKEN)
+LINE = ECHO.encode("utf-8").decode("latin-1")
+
+
+def page(status: int, body: bytes, kind: str = "application/json", **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, {"Content-Type": kind, **named}, body)
+
+
+def error_page(status: int = 400, **members: Any) -> Answer:
+    return page(status, json.dumps(members).encode())
+
+
+def status_line(line: str, rest: str = "") -> Fault:
+    return faults.garbage(f"HTTP/1.1 {line}\r\n{rest}\r\n\r\n".encode())
+
+
+JUNK = gzip.compress(ECHO.encode())
+ECHOES: dict[str, Answer | Fault] = {
+    "error": error_page(error=ECHO),
+    "description": error_page(error="invalid_request", error_description=ECHO),
+    "description in pieces": error_page(error="invalid_request", error_description="x" * 480 + ECHO),
+    "uri": error_page(error="invalid_request", error_uri=f"https://as.example/{quote(ECHO)}"),
+    "another member": error_page(error="invalid_request", received={"headers": [ECHO]}),
+    "a member's name": error_page(error="invalid_request", **{ECHO: "x"}),
+    "a list": page(400, json.dumps([ECHO]).encode()),
+    "a text": page(400, json.dumps(ECHO).encode()),
+    "html": page(500, f"<p>{ECHO}</p>".encode(), "text/html"),
+    "latin-1": page(500, ECHO.encode("latin-1"), "text/plain"),
+    "utf-16": page(400, json.dumps({"error": ECHO}).encode("utf-16")),
+    "content type": page(400, b"{}", f"text/{LINE}"),
+    "a header": page(400, b"{}", X_Echo=LINE),
+    "a challenge": page(401, b"{}", WWW_Authenticate=f'Basic realm="{LINE}"'),
+    "a location": page(302, b"", Location=f"https://evil.example/{quote(ECHO)}?{quote(ECHO)}#{LINE}"),
+    "a raw location": page(307, b"", Location=f"https://evil.example/{LINE}"),
+    "a cookie": page(400, b"{}", Set_Cookie=f'echo="{LINE}"; Path=/'),
+    "a reason": status_line(f"400 {ECHO}", "Content-Length: 0"),
+    "a good reason": status_line(f"200 {ECHO}", "Content-Length: 0"),
+    "a bad status line": status_line(f"4o0 {ECHO}"),
+    "no status line": faults.garbage(f"{ECHO}\r\n\r\n".encode()),
+    "a chunk size": status_line("200 OK", f"Transfer-Encoding: chunked\r\n\r\n{ECHO}"),
+    "a content length": status_line("200 OK", f"Content-Length: {ECHO}"),
+    "a bad encoding": page(200, zlib.compress(ECHO.encode()), Content_Encoding="gzip"),
+    "a good encoding": page(400, JUNK, "text/plain", Content_Encoding="gzip"),
+    "a cut body": faults.truncated(ECHO.encode()),
+    "a cut error": faults.truncated(json.dumps({"error": ECHO}).encode()),
+    "a token answer": error_page(200, access_token="", error_description=ECHO, scope=[1, ECHO]),
+    "a token type": error_page(200, access_token=TOKENS[0], token_type=ECHO),
+    "a token beside an error": error_page(400, error="invalid_request", access_token=TOKENS[0]),
+    "a token in html": page(500, f'"access_token": "{TOKENS[0]}"'.encode(), "text/html"),
+    "a token with a line break": error_page(200, access_token=f"{TOKENS[0]}\r\nX-Y: z"),
+    "a token with a null": error_page(200, access_token=f"{TOKENS[0]}\0"),
+    "a retry": page(503, ECHO.encode(), Retry_After=LINE),
+    "too much": page(200, ECHO.encode() * 20_000),
+}
+
+
+@pytest.mark.parametrize("where", ECHOES)
+@pytest.mark.parametrize("client_auth", ["client_secret_basic", "client_secret_post"])
+def test_a_server_that_echoes_the_secret_does_not_get_it_into_our_errors(
+    auth: AuthorizationServer, api: ProtectedAPI, log: Log, where: str, client_auth: str
+):
+    auth.answer_next(ECHOES[where], None)
+    events: list[Event] = []
+    with session_for(auth, client_auth=client_auth, on_event=events.append) as session:
+        with pytest.raises(TokenError) as caught:
+            session.get(f"{api.url}/x")
+        # The second caller gets a copy of what is remembered.
+        with pytest.raises(TokenError) as remembered:
+            session.tokens.get()
+        assert_clean(all_of(caught.value), all_of(remembered.value))
+        for event in events:
+            assert_clean(looks(event), [pickle.dumps(event)])
+            assert isinstance(event, (RenewalFailed, RefusalRemembered))
+            assert_clean(all_of(event.error))
+        assert_clean(looks(session.tokens._ledger), looks(session.tokens._ledger.failure))
+    assert not api.requests
+    assert events
+    assert_clean(log.lines)
+
+
+def test_a_broken_early_renewal_leaves_no_secret_behind(
+    auth: AuthorizationServer, api: ProtectedAPI, log: Log
+):
+    events: list[Event] = []
+    with session_for(auth, on_event=events.append) as session:
+        session.get(f"{api.url}/x")
+        real = session.tokens._ledger.now
+        session.tokens._ledger.now = lambda: Instant(real().monotonic + 3595, real().wall + 3595)
+        for where in ("a bad status line", "description", "a location"):
+            auth.answer_next(ECHOES[where])
+            session.tokens._ledger.failure = None
+            assert session.get(f"{api.url}/x").status_code == 200
+    assert len([event for event in events if isinstance(event, RenewalFailed)]) == 3
+    for event in events:
+        assert_clean(looks(event))
+    assert_clean(log.lines)
+
+
+def test_an_error_keeps_no_frame_alive_that_knows_the_secret(auth: AuthorizationServer):
+    auth.answer_next(ECHOES["a bad status line"], None)
+    with session_for(auth) as session:
+        with pytest.raises(TokenError) as caught:
+            session.tokens.get()
+        for one in chain(caught.value):
+            for frame, _ in traceback.walk_tb(one.__traceback__):
+                assert not leaks(repr(frame.f_locals)), frame
+    gc.collect()
+
+
+def test_the_query_of_the_token_url_is_shown_by_no_error(auth: AuthorizationServer):
+    url = f"{auth.token_url}?key={quote(SECRET, safe='')}"
+    down = AuthorizationServer()
+    with down:
+        gone = down.token_url + f"?key={quote(SECRET, safe='')}"
+    auth.answer_next(ECHOES["a reason"])
+    for place in (url, gone):
+        with pytest.raises(TokenError) as caught:
+            fetch_token(place, CLIENT, "another-secret")
+        assert_clean(all_of(caught.value))
+    with ClientCredentialsSession(url, CLIENT, "another-secret") as session:
+        assert_clean(looks(session.tokens.grant), looks(session.tokens._ledger))
+
+
+def test_a_compliance_hook_that_raises_does_not_tell_what_it_was_given(auth: AuthorizationServer):
+    def quotes_all(url: str, headers: Any, kwargs: Any) -> Any:
+        raise KeyError(f"{headers} {kwargs}")
+
+    def quotes_the_answer(response: requests.Response) -> requests.Response:
+        raise KeyError(f"{response.request.headers} {response.request.body} {response.text}")
+
+    for name, hook, method in (
+        ("access_token_request", quotes_all, ClientSecretPost()),
+        ("access_token_request", quotes_all, ClientSecretBasic()),
+        ("access_token_response", quotes_the_answer, ClientSecretPost()),
+        ("access_token_response", quotes_the_answer, ClientSecretBasic()),
+    ):
+        with session_for(auth, client_auth=method) as session:
+            session.tokens.endpoint.register_compliance_hook(name, hook)
+            with pytest.raises(requests.RequestException, match=f"{hook.__name__}.*KeyError") as it:
+                session.tokens.get()
+            assert_clean(all_of(it.value))
+
+
+def test_a_header_that_cannot_be_sent_is_quoted_by_nobody(auth: AuthorizationServer):
+    def breaks_the_line(url: str, headers: Any, kwargs: Any) -> Any:
+        return url, {**headers, "X-Copy": headers["Authorization"] + "\r\nX: y"}, kwargs
+
+    def not_latin(url: str, headers: Any, kwargs: Any) -> Any:
+        return url, {**headers, "X-Copy": headers["Authorization"] + "\u20ac"}, kwargs
+
+    for hook in (breaks_the_line, not_latin):
+        with session_for(auth) as session:
+            session.tokens.endpoint.register_compliance_hook("access_token_request", hook)
+            with pytest.raises(requests.RequestException) as caught:
+                session.tokens.get()
+            assert_clean(all_of(caught.value))
+
+
+def test_a_secret_callable_that_raises_is_told_of_without_the_secret():
+    def vault() -> str:
+        raise LookupError("the vault is sealed")
+
+    with ClientCredentialsSession(TOKEN_URL, CLIENT, vault) as session:
+        with pytest.raises(TokenError, match="LookupError") as caught:
+            session.tokens.get()
+    # What the callable itself says is its own word, and whoever debugs needs it.
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert_clean(all_of(caught.value))
+
+
+@pytest.mark.parametrize("junk", ["{}\n", "{}\x00", "\ud800{}", "", 5, None, b"{}"])
+def test_a_secret_that_cannot_be_one_is_refused_without_quoting_it(junk: Any):
+    given = junk.format(SECRET) if isinstance(junk, str) else junk
+    with ClientCredentialsSession(TOKEN_URL, CLIENT, lambda: given) as session:
+        with pytest.raises(ConfigurationError) as caught:
+            session.tokens.get()
+        assert_clean(all_of(caught.value))
+    if given is not None:
+        with pytest.raises(ConfigurationError) as caught:
+            ClientCredentialsSession(TOKEN_URL, CLIENT, given)
+        assert_clean(looks(caught.value))
+
+
+@pytest.mark.parametrize(
+    "misplaced",
+    [
+        {"token_url": SECRET},
+        {"token_url": f"https://{CLIENT}:{quote(SECRET)}@as.example/token"},
+        {"token_url": f"https://as.example/token#{SECRET}"},
+        {"api_url": SECRET},
+        {"api_url": f"https://me:{quote(SECRET)}@api.example"},
+        {"issuer": f"https://me:{quote(SECRET)}@as.example", "token_url": None},
+        {"client_auth": object()},
+        {"renew_at": SECRET},
+        {"refused_status": SECRET},
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_quoted_by_the_error_that_says_so(misplaced: Any):
+    options = {"token_url": TOKEN_URL, "client_id": CLIENT, "client_secret": SECRET, **misplaced}
+    with pytest.raises(ConfigurationError) as caught:
+        ClientCredentialsSession(**options)
+    assert_clean(looks(caught.value), [repr(caught.value.args)])
+
+
+def test_an_observer_that_raises_is_logged_without_secrets(
+    auth: AuthorizationServer, api: ProtectedAPI, log: Log
+):
+    def broken(event: Event) -> None:
+        raise RuntimeError(f"cannot store {event!r}")
+
+    with session_for(auth, on_event=broken) as session:
+        session.get(f"{api.url}/x")
+        auth.revoke_all()
+        session.get(f"{api.url}/x")
+        auth.answer_next(ECHOES["description"], None)
+        auth.revoke_all()
+        with pytest.raises(TokenError):
+            session.get(f"{api.url}/x")
+    assert any("the on_event observer raised" in line for line in log.lines)
+    assert_clean(log.lines)
+
+
+def test_retries_of_the_users_own_adapter_log_nothing_secret(
+    auth: AuthorizationServer, log: Log
+):
+    from urllib3.util import Retry
+
+    retry = Retry(3, backoff_factor=0, status_forcelist=[503], allowed_methods=None)
+    auth.answer_next(faults.unavailable(retry_after=None), None)
+    with session_for(auth) as session:
+        session.tokens.endpoint.mount("http://", HTTPAdapter(max_retries=retry))
+        with pytest.raises(TokenError) as caught:
+            session.tokens.get()
+        assert_clean(all_of(caught.value))
+    assert len(auth.token_requests) == 4
+    assert_clean(log.lines)
+
+
+# -- where they do go -----------------------------------------------------------------------------
+
+
+def test_the_true_values_were_on_the_wire_all_the_same(
+    auth: AuthorizationServer, api: ProtectedAPI
+):
+    """Without this, all of the above would hold for a library that sends nothing."""
+    sent: Callable[[Any], str] = lambda seen: seen.headers["Authorization"]  # noqa: E731
+    with session_for(auth) as session:
+        session.get(f"{api.url}/x")
+    assert sent(auth.token_requests[0]) == f"Basic {BASIC}"
+    assert sent(api.requests[0]) == f"Bearer {TOKENS[0]}"
+    assert leaks(f"xx{BASIC}xx")
+    assert leaks(f"xx{quote(SECRET)}xx")

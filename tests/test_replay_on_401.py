@@ -1,0 +1,914 @@
+"""A refused token is replaced, and the request sent once more: nobody above notices."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import hashlib
+import pickle
+import re
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import responses
+from requests import PreparedRequest, Request, Response
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import HTTPDigestAuth
+
+from oauthcc import ClientCredentialsSession, DPoP, TokenError
+from oauthcc.errors import TokenEndpointTimeout
+from oauthcc.events import ReplayImpossible, RequestReplayed
+from oauthcc.schemes import SecretHeader
+from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
+from oauthcc.testing.faults import HeaderFields
+
+from .refusals import UNWELL, Clock, InMemoryAPI, Scene, a_scene, breaking, trail
+
+TWICE = [("/anything", 1), ("/anything", 2)]
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with a_scene() as made:
+        yield made
+
+
+def nonce_of(seen: SeenRequest) -> str | None:
+    import jwt
+
+    claims = jwt.decode(seen.headers["DPoP"], options={"verify_signature": False})
+    nonce: str | None = claims.get("nonce")
+    return nonce
+
+
+# Once, and nobody notices
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_a_refused_request_is_answered_by_one_renewal_and_one_replay(
+    scene: Scene, method: str
+) -> None:
+    response = scene.refused().request(method, scene.url)
+    assert response.status_code == 200
+    assert scene.trail == TWICE
+    assert scene.token_requests == 1
+
+
+def test_the_answer_is_that_of_the_replay(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = scene.refused()
+    ticks = iter([100.0, 103.5])
+    clocks = types.SimpleNamespace(time=lambda: 0.0, perf_counter=lambda: next(ticks))
+    monkeypatch.setattr("oauthcc.auth.time", clocks)
+    response = session.post(scene.url, data=b"body")
+    assert response.history == []
+    assert response.elapsed == timedelta(seconds=3.5)
+    assert response.request.body == b"body"
+    assert response.request.headers["Authorization"] == f"Bearer {scene.auth.issued[1]}"
+    assert response.url == scene.url
+
+
+def test_the_replay_is_told_by_an_event(scene: Scene) -> None:
+    scene.refused().post(f"{scene.url}?secret=1")
+    assert scene.told(RequestReplayed) == [RequestReplayed("POST", scene.url, 401, 200)]
+
+
+def raising(response: Response, **kwargs: Any) -> None:
+    response.raise_for_status()
+
+
+@pytest.mark.parametrize("where", ["session", "call, a list", "call, one callable", "prepared"])
+def test_hooks_see_the_final_response_alone(scene: Scene, where: str) -> None:
+    session, seen = scene.refused(), list[int]()
+
+    def hook(response: Response, **kwargs: Any) -> None:
+        seen.append(response.status_code)
+        assert kwargs.keys() == {"timeout", "verify", "proxies", "stream", "cert"}
+        response.raise_for_status()
+
+    if where == "session":
+        session.hooks["response"].append(hook)
+        session.get(scene.url)
+    elif where == "prepared":
+        prepared = Request("GET", scene.url).prepare()
+        prepared.hooks = {"response": hook}  # type: ignore[assignment]
+        session.send(prepared, timeout=10)
+    else:
+        hooks: Any = {"response": [hook] if where == "call, a list" else hook}
+        session.get(scene.url, hooks=hooks)
+    assert seen == [200]
+    assert scene.trail == TWICE
+
+
+def test_hooks_see_a_second_refusal_once(scene: Scene) -> None:
+    session = scene.refused()
+    session.hooks["response"] = [raising]
+    scene.api.refuse_next(2)
+    with pytest.raises(requests.HTTPError) as caught:
+        session.get(scene.url)
+    with caught.value.response as response:
+        assert response.status_code == 401
+    assert scene.trail == TWICE
+
+
+def test_a_hook_may_put_another_response_in_its_place(scene: Scene) -> None:
+    session, other = scene.refused(), Response()
+    other.status_code, other._content = 299, b"mine"
+
+    def instead(response: Response, **kwargs: Any) -> Response:
+        response.close()
+        return other
+
+    assert session.get(scene.url, hooks={"response": instead}) is other
+    assert scene.trail == TWICE
+
+
+def test_with_stream_the_replay_is_left_unread(scene: Scene) -> None:
+    with scene.refused().get(f"{scene.api.url}/stream/100000", stream=True) as response:
+        assert response._content is False  # type: ignore[comparison-overlap]
+        assert sum(map(len, response.iter_content(4096))) == 100_000
+    assert scene.api.connections == 1  # that of the refusal was free again
+
+
+# Through send
+
+
+def test_a_request_that_was_prepared_by_the_session_is_replayed(scene: Scene) -> None:
+    session = scene.refused()
+    prepared = session.prepare_request(Request("POST", scene.url, data=b"x"))
+    assert session.send(prepared).status_code == 200
+    assert scene.trail == TWICE
+    assert "Authorization" not in prepared.headers
+    assert prepared.hooks == {"response": []}
+
+
+def test_one_bare_request_is_sent_many_times_and_replayed_each_time(scene: Scene) -> None:
+    session = scene.refused()
+    prepared = Request("POST", scene.url, data=b"x").prepare()
+    before = dict(prepared.headers)
+    for count in range(1, 4):
+        assert session.send(prepared).status_code == 200
+        assert scene.token_requests == count
+        scene.auth.revoke_all()
+    assert [ordinal for _, ordinal in scene.trail] == [1, 2, 2, 3, 3, 4]
+    assert dict(prepared.headers) == before
+    assert prepared.hooks == {"response": []}
+
+
+def test_one_prepared_request_is_sent_from_many_threads(scene: Scene) -> None:
+    session = scene.refused()
+    session.mount("http://", HTTPAdapter(pool_maxsize=8))
+    prepared = session.prepare_request(Request("PUT", scene.url, data=b"the same"))
+    gate = scene.api.hold()
+    with ThreadPoolExecutor(8) as pool, gate:
+        answers = [pool.submit(session.send, prepared) for _ in range(8)]
+        gate.wait_for(8)
+        gate.release()
+        assert [answer.result(30).status_code for answer in answers] == [200] * 8
+    assert scene.token_requests == 1
+    assert {seen.body for seen in scene.api.requests} == {b"the same"}
+
+
+def test_the_request_of_a_response_is_signed_anew_when_it_is_sent_again(scene: Scene) -> None:
+    session = scene.refused()
+    again = session.get(scene.url).request
+    scene.auth.revoke_all()
+    assert session.send(again).status_code == 200
+    assert scene.trail == [*TWICE, ("/anything", 2), ("/anything", 3)]
+
+
+# Redirects
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_refused_request_may_be_redirected_after_the_replay(scene: Scene, status: int) -> None:
+    path = "/redirect-to"
+    response = scene.refused().get(f"{scene.api.url}{path}?url=/anything&status={status}")
+    assert response.status_code == 200
+    assert scene.trail == [(path, 1), (path, 2), ("/anything", 2)]
+    assert [hop.status_code for hop in response.history] == [status]
+    assert scene.token_requests == 1
+
+
+def test_a_hop_may_be_refused(scene: Scene) -> None:
+    session, url = scene.session(), f"{scene.api.url}/redirect-to?url=/anything"
+    scene.api.refuse_next(path="/anything")
+    response = session.get(url)
+    assert response.status_code == 200
+    assert scene.trail == [("/redirect-to", 1), ("/anything", 1), ("/anything", 2)]
+    assert len(response.history) == 1
+
+
+def test_the_first_request_and_a_hop_may_be_refused_one_after_the_other(scene: Scene) -> None:
+    session = scene.refused()
+    scene.api.add_route("/leave", revoking(scene))
+    response = session.get(f"{scene.api.url}/leave")
+    assert response.status_code == 200
+    assert scene.trail == [("/leave", 1), ("/leave", 2), ("/anything", 2), ("/anything", 3)]
+    assert scene.token_requests == 2
+
+
+def revoking(scene: Scene) -> Callable[[SeenRequest], Answer]:
+    def route(seen: SeenRequest) -> Answer:
+        scene.auth.revoke_all()
+        return faults.redirect("/anything")
+
+    return route
+
+
+def test_a_redirect_that_is_not_followed_is_followed_by_hand_with_the_fresh_token(
+    scene: Scene,
+) -> None:
+    session = scene.refused()
+    answer = session.get(f"{scene.api.url}/redirect-to", allow_redirects=False)
+    assert answer.next is not None
+    assert session.send(answer.next).status_code == 200
+    assert scene.trail == [("/redirect-to", 1), ("/redirect-to", 2), ("/anything", 2)]
+
+
+def test_a_replay_that_is_redirected_elsewhere_takes_no_token_along(scene: Scene) -> None:
+    session, other = scene.refused(), scene.another_api()
+    answer = session.get(f"{scene.api.url}/redirect-to?url={other.url}/x")
+    assert answer.status_code == 401
+    assert trail(other) == [("/x", None)]
+    assert scene.trail == [("/redirect-to", 1), ("/redirect-to", 2)]
+    assert scene.token_requests == 1
+
+
+def test_the_body_of_a_redirected_replay_arrives_whole(scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.write_bytes(b"0123456789" * 1000)
+    session, url = scene.refused(), f"{scene.api.url}/redirect-to?url=/anything&status=307"
+    with path.open("rb") as upload:
+        upload.seek(5)
+        assert session.post(url, data=upload).status_code == 200
+    assert [seen.body for seen in scene.api.requests] == [path.read_bytes()[5:]] * 3
+
+
+def test_a_hop_without_the_body_is_replayed_though_the_body_was_used_up(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.refuse_next(path="/anything")
+    url = f"{scene.api.url}/redirect-to?url=/anything"
+    assert session.post(url, data=iter([b"once"])).status_code == 200
+    assert scene.trail == [("/redirect-to", 1), *TWICE]
+
+
+# Cookies
+
+
+def with_cookies(*cookies: str) -> list[tuple[str, str]]:
+    return [("Set-Cookie", f"{cookie}; Path=/") for cookie in cookies]
+
+
+def test_cookies_of_the_refusal_are_kept_and_go_with_the_replay(scene: Scene) -> None:
+    session = scene.session()
+    session.cookies.set("old", "1")
+    scene.api.refuse_next(headers=with_cookies("old=2", "new=3"))
+    response = session.get(scene.url, cookies={"mine": "4"})
+    first, second = (seen.headers.get("Cookie") for seen in scene.api.requests)
+    assert set(str(first).split("; ")) == {"mine=4", "old=1"}
+    assert set(str(second).split("; ")) == {"mine=4", "old=1", "old=2", "new=3"}
+    assert {(c.name, c.value) for c in session.cookies} == {("old", "1"), ("old", "2"), ("new", "3")}
+    assert response.cookies.get_dict() == {}
+
+
+def test_cookies_of_the_refusal_go_along_a_redirect(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.refuse_next(headers=with_cookies("stay=1"))
+    session.get(f"{scene.api.url}/redirect-to")
+    assert [seen.headers.get("Cookie") for seen in scene.api.requests] == [None, "stay=1", "stay=1"]
+
+
+def test_a_cookie_written_by_hand_is_left_alone(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.refuse_next(headers=with_cookies("new=3"))
+    session.get(scene.url, headers={"Cookie": "by=hand"})
+    assert [seen.headers["Cookie"] for seen in scene.api.requests] == ["by=hand"] * 2
+    assert session.cookies.get_dict() == {"new": "3"}
+
+
+def test_a_request_without_a_jar_is_replayed_as_it_is(scene: Scene) -> None:
+    session, prepared = scene.session(), PreparedRequest()
+    prepared.prepare_method("GET")
+    prepared.prepare_url(scene.url, None)
+    prepared.prepare_headers(None)
+    scene.api.refuse_next(headers=with_cookies("new=3"))
+    response = session.send(prepared, allow_redirects=False)
+    assert response.status_code == 200
+    assert [seen.headers.get("Cookie") for seen in scene.api.requests] == [None, None]
+    assert session.cookies.get_dict() == {"new": "3"}
+
+
+def test_the_cookies_of_a_prepared_request_are_those_it_was_prepared_with(scene: Scene) -> None:
+    session = scene.session()
+    prepared = session.prepare_request(Request("GET", scene.url, cookies={"mine": "1"}))
+    scene.api.refuse_next(headers=with_cookies("new=3"))
+    session.send(prepared)
+    session.send(prepared)
+    assert [seen.headers["Cookie"] for seen in scene.api.requests] == [
+        "mine=1",
+        "mine=1; new=3",
+        "mine=1",
+    ]
+
+
+# Adapters made by hand
+
+
+@pytest.fixture
+def in_memory() -> InMemoryAPI:
+    answers = iter([(401, {}, b"no"), (200, {}, b"yes")])
+    return InMemoryAPI(lambda _: next(answers))
+
+
+def test_an_adapter_that_leaves_no_trace_in_the_response_is_found(
+    scene: Scene, in_memory: InMemoryAPI
+) -> None:
+    session = scene.session()
+    session.mount("https://api.example", in_memory)
+    response = session.post("https://api.example/x", data=b"body")
+    assert (response.status_code, response.content) == (200, b"yes")
+    assert [arrived.body for arrived in in_memory.arrived] == [b"body"] * 2
+    assert [a.authorization for a in in_memory.arrived] == [f"Bearer {t}" for t in scene.auth.issued]
+
+
+class ReadyMade(InMemoryAPI):
+    """Make responses as many a test does: with content, and nothing to read it from."""
+
+    def response(
+        self, request: PreparedRequest, status: int, headers: HeaderFields, body: bytes
+    ) -> Response:
+        response = Response()
+        response.status_code, response._content = status, body
+        response.url, response.request = str(request.url), request
+        return response
+
+
+def test_an_adapter_may_give_content_without_a_stream(scene: Scene) -> None:
+    answers = iter([(401, {}, b"first"), (401, {}, b"no"), (401, {}, b"third")])
+    session, adapter = scene.session(), ReadyMade(lambda _: next(answers))
+    session.mount("https://api.example", adapter)
+    assert session.get("https://api.example/x").content == b"no"
+    assert session.get("https://api.example/x").content == b"third"
+    assert len(adapter.arrived) == 3
+
+
+def test_what_an_adapter_gave_as_content_stays_when_the_refusal_is_returned(scene: Scene) -> None:
+    scene.auth.make_token = lambda: "always-the-same"
+    session, adapter = scene.session(), ReadyMade(lambda _: (401, {}, b"n" * 100_000))
+    session.mount("https://api.example", adapter)
+    assert session.get("https://api.example/x").content == b"n" * 100_000
+    assert len(adapter.arrived) == 1
+
+
+class Copying(HTTPAdapter):
+    """Send a copy of each request, as adapters that sign or log do."""
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        return super().send(request.copy(), *args, **kwargs)
+
+
+def test_an_adapter_may_send_a_copy_of_the_request(scene: Scene) -> None:
+    session = scene.refused()
+    session.mount("http://", Copying())
+    response = session.get(f"{scene.api.url}/redirect-to")
+    assert response.status_code == 200
+    assert scene.trail == [("/redirect-to", 1), ("/redirect-to", 2), ("/anything", 2)]
+
+
+class Wrapping(BaseAdapter):
+    """Pass everything on to another adapter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.timeouts = HTTPAdapter(), list[Any]()
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        self.timeouts.append((kwargs["timeout"], kwargs["stream"], kwargs["verify"]))
+        return self.inner.send(request, *args, **kwargs)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def test_the_replay_goes_through_the_mounted_adapter_with_the_same_arguments(scene: Scene) -> None:
+    session, adapter = scene.refused(), Wrapping()
+    session.mount(scene.api.url, adapter)
+    with session.get(scene.url, timeout=(3, 9), stream=True, verify="nowhere.pem") as response:
+        assert response.status_code == 200
+    assert adapter.timeouts == [((3, 9), True, "nowhere.pem")] * 2
+
+
+class Rewriting(HTTPAdapter):
+    """Put an authorization of its own on each request."""
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        request.headers["Authorization"] = "Bearer of-the-adapter"
+        return super().send(request, *args, **kwargs)
+
+
+def test_the_refusal_of_what_an_adapter_wrote_is_left_alone(scene: Scene) -> None:
+    session = scene.session()
+    session.tokens.get()
+    session.mount(scene.api.url, Rewriting())
+    assert session.get(scene.url).status_code == 401
+    assert len(scene.api.requests) == 1
+    assert scene.token_requests == 1
+
+
+def test_a_test_with_the_responses_package_sees_the_replay() -> None:
+    token_url, url = "https://as.example/token", "https://api.example/x"
+    with responses.RequestsMock() as mock:
+        for token in ("one", "two"):
+            mock.post(token_url, json={"access_token": token, "token_type": "Bearer"})
+        mock.get(url, status=401)
+        mock.get(url, json={"fine": True})
+        with ClientCredentialsSession(token_url, "id", "secret") as session:
+            assert session.get(url).json() == {"fine": True}
+        shown = [call.request.headers["Authorization"] for call in mock.calls]
+    # Their calls keep the request itself, which was signed in place.
+    assert [value for value in shown if value.startswith("Bearer")] == ["Bearer two"] * 2
+
+
+# The connection of the refusal
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("size", [0, 100, 65_536, 300_000])
+def test_one_connection_is_enough_though_the_token_endpoint_needs_it_too(
+    scene: Scene, size: int, *, stream: bool
+) -> None:
+    with ProtectedAPI(scene.auth, serve_token_endpoint=True) as api:
+        who = (api.token_url, scene.auth.client_id, scene.auth.client_secret)
+        with ClientCredentialsSession(*who) as session:
+            session.mount(api.url, HTTPAdapter(pool_connections=1, pool_maxsize=1, pool_block=True))
+            session.get(f"{api.url}/anything", timeout=20)
+            scene.auth.revoke_all()
+            api.refusal = Answer(401, (), b"x" * size)
+            with session.get(f"{api.url}/anything", timeout=20, stream=stream) as answer:
+                assert answer.status_code == 200
+    assert trail(api) == [("/anything", 1), ("/anything", 1), ("/anything", 2)]
+    assert api.connections == (1 if size <= 65_536 else 2)
+
+
+ENDLESS = breaking("", b"", lambda line: _without_end(line))
+GZIP = "Content-Encoding: gzip\r\nContent-Length: "
+BROKEN = {
+    "cut": breaking("Content-Length: 100", b"x" * 50),
+    "reset": breaking("Content-Length: 100", b"x" * 50, lambda line: line.reset()),
+    "endless": ENDLESS,
+    "stalled": breaking("Content-Length: 999999", b"x" * 90_000, lambda x: x.wait_until_closed()),
+    "bad chunk": breaking("Transfer-Encoding: chunked", b"5\r\nhello\r\nnonsense\r\n"),
+    "cut chunk": breaking("Transfer-Encoding: chunked", b"5\r\nhe"),
+    "no gzip": breaking(f"{GZIP}50", b"x" * 50),
+    "much that is no gzip": breaking(
+        f"{GZIP}60000", b"x" * 59_000, lambda line: line.wait_until_closed()
+    ),
+    "half a gzip": breaking(f"{GZIP}20", gzip.compress(b"abc" * 1000)[:20]),
+    "odd length": breaking("Content-Length: many", b"x" * 50),
+}
+
+
+def _without_end(line: faults.Line) -> None:
+    while line.pause(0):
+        line.send(b"x" * 65_536)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
+def test_a_broken_refusal_is_a_refusal_all_the_same(
+    scene: Scene, fault: Fault, *, stream: bool
+) -> None:
+    session = scene.session()
+    session.mount(scene.api.url, HTTPAdapter(pool_connections=1, pool_maxsize=1, pool_block=True))
+    scene.api.answer_next(fault)
+    with session.get(scene.url, stream=stream, timeout=20) as response:
+        assert response.status_code == 200
+    assert scene.trail == TWICE
+    assert session.get(scene.url, timeout=20).status_code == 200  # and the pool is whole
+    assert scene.token_requests == 2
+
+
+# Refused again
+
+
+def test_a_second_refusal_is_returned_as_it_is(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.refuse_next(1, body=b"first")
+    scene.api.refuse_next(1, headers={"X-Why": "because"}, body=b"n" * 100_000)
+    response = session.get(scene.url)
+    assert (response.status_code, response.headers["X-Why"]) == (401, "because")
+    assert response.content == b"n" * 100_000
+    assert response.history == []
+    assert scene.trail == TWICE
+    assert scene.told(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 401)]
+
+
+def test_a_refusal_is_returned_where_the_server_gives_out_the_same_token_again(
+    scene: Scene,
+) -> None:
+    scene.auth.make_token = lambda: "always-the-same"
+    session = scene.refused()
+    scene.api.refusal = Answer(401, {"X-Why": "dead"}, b"told")
+    response = session.get(scene.url)
+    assert (response.status_code, response.headers["X-Why"]) == (401, "dead")
+    assert (response.content, response.text, response.history) == (b"told", "told", [])
+    assert len(scene.api.requests) == 1
+    assert scene.token_requests == 1
+    assert session.get(scene.url).status_code == 401
+    assert scene.told(RequestReplayed) == []
+
+
+def test_of_a_long_refusal_that_is_returned_the_beginning_is_kept(scene: Scene) -> None:
+    scene.auth.make_token = lambda: "always-the-same"
+    session = scene.refused()
+    scene.api.refusal = Answer(401, (), b"n" * 65_537)
+    response = session.get(scene.url, stream=True)
+    assert response.content == b"n" * 65_536
+    assert b"".join(response.iter_content(1000)) == b"n" * 65_536
+    assert session.get(scene.url).content == b"n" * 65_537  # left alone: untouched, and whole
+
+
+def test_any_other_answer_to_the_replay_is_returned(scene: Scene) -> None:
+    session = scene.refused()
+    assert session.get(f"{scene.api.url}/status/503").status_code == 503
+    assert scene.told(RequestReplayed)[0].status == 503
+    assert len(scene.api.requests) == 2
+
+
+def test_a_replay_whose_connection_breaks_raises_what_requests_raises(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.refuse_next()
+    scene.api.answer_next(faults.reset())
+    with pytest.raises(requests.ConnectionError):
+        session.get(scene.url)
+    assert session.get(scene.url).status_code == 200
+    assert scene.trail == [*TWICE, ("/anything", 2)]
+    assert scene.token_requests == 2
+
+
+# Not a refused token
+
+
+def test_forbidden_is_returned_untouched(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.refuse_next(None, status=403)
+    assert [session.get(scene.url).status_code for _ in range(3)] == [403] * 3
+    assert len(scene.api.requests) == 3
+    assert scene.token_requests == 1
+
+
+@pytest.mark.parametrize("refused_status", [(401,), (401, 403)])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_scope_that_does_not_suffice_is_returned_untouched(
+    scene: Scene, status: int, refused_status: tuple[int, ...]
+) -> None:
+    session = scene.session(refused_status=refused_status)
+    challenge = 'Basic realm="x", Bearer realm="y", error="insufficient_scope"'
+    scene.api.refuse_next(None, status, {"WWW-Authenticate": challenge}, b"too little")
+    response = session.get(scene.url, stream=True)
+    assert (response.status_code, response.raw.read()) == (status, b"too little")
+    assert len(scene.api.requests) == 1
+    assert scene.token_requests == 1
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        {},
+        {"WWW-Authenticate": "Basic"},
+        {"WWW-Authenticate": 'Bearer error="invalid_request"'},
+        {"WWW-Authenticate": 'Other error="insufficient_scope"'},
+        {"WWW-Authenticate": "\xff=,,\x01"},
+    ],
+)
+def test_whatever_else_the_challenge_says_the_request_is_replayed(
+    scene: Scene, challenge: dict[str, str]
+) -> None:
+    session = scene.session()
+    scene.api.refuse_next(headers=challenge)
+    assert session.get(scene.url).status_code == 200
+    assert scene.trail == TWICE
+
+
+@pytest.mark.parametrize("status", [403, 419, 498])
+def test_other_statuses_may_be_named_that_mean_a_refused_token(scene: Scene, status: int) -> None:
+    session = scene.session(refused_status=(401, status))
+    scene.api.refuse_next(status=status, headers={})
+    assert session.get(scene.url).status_code == 200
+    scene.api.refuse_next()
+    assert session.get(scene.url).status_code == 200
+    assert scene.token_requests == 3
+
+
+def test_a_status_that_is_not_named_is_no_refusal(scene: Scene) -> None:
+    session = scene.session(refused_status=[403])
+    scene.api.refuse_next()
+    assert session.get(scene.url).status_code == 401
+    assert scene.token_requests == 1
+
+
+# The caller's own credentials
+
+
+def test_the_refusal_of_an_auth_of_the_callers_is_none_of_our_business(scene: Scene) -> None:
+    session = scene.session()
+    session.tokens.get()
+    for auth in (("user", "password"), lambda r: r, HTTPDigestAuth("user", "password")):
+        scene.api.forget()
+        assert session.get(scene.url, auth=auth).status_code == 401
+        assert scene.trail == [("/anything", None)]
+    assert scene.token_requests == 1
+    assert session.get(scene.url).status_code == 200
+
+
+def test_the_refusal_of_a_header_of_the_callers_is_none_of_our_business(scene: Scene) -> None:
+    session = scene.session()
+    session.tokens.get()
+    assert session.get(scene.url, headers={"authorization": "Bearer mine"}).status_code == 401
+    session.headers["Authorization"] = "Bearer mine too"
+    assert session.get(scene.url).status_code == 401
+    assert [seen.token for seen in scene.api.requests] == ["mine", "mine too"]
+    assert scene.token_requests == 1
+
+
+def test_the_refusal_of_userinfo_in_the_url_is_none_of_our_business(scene: Scene) -> None:
+    session = scene.session()
+    session.tokens.get()
+    url = scene.url.replace("//", "//user:password@")
+    assert session.get(url).status_code == 401
+    assert scene.api.requests[0].headers["Authorization"].startswith("Basic ")
+    assert len(scene.api.requests) == 1
+    assert scene.token_requests == 1
+
+
+def test_the_refusal_of_a_session_auth_is_none_of_our_business(scene: Scene) -> None:
+    session = scene.session()
+    session.tokens.get()
+    session.auth = ("user", "password")
+    assert session.get(scene.url).status_code == 401
+    assert session.send(Request("GET", scene.url).prepare()).status_code == 401
+    assert [seen.headers.get("Authorization", "")[:5] for seen in scene.api.requests] == ["Basic", ""]
+    assert scene.token_requests == 1
+
+
+def test_the_refusal_of_netrc_elsewhere_is_none_of_our_business(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password password\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    session, other = scene.refused(api_url=scene.api.url), scene.another_api()
+    assert session.get(f"{other.url}/x").status_code == 401
+    assert other.requests[0].headers["Authorization"].startswith("Basic ")
+    assert len(other.requests) == 1
+    assert session.get(scene.url).status_code == 200
+    assert scene.trail == TWICE
+
+
+def digest_route(seen: SeenRequest) -> Answer:
+    """Let in who completes the handshake of RFC 7616 (MD5) as user with password."""
+    said = dict(re.findall(r'(\w+)="?([^",]+)"?', seen.headers.get("Authorization", "")))
+
+    def md5(*parts: str) -> str:
+        return hashlib.md5(":".join(parts).encode()).hexdigest()
+
+    if said.get("nonce") == "n0nce":
+        ha1 = md5("user", "here", "password")
+        ha2 = md5(seen.method, said["uri"])
+        due = md5(ha1, "n0nce", said["nc"], said["cnonce"], "auth", ha2)
+        if said["response"] == due:
+            return json_answer({"body": seen.body.decode()})
+    challenge = 'Digest realm="here", nonce="n0nce", qop="auth"'
+    return Answer(401, {"WWW-Authenticate": challenge})
+
+
+@pytest.mark.parametrize("how", ["call", "session", "bare"])
+def test_a_digest_handshake_of_the_callers_is_completed(scene: Scene, how: str) -> None:
+    session, digest = scene.refused(), HTTPDigestAuth("user", "password")
+    scene.api.protected = False
+    scene.api.add_route("/digest", digest_route)
+    url = f"{scene.api.url}/digest"
+    if how == "call":
+        answer = session.post(url, data="told", auth=digest)
+    elif how == "session":
+        session.auth = digest
+        answer = session.post(url, data="told")
+    else:
+        answer = session.send(Request("POST", url, data="told", auth=digest).prepare())
+    assert answer.json() == {"body": "told"}
+    assert [status.status_code for status in answer.history] == [401]
+    assert scene.trail == [("/digest", None)] * 2
+    assert scene.token_requests == 0
+
+
+def test_the_refusal_of_another_place_is_none_of_our_business(scene: Scene) -> None:
+    session, other = scene.refused(api_url=scene.api.url), scene.another_api()
+    assert session.get(f"{other.url}/x").status_code == 401
+    assert trail(other) == [("/x", None)]
+    assert scene.token_requests == 0
+
+
+# No other token to be had
+
+
+def test_where_the_renewal_fails_its_error_is_raised(scene: Scene) -> None:
+    session = scene.refused()
+    scene.auth.answer_next(UNWELL, None)
+    with pytest.raises(TokenError) as caught:
+        session.get(scene.url)
+    assert caught.value.status_code == 500
+    assert scene.trail == [("/anything", 1)]
+    assert scene.token_requests == 1
+
+
+def test_a_refused_token_that_cannot_be_renewed_still_serves_elsewhere(scene: Scene) -> None:
+    session, other = scene.refused(), scene.another_api()
+    clock = Clock(session.tokens)
+    other.protected = False
+    scene.auth.answer_next(UNWELL, None)
+    with pytest.raises(TokenError):
+        session.get(scene.url)
+    assert session.get(f"{other.url}/x").status_code == 200
+    assert trail(other) == [("/x", 1)]
+    assert scene.token_requests == 1  # that it failed is remembered
+    clock.advance(2)
+    assert session.get(f"{other.url}/x").status_code == 200
+    assert scene.token_requests == 2  # each call tries first, when the pause is over
+    clock.advance(5)
+    scene.auth.answer_normally()
+    assert session.get(scene.url).status_code == 200
+    assert scene.trail == [("/anything", 1), ("/anything", 2)]
+
+
+def test_the_callers_timeout_bounds_the_wait_for_another_token(scene: Scene) -> None:
+    session = scene.refused()
+    with scene.auth.hold() as gate:
+        with pytest.raises(TokenEndpointTimeout):
+            session.get(scene.url, timeout=(0.02, 0.03))
+        gate.wait_for()
+    assert session.get(scene.url).status_code == 200
+    assert scene.token_requests == 1  # the flight went on
+
+
+# DPoP
+
+
+def demand(nonce: str) -> Answer:
+    challenge = 'DPoP error="use_dpop_nonce", error_description="nonce"'
+    return Answer(401, {"WWW-Authenticate": challenge, "DPoP-Nonce": nonce})
+
+
+@pytest.fixture
+def dpop(scene: Scene) -> ClientCredentialsSession:
+    scene.auth.token_fields = {"token_type": "DPoP"}
+    scene.api.protected = False
+    session = scene.session(scheme=DPoP())
+    session.tokens.get()
+    scene.auth.forget()
+    scene.events.clear()
+    return session
+
+
+def proofs(scene: Scene) -> list[tuple[int, str | None]]:
+    """Give which token each request carried, and the nonce in its proof."""
+    issued = scene.auth.issued
+    shown = [seen.headers["Authorization"].removeprefix("DPoP ") for seen in scene.api.requests]
+    return [
+        (issued.index(token) + 1, nonce_of(seen))
+        for token, seen in zip(shown, scene.api.requests, strict=True)
+    ]
+
+
+def test_a_demand_for_a_nonce_is_answered_with_a_new_proof(
+    scene: Scene, dpop: ClientCredentialsSession
+) -> None:
+    scene.api.answer_next(demand("n1"))
+    assert dpop.post(scene.url, data=b"x").status_code == 200
+    assert proofs(scene) == [(1, None), (1, "n1")]
+    assert [seen.body for seen in scene.api.requests] == [b"x", b"x"]
+    assert scene.token_requests == 0
+    assert scene.events == []
+
+
+def test_a_demand_for_a_nonce_stands_beside_the_one_replay(
+    scene: Scene, dpop: ClientCredentialsSession
+) -> None:
+    scene.api.answer_next(demand("n1"))
+    scene.api.refuse_next()
+    assert dpop.get(scene.url).status_code == 200
+    assert proofs(scene) == [(1, None), (1, "n1"), (2, "n1")]
+    assert scene.token_requests == 1
+
+
+def test_a_replay_may_be_told_to_bring_a_nonce(
+    scene: Scene, dpop: ClientCredentialsSession
+) -> None:
+    scene.api.refuse_next()
+    scene.api.answer_next(demand("n1"))
+    assert dpop.get(scene.url).status_code == 200
+    assert proofs(scene) == [(1, None), (2, None), (2, "n1")]
+    assert scene.told(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 200)]
+    scene.api.refuse_next()
+    assert dpop.get(scene.url).status_code == 200  # it was accepted: no back-off
+    assert scene.token_requests == 2
+
+
+def test_a_second_demand_for_a_nonce_is_returned_and_renews_nothing(
+    scene: Scene, dpop: ClientCredentialsSession
+) -> None:
+    scene.api.answer_next(demand("n1"))
+    scene.api.answer_next(demand("n2"))
+    assert dpop.get(scene.url).status_code == 401
+    assert proofs(scene) == [(1, None), (1, "n1")]
+    assert dpop.get(scene.url).status_code == 200
+    assert proofs(scene)[2:] == [(1, "n2")]
+    assert scene.token_requests == 0
+
+
+def test_a_body_that_was_used_up_is_not_sent_again_for_a_nonce(
+    scene: Scene, dpop: ClientCredentialsSession
+) -> None:
+    scene.api.answer_next(demand("n1"))
+    assert dpop.post(scene.url, data=iter([b"once"])).status_code == 401
+    assert len(scene.told(ReplayImpossible)) == 1
+    assert dpop.post(scene.url, data=iter([b"twice"])).status_code == 200
+    assert proofs(scene) == [(1, None), (1, "n1")]
+    assert scene.token_requests == 0
+
+
+def test_a_nonce_that_comes_with_a_good_answer_is_used_from_then_on(
+    scene: Scene, dpop: ClientCredentialsSession
+) -> None:
+    scene.api.answer_next(Answer(200, {"DPoP-Nonce": "n1"}))
+    assert [dpop.get(scene.url).status_code for _ in range(2)] == [200, 200]
+    assert proofs(scene) == [(1, None), (1, "n1")]
+
+
+# What stays behind
+
+
+def test_requests_leave_nothing_for_the_garbage_collector(scene: Scene) -> None:
+    session = scene.session()
+    session.get(scene.url)
+    gc.collect()
+    gc.disable()
+    try:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        for _ in range(50):
+            session.get(scene.url)
+            scene.auth.revoke_all()
+            session.post(scene.url, data=b"x")
+        gc.collect()
+        ours = ("oauthcc", "requests", "urllib3")
+        left = [thing for thing in gc.garbage if type(thing).__module__.partition(".")[0] in ours]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []
+    assert scene.token_requests == 51
+
+
+def test_a_response_does_not_keep_the_session_alive(scene: Scene) -> None:
+    who = (scene.auth.token_url, scene.auth.client_id, scene.auth.client_secret)
+    session = ClientCredentialsSession(*who)
+    gone = weakref.ref(session)
+    kept = session.get(scene.url)
+    scene.auth.revoke_all()
+    replayed = session.get(scene.url)
+    session.close()
+    gc.disable()
+    try:
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert (kept.status_code, replayed.status_code) == (200, 200)
+
+
+def test_a_refused_response_is_pickled_without_token_and_session(scene: Scene) -> None:
+    response = scene.refused().get(scene.url)
+    handler = response.request.hooks["response"][0]
+    for thing in (response, response.request, response.request.hooks, handler):
+        octets = pickle.dumps(thing)
+        assert not any(token.encode() in octets for token in scene.auth.issued)
+        assert scene.auth.client_secret.encode() not in octets
+    again = pickle.loads(pickle.dumps(response))
+    assert again.json() == response.json()
+    assert again.request.headers["Authorization"] == "Bearer ***"
+    assert pickle.loads(pickle.dumps(handler))(response) is None
+
+
+def test_a_request_that_was_pickled_is_signed_anew(scene: Scene) -> None:
+    session = scene.refused()
+    prepared = pickle.loads(pickle.dumps(session.get(scene.url).request))
+    assert isinstance(prepared.headers["Authorization"], SecretHeader)
+    assert session.send(prepared).status_code == 200
+    assert scene.trail == [*TWICE, ("/anything", 2)]
