@@ -22,7 +22,7 @@ class Token:
     """
 
     access_token: str = field(repr=False)
-    token_type: str = "Bearer"  # noqa: S105 - a type, not a secret
+    token_type: str = "Bearer"
     issued_at: float = 0.0
     expires_at: float | None = None
     scope: str | None = None

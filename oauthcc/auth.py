@@ -20,11 +20,12 @@ from . import signing
 from .challenge import find_error
 from .errors import ConfigurationError
 from .events import ReplayImpossible, RequestReplayed
+from .exchange import hang_up
 from .grant import Grant
 from .ledger import Held
 from .reach import Reach
 from .replay import UnreplayableBody, body_position, release, rewind
-from .secret import SecretLike
+from .secret import SecretLike, hide
 from .token_source import TokenSource
 from .urls import Origin, origin_of, public_url
 
@@ -51,7 +52,7 @@ class Handle401(signing.Handler):
         self._request = weakref.ref(request)
         self._session = None if session is None else weakref.ref(session)
         self._source = source
-        self._held = held
+        self._held = self._first = held
         self._signed_at = time.time()
         self._refused_status = refused_status
         self._is_spent = False
@@ -101,10 +102,8 @@ class Handle401(signing.Handler):
         try:
             adapter = self._made_ready(request, refusal)
         except UnreplayableBody as reason:
-            # No replay will tell whether a renewal helps: count it as one that did not.
-            source.discard(refused)
-            source.replay_refused(refused, origin)
-            self._tell_impossible(request, refusal, reason)
+            if source.refused_without_replay(refused, origin):
+                self._tell_impossible(request, refusal, reason)
             return refusal
         release(refusal)
         patience = signing.seconds(kwargs.get("timeout"))
@@ -121,7 +120,10 @@ class Handle401(signing.Handler):
         """Put the body back to where it stood and return the adapter to send it through."""
         session = None if self._session is None else self._session()
         url = str(request.url)
-        adapter = session.get_adapter(url) if session else getattr(refusal, "connection", None)
+        if session is not None:
+            adapter: Any = session.get_adapter(url)
+        else:
+            adapter = getattr(refusal, "connection", None)
         if adapter is None:
             raise UnreplayableBody("the response does not say through what it came")
         if request.body is not None:  # that of a hop may be gone
@@ -143,6 +145,9 @@ class Handle401(signing.Handler):
         _keep_cookies(None if self._session is None else self._session(), request, refusal)
         signing.sign(request, held, self._source.grant.scheme)
         self._held, self._signed_at = held, time.time()
+        cert = self._source.grant.client_auth.cert
+        if cert is not None and cert == kwargs.get("cert"):
+            hang_up(adapter)  # it may have been renewed, and the token be bound to the new one
         begun = time.perf_counter()
         answer: Response = adapter.send(request, **kwargs)
         answer.elapsed = timedelta(seconds=time.perf_counter() - begun)
@@ -156,7 +161,7 @@ class Handle401(signing.Handler):
             self._source.replay_refused(self._held.token, origin)
         else:
             self._source.replay_accepted(origin)
-        method, url = str(request.method), public_url(request.url)
+        method, url = str(request.method), self._hidden(public_url(request.url))
         self._source.tell(
             RequestReplayed(method, url, refusal.status_code, answer.status_code)
         )
@@ -164,8 +169,19 @@ class Handle401(signing.Handler):
     def _tell_impossible(
         self, request: PreparedRequest, refusal: Response, reason: UnreplayableBody
     ) -> None:
-        method, url = str(request.method), public_url(request.url)
+        method, url = str(request.method), self._hidden(public_url(request.url))
         self._source.tell(ReplayImpossible(method, url, refusal.status_code, str(reason)))
+
+    def hush(self, error: requests.RequestException) -> None:
+        """Take our tokens out of an error that quotes what a broken server echoed."""
+        text = str(error)
+        hidden = self._hidden(text)
+        if hidden != text:
+            error.args = (hidden,)
+            error.__cause__ = error.__context__ = None  # they quote it too
+
+    def _hidden(self, text: str) -> str:
+        return hide(text, [held.token.access_token for held in (self._first, self._held)])
 
     def _request_of(self, response: Response) -> PreparedRequest:
         return self._request() or response.request
@@ -217,8 +233,10 @@ class _PlainHandler(Handle401):
         self._reach = reach
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
+        if response.request is None:
+            return None  # an adapter left it out, so nobody knows which hop this answers
         answer = super().__call__(response, **kwargs)
-        final = answer or response
+        final = response if answer is None else answer
         if final.is_redirect and self._leaves(final):
             # The next hop is copied from this request.
             signing.strip(self._request_of(final))
@@ -228,8 +246,9 @@ class _PlainHandler(Handle401):
         return response.request  # also that of a hop, to which this hook was copied
 
     def _leaves(self, response: Response) -> bool:
-        target = urljoin(response.url, response.headers["Location"])
-        same_origin = origin_of(target) == origin_of(response.url)
+        url = str(response.url or response.request.url)
+        target = urljoin(url, response.headers["Location"])
+        same_origin = origin_of(target) == origin_of(url)
         return not same_origin or self._reach.find(target) is None
 
 

@@ -94,6 +94,10 @@ class TokenEndpointTimeout(TokenEndpointUnavailable, requests.Timeout):
     """Say that the token did not arrive within the time allowed."""
 
 
+#: What stays as it is until a human mends it; anything else passes.
+MENDED_BY_HUMANS = (TokenRequestDenied, ConfigurationError, DiscoveryError)
+
+
 def own_copy(error: E) -> E:
     """Return a copy of an error for one more caller to raise.
 

@@ -10,7 +10,7 @@ import contextvars
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Union
+from typing import Literal, TypeAlias
 
 log = logging.getLogger("oauthcc")
 log.addHandler(logging.NullHandler())
@@ -98,14 +98,14 @@ class StoreBypassed:
     level = logging.WARNING
 
 
-Event = Union[
-    TokenObtained,
-    RenewalFailed,
-    RefusalRemembered,
-    RequestReplayed,
-    ReplayImpossible,
-    StoreBypassed,
-]
+Event: TypeAlias = (
+    TokenObtained
+    | RenewalFailed
+    | RefusalRemembered
+    | RequestReplayed
+    | ReplayImpossible
+    | StoreBypassed
+)
 Observer = Callable[[Event], object]
 
 

@@ -11,10 +11,11 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
-from requests.adapters import BaseAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import (
     ChunkedEncodingError,
     ContentDecodingError,
@@ -26,7 +27,7 @@ from requests.exceptions import (
 )
 from requests.sessions import merge_setting
 from requests_oauthlib import OAuth2Session
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from . import forks
 from .errors import (
@@ -42,6 +43,8 @@ from .urls import is_loopback, origin_of, public_url
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
 SIZE_LIMIT = 1_048_576
 _TEXT_LIMIT = 500
+_TIMEOUTS = (requests.Timeout, ReadTimeoutError, TimeoutError)
+_BROKEN = (requests.ConnectionError, ChunkedEncodingError, HTTPError, ConnectionError)
 #: What can be carried over, by name, when the session is pickled or copied.
 _SETTINGS = ("adapters", "proxies", "cert", "compliance_hook", "_verify", "_trust_env")
 
@@ -127,6 +130,12 @@ class ExchangeSession(OAuth2Session):
         settings["proxies"] = merge_setting(settings["proxies"], theirs)  # type: ignore[no-untyped-call]
         return settings
 
+    def connect_anew(self) -> None:
+        """Have the next request to any server, through the owner's adapters too, connect anew."""
+        theirs = getattr(self._owner(), "adapters", {})
+        for adapter in [*self.adapters.values(), *self._defaults.values(), *theirs.values()]:
+            hang_up(adapter)
+
     def close(self) -> None:
         """Close the adapters that are this session's own."""
         super().close()
@@ -159,13 +168,24 @@ class ExchangeSession(OAuth2Session):
                 settings["proxies"] = {}
             timeout = (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left))
             response = self.send(prepared, timeout=timeout, allow_redirects=False, **settings)
-            with response:
-                _read(response, url, deadline)
+            if response.raw is not None:  # else an adapter made it by hand, with its content
+                with response:
+                    _read(response, url, deadline)
         except OAuthCCError:
             raise
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise _as_ours(error, url, secrets) from None
         return response
+
+
+def hang_up(adapter: BaseAdapter) -> None:
+    """Close the idle connections of an adapter; those in use are closed when they are done.
+
+    A connection goes on with the client certificate that it was opened with, whatever has become
+    of the files since.
+    """
+    if isinstance(adapter, HTTPAdapter):
+        HTTPAdapter.close(adapter)  # a subclass may be of no use after its own close()
 
 
 def _lies_open(url: str) -> bool:
@@ -177,7 +197,7 @@ def _lies_open(url: str) -> bool:
 def _read(response: requests.Response, url: str, deadline: float) -> None:
     """Read the body in small pieces, since a server that drips never trips the read timeout."""
     content = bytearray()
-    for chunk in response.iter_content(64 if response.raw is not None else None):
+    for chunk in response.iter_content(64):
         content += chunk
         if len(content) > SIZE_LIMIT:
             raise InvalidTokenResponse(
@@ -194,9 +214,12 @@ def _read(response: requests.Response, url: str, deadline: float) -> None:
 def _as_ours(error: Exception, url: str, secrets: Sequence[str]) -> OAuthCCError:
     """Turn a transport error into one of ours that says what to set, and quotes no secret."""
     where = public_url(url)
-    text = "".join(c if c.isprintable() else "?" for c in hide(str(error), secrets))
+    query = urlsplit(url).query  # where some servers want a key
+    text = hide(str(error), (*secrets, f"?{query}" if query else None))
+    text = "".join(c if c.isprintable() else "?" for c in text)
     text = f"{type(error).__name__}: {text[:_TEXT_LIMIT]}"
-    if isinstance(error, requests.Timeout):
+    reason = error.args[0] if error.args else None  # requests calls a stalled body a broken one
+    if isinstance(error, _TIMEOUTS) or isinstance(reason, _TIMEOUTS):
         return TokenEndpointTimeout(f"{where} did not answer in time ({text}).")
     if isinstance(error, SSLError):
         remedy = "set session.verify or session.tokens.endpoint.verify to your CA bundle"
@@ -206,10 +229,11 @@ def _as_ours(error: Exception, url: str, secrets: Sequence[str]) -> OAuthCCError
         return TokenEndpointUnreachable(f"The proxy did not lead to {where}: {remedy} ({text}).")
     if isinstance(error, ContentDecodingError):
         return InvalidTokenResponse(f"{where} answered with a badly compressed body ({text}).")
-    if isinstance(error, (requests.ConnectionError, ChunkedEncodingError, HTTPError)):
+    if isinstance(error, _BROKEN):
         return TokenEndpointUnreachable(f"No answer from {where} ({text}).")
-    if isinstance(error, (InvalidURL, InvalidHeader, InvalidSchema)) or (
-        isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+    # Else, where it is not of requests: a file is missing, or a header cannot be encoded.
+    if isinstance(error, (InvalidURL, InvalidHeader, InvalidSchema)) or not isinstance(
+        error, requests.RequestException
     ):
         return ConfigurationError(f"The request to {where} could not be made ({text}).")
     return TokenEndpointUnreachable(f"The exchange with {where} failed ({text}).")

@@ -65,8 +65,8 @@ class Flight(Generic[T]):
         """Do the work here and now, and let everybody know."""
         work, afterwards = self._work, self._afterwards
         self._work = self._afterwards = None  # they may hold a session: let go of it
-        assert work is not None
-        assert afterwards is not None
+        assert work is not None  # noqa: S101 - nobody flies twice
+        assert afterwards is not None  # noqa: S101
         mark = _aboard.set((*_aboard.get(), self))
         try:
             self._result = work()

@@ -17,11 +17,16 @@ from urllib.parse import urlsplit
 from .client_auth import ClientAuth, check_secret, client_auth_from
 from .discovery import check_issuer
 from .errors import ConfigurationError
-from .schemes import Bearer, Scheme
+from .schemes import Bearer, DPoP, Scheme
 from .secret import Secret, SecretLike
 from .urls import check_token_url
 
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_OF_A_SCHEME = (
+    *("name", "proves", "thumbprint"),
+    *("accepts", "authorization", "proof", "learn", "demands_nonce"),
+)
 _OPTION_OF = {
     "grant_type": "nothing: this library is for client_credentials",
     "client_id": "client_id",
@@ -38,7 +43,7 @@ _OPTION_OF = {
 class Grant:
     """Hold one checked configuration of the client credentials grant (RFC 6749 section 4.4)."""
 
-    token_url: str | None
+    token_url: str | None = field(repr=False)  # its query may hold a key
     issuer: str | None
     client_id: str
     client_secret: Secret | None
@@ -63,6 +68,8 @@ class Grant:
         scheme: Scheme | None = None,
     ) -> Grant:
         """Check a configuration; raise ConfigurationError that says what to write instead."""
+        if token_url is not None and issuer is not None:
+            raise ConfigurationError("Give token_url or issuer, not both: one leads to the other.")
         secret = client_secret
         if secret is not None and not isinstance(secret, Secret):
             secret = Secret.of(secret)
@@ -133,8 +140,9 @@ def _checked_client_id(client_id: object) -> str:
 
 
 def _checked_scheme(scheme: Any) -> Scheme:
-    made: Any = Bearer() if scheme is None else scheme() if isinstance(scheme, type) else scheme
-    if not all(hasattr(made, name) for name in ("authorization", "proof", "accepts")):
+    made: Any = Bearer() if scheme is None or scheme is Bearer else scheme
+    made = DPoP() if scheme is DPoP else made
+    if isinstance(made, type) or not all(hasattr(made, name) for name in _OF_A_SCHEME):
         raise ConfigurationError("scheme must be Bearer() or DPoP(key).")
     scheme_made: Scheme = made
     return scheme_made
@@ -154,8 +162,11 @@ def _checked_scope(scope: str | Iterable[str] | None) -> str | None:
 
 
 def _checked_resource(resource: str) -> str:
-    parts = urlsplit(resource)
-    if not parts.scheme or "#" in resource or not resource.isprintable() or " " in resource:
+    try:
+        has_scheme = bool(urlsplit(resource).scheme)
+    except ValueError:
+        has_scheme = False
+    if not has_scheme or "#" in resource or not resource.isprintable() or " " in resource:
         raise ConfigurationError(
             f"resource {resource!r} must be an absolute URI without a fragment (RFC 8707 section"
             ' 2), such as "https://api.example".'
@@ -164,7 +175,11 @@ def _checked_resource(resource: str) -> str:
 
 
 def _checked_params(params: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if not isinstance(params, Mapping):
+        raise ConfigurationError('token_params must be a mapping, such as {"tenant": "blue"}.')
     for name, value in params.items():
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError("The names in token_params must be non-empty strings.")
         if name in _OPTION_OF:
             raise ConfigurationError(
                 f"token_params must not hold {name!r}; its option is: {_OPTION_OF[name]}."
@@ -174,8 +189,12 @@ def _checked_params(params: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _texts(name: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
-    texts = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    try:
+        texts = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    except TypeError:
+        texts = ("",)
     for text in texts:
-        if not isinstance(text, str) or not text:
+        # A lone surrogate, since it cannot be sent.
+        if not isinstance(text, str) or not text or _SURROGATE.search(text):
             raise ConfigurationError(f"{name} must be a non-empty string or a list of such.")
     return texts

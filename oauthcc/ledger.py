@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from . import renewal
 from .access_token import Token
-from .errors import ConfigurationError, DiscoveryError, TokenRequestDenied, own_copy
+from .errors import MENDED_BY_HUMANS, own_copy
 from .events import Event, RefusalRemembered, RenewalFailed, Why
 from .renewal import Backoff, Schedule, State
 from .schemes import SecretHeader
@@ -19,7 +19,6 @@ from .urls import Origin
 
 #: Seconds between two looks at whether a remembered refusal was mended.
 LOOK_PAUSE = 1.0
-_MENDED_BY_HUMANS = (TokenRequestDenied, ConfigurationError, DiscoveryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +76,9 @@ class Ledger:
         self._renew_at = renew_at
         self._looked_at = 0.0
         self._begun = 0.0  # when the flight that brought what is held began (monotonic)
-        # By origin of the API: the token it refused last though it was new, and the pause.
-        self._refused_replays: dict[Origin | None, tuple[Token, Backoff]] = {}
+        # By origin of the API, and whether a body could not be sent again: the token it refused
+        # last, and the pause.
+        self._refused_replays: dict[tuple[Origin | None, bool], tuple[Token, Backoff]] = {}
 
     def look(self) -> tuple[Held | None, State | None]:
         """Return what is held and which part of its life it is in."""
@@ -128,12 +128,15 @@ class Ledger:
         failure, now = self.failure, self.now()
         if failure is not None and error is failure.error:
             return []  # a look found nothing mended
-        denied = isinstance(error, _MENDED_BY_HUMANS)
+        denied = isinstance(error, MENDED_BY_HUMANS)
         retry_after = getattr(error, "retry_after", None)
-        previous = failure.pause if failure is not None and failure.denied == denied else None
+        last = failure if failure is not None and failure.denied == denied else None
+        previous = None if last is None else last.pause
         pause = renewal.after_failure(previous, now, denied=denied, retry_after=retry_after)
+        # Where the proof is another one every time, that does not mean that somebody mended it.
+        restless = denied and last is not None and last.fingerprint != fingerprint
         self.failure = Failure(error, pause, denied, fingerprint)
-        self._looked_at = now.monotonic
+        self._looked_at = pause.until if restless else now.monotonic
         held, part = self.look()
         usable = held is not None and part is not State.EXPIRED
         if held is not None and usable:
@@ -153,44 +156,53 @@ class Ledger:
         """Leave early renewals alone for a while: no thread could be had for one."""
         self._pause_early(held.plan, None)
 
-    def remembered(self) -> tuple[bytes | None, Exception] | None:
+    def remembered(self, *, others: bool = False) -> tuple[bytes | None, Exception] | None:
         """Raise one's own copy of the error that stands, if one does.
 
         Once a second one caller is let through, with the error and the proof of the client that it
-        belongs to: where the proof changed meanwhile, a human may have mended it.
+        belongs to: where the proof changed meanwhile, a human may have mended it; and where
+        ``others`` fetch tokens too, the store may hold one.
         """
         failure, now = self.failure, self.now()
         if failure is None or renewal.is_over(failure.pause, now):
             return None
-        if failure.denied and now.monotonic >= self._looked_at + LOOK_PAUSE:
+        if (failure.denied or others) and now.monotonic >= self._looked_at + LOOK_PAUSE:
             self._looked_at = now.monotonic
             return failure.fingerprint, failure.error
         raise own_copy(failure.error)
 
-    def may_force(self, origin: Origin | None) -> bool:
-        """Say whether a 401 of this API may force a renewal."""
-        _, pause = self._refused_replays.get(origin, (None, None))
+    def may_force(self, origin: Origin | None, *, unproven: bool = False) -> bool:
+        """Say whether a 401 of this API may force a renewal.
+
+        ``unproven``: one that no replay follows, since the body cannot be sent again.
+        """
+        _, pause = self._refused_replays.get((origin, unproven), (None, None))
         return renewal.is_over(pause, self.now())
 
-    def replay_refused(self, refused: Token, origin: Origin | None) -> None:
+    def replay_refused(
+        self, refused: Token, origin: Origin | None, *, unproven: bool = False
+    ) -> None:
         """Take note that an API refused a brand-new token: leave it alone for a while.
 
-        Many threads may be told so of one token; that counts once.
+        Many threads may be told so of one token; during the pause that counts once.
         """
-        last, pause = self._refused_replays.get(origin, (None, None))
-        if last is None or last.access_token != refused.access_token:
-            pause = renewal.after_refused_replay(pause, self.now())
-            self._refused_replays[origin] = refused, pause
+        last, pause = self._refused_replays.get((origin, unproven), (None, None))
+        now = self.now()
+        is_known = last is not None and last.access_token == refused.access_token
+        if not is_known or renewal.is_over(pause, now):
+            pause = renewal.after_refused_replay(pause, now)
+            self._refused_replays[origin, unproven] = refused, pause
 
     def replay_accepted(self, origin: Origin | None) -> None:
         """Take note that a renewal helped."""
-        self._refused_replays.pop(origin, None)
+        for unproven in (False, True):
+            self._refused_replays.pop((origin, unproven), None)
 
     def _pause_early(self, plan: Schedule, retry_after: float | None) -> None:
         self.early_pause = renewal.after_early_failure(
             self.early_pause,
             plan,
             self.now(),
-            random.random(),
-            retry_after,  # noqa: S311
+            random.random(),  # noqa: S311
+            retry_after,
         )

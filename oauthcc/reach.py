@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .errors import ConfigurationError, InsecureURLError
 from .urls import Origin, Prefix, PrefixMap, is_secure, origin_of, origin_text, public_url
@@ -28,7 +28,10 @@ class Reach(Generic[T]):
         self._is_limited = api_url is not None
         self._first: Origin | None = None
         self._is_noticed = False
-        texts = [api_url] if isinstance(api_url, str) else list(api_url or ())
+        several: Any = () if api_url is None else api_url
+        if isinstance(several, (str, bytes)) or not isinstance(several, Iterable):
+            several = [several]
+        texts = list(several)
         if self._is_limited and not texts:
             raise ConfigurationError(
                 "api_url is empty: name the URL prefixes that may receive the token, or leave it"

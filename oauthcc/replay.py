@@ -74,7 +74,7 @@ def _beginning(response: requests.Response, limit: int) -> bytes:
             chunks.append(chunk)
             if sum(map(len, chunks)) > limit:
                 break
-    except (requests.RequestException, HTTPError, OSError) as error:
+    except (OSError, HTTPError) as error:  # those of requests are OSErrors
         # A broken body says nothing about the token: what came of it is all there is.
         del error
     return b"".join(chunks)[:limit]

@@ -221,6 +221,8 @@ class ClientCredentialsSession(requests.Session):
             prepared = super().prepare_request(request)
             prepared.hooks = signing.TheirHooks(prepared.hooks)
             return prepared
+        if not self.trust_env:
+            return super().prepare_request(request)
         # requests looks into ~/.netrc where there is no auth.
         twin = object.__new__(type(request))
         twin.__dict__.update(request.__dict__, auth=_Undecided(self, request.url))
@@ -244,7 +246,11 @@ class ClientCredentialsSession(requests.Session):
         cert = source.grant.client_auth.cert
         if cert is not None and not kwargs.get("cert", self.cert):
             kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
-        return super().send(twin, **kwargs)
+        try:
+            return super().send(twin, **kwargs)
+        except requests.RequestException as error:
+            handler.hush(error)
+            raise
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """Keep our token on a redirect that stays where it was meant to go, and nowhere else."""
@@ -292,7 +298,7 @@ class ClientCredentialsSession(requests.Session):
         if "proxies" not in kwargs:
             kwargs["proxies"] = resolve_proxies(twin, proxies, self.trust_env)
         proxies = kwargs["proxies"]
-        if select_proxy(str(twin.url), proxies) is not None:
+        if proxies and select_proxy(str(twin.url), proxies) is not None:
             # For this host alone: a redirect may lead to one that only the proxy can reach.
             kwargs["proxies"] = {**proxies, f"http://{origin.host}": ""}
             twin.headers.pop("Proxy-Authorization", None)  # put there by a redirect
@@ -326,8 +332,8 @@ class _Undecided(requests.auth.AuthBase):
         session = self._session
         url = str(r.url)
         names_user = "@" in url and any(get_auth_from_url(url))
-        theirs = names_user or signing.brings_its_own(r) or session._reach.find(url) is None
-        netrc = get_netrc_auth(self._url) if theirs and session.trust_env else None
+        theirs = names_user or "Authorization" in r.headers or session._reach.find(url) is None
+        netrc = get_netrc_auth(self._url) if theirs else None
         if netrc is not None or names_user:
             r.prepare_auth(netrc, self._url)
         return r

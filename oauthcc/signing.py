@@ -12,12 +12,14 @@ from typing import Any
 
 import requests
 from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
 
 from .ledger import Held
 from .schemes import Scheme, SecretHeader
 from .urls import Origin
 
 _OURS = ("Authorization", "DPoP")
+_NO_HOOKS: dict[str, Any] = {"response": []}
 Hook = Callable[..., Any]
 
 
@@ -58,7 +60,7 @@ class OurHooks(dict[str, Any]):
         cls, handler: Handler, hooks: Any, reach: object, source: object, origin: Origin | None
     ) -> OurHooks:
         """Put our handler before the hooks of the user, in a mapping of its own."""
-        ours = cls(hooks_of_the_user(hooks))
+        ours = cls() if hooks == _NO_HOOKS else cls(hooks_of_the_user(hooks))
         ours["response"] = [handler, *ours.get("response", ())]
         ours.reach, ours.source, ours.origin = reach, source, origin
         return ours
@@ -90,11 +92,15 @@ def brings_its_own(request: PreparedRequest) -> bool:
     """
     if isinstance(request.hooks, TheirHooks):
         return True
-    if "Authorization" in request.headers and shown(request) is None:
+    headers: Any = request.headers
+    if not isinstance(headers, CaseInsensitiveDict):  # somebody put a plain dict there
+        headers = CaseInsensitiveDict(headers)
+    if "Authorization" in headers and shown(request) is None:
         return True
-    return any(
+    hooks = _response_hooks(request)
+    return bool(hooks) and any(
         isinstance(getattr(hook, "__self__", None), requests.auth.AuthBase) or _is_the_callers(hook)
-        for hook in _response_hooks(request)
+        for hook in hooks
     )
 
 
@@ -126,7 +132,12 @@ def twin_of(request: PreparedRequest) -> PreparedRequest:
     """Copy a request for one send: ``copy()`` drops subclass and attributes, and is slow."""
     twin = object.__new__(type(request))
     twin.__dict__.update(request.__dict__)
-    twin.headers = request.headers.copy()
+    headers = request.headers
+    if type(headers) is CaseInsensitiveDict:  # its copy() enters every header anew
+        twin.headers = object.__new__(CaseInsensitiveDict)
+        vars(twin.headers)["_store"] = vars(headers)["_store"].copy()
+    else:
+        twin.headers = headers.copy()
     return twin
 
 

@@ -17,7 +17,7 @@ import requests
 
 from . import renewal
 from .access_token import Token
-from .errors import ConfigurationError
+from .errors import MENDED_BY_HUMANS, ConfigurationError
 from .events import Why
 from .grant import Grant
 from .stores import TokenStore
@@ -46,6 +46,14 @@ class Order:
     def knowing(self, known: tuple[bytes | None, Exception] | None) -> Order:
         """Return the same order with what is known."""
         return self if known is None else replace(self, known=known)
+
+    def standing(self, fingerprint: bytes) -> Exception | None:
+        """Return the known error where it still holds: a new proof mends no outage."""
+        if self.known is None:
+            return None
+        proof, error = self.known
+        is_new = proof != fingerprint and isinstance(error, MENDED_BY_HUMANS)
+        return None if is_new else error
 
     def as_known(self, error: Exception) -> Exception:
         """Return the known error where this one says the same."""
@@ -129,11 +137,19 @@ class Supplier:
         self.fingerprint = None
         secret = self.grant.read_secret()
         fingerprint = self.fingerprint = self.grant.fingerprint(secret)
-        if order.known is not None and order.known[0] == fingerprint:
-            raise order.known[1]
+        known = order.standing(fingerprint)
+        if known is not None and self.store is None:
+            raise known
+        if self.grant.client_auth.cert is not None:
+            self.endpoint.present(fingerprint)
         if self.store is None:
             return self._fetch(secret, fingerprint, _attempts(order), deadline)[0]
         visit = Visit(self.store, self._cache_key(fingerprint), report)
+        if known is not None:
+            stored = visit.look(partial(_fitting, order))  # others may have had more luck
+            if stored is None:
+                raise known
+            return stored
         patience = random.uniform(*LOCK_PATIENCE)  # noqa: S311
         with visit.turn(patience, partial(_fitting, order)) as stored:
             if stored is not None:

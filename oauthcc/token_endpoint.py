@@ -25,6 +25,7 @@ from .discovery import Discovered, grant_warning, method_warning
 from .errors import (
     ConfigurationError,
     InvalidTokenResponse,
+    OAuthCCError,
     TokenEndpointTimeout,
     TokenEndpointUnavailable,
     TokenRequestDenied,
@@ -32,6 +33,7 @@ from .errors import (
 from .exchange import ExchangeSession
 from .grant import Grant
 from .token_response import read_token
+from .urls import check_token_url
 
 #: How often an unwell endpoint is asked in one flight while callers wait for it.
 ATTEMPTS = 3
@@ -59,6 +61,13 @@ class TokenEndpoint(ExchangeSession):
         self.grant = grant
         self._discovered = None if grant.issuer is None else Discovered(grant.issuer)
         self._warned: set[str] = set()
+        self._presented: bytes | None = None
+
+    def present(self, fingerprint: bytes) -> None:
+        """Connect anew where the certificate, to which tokens are bound, is not the earlier one."""
+        before, self._presented = self._presented, fingerprint
+        if self.grant.client_auth.cert is not None and before not in (None, fingerprint):
+            self.connect_anew()
 
     def fetch(
         self, client_secret: str | None, fingerprint: bytes, *, attempts: int, deadline: float
@@ -83,6 +92,7 @@ class TokenEndpoint(ExchangeSession):
                 before, fingerprint = fingerprint, self.grant.fingerprint(client_secret)
                 if fingerprint == before:
                     raise
+                self.present(fingerprint)
                 rotated = True
             except TokenEndpointUnavailable as error:
                 policy = _after(error, policy, deadline)
@@ -172,14 +182,27 @@ class TokenEndpoint(ExchangeSession):
         pairs = urldecode(body)
         # A dict is what the hooks expect; one with repeated names would lose some of them.
         kwargs: dict[str, Any] = {"data": dict(pairs) if len(dict(pairs)) == len(pairs) else pairs}
+        asked = url
         for hook in hooks:
-            url, headers, kwargs = hook(url, headers, kwargs)
+            try:
+                url, headers, kwargs = hook(url, headers, kwargs)
+            except OAuthCCError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a hook may raise anything
+                # From None: its text may quote the headers and the body that it was given.
+                raise ConfigurationError(
+                    f"The compliance hook {_name(hook)} raised {type(error).__name__} on the token"
+                    " request: it must take and return the URL, the headers and {'data': ...}."
+                ) from None
+        if url != asked:
+            check_token_url(url, "the URL that an access_token_request hook set")
         data = kwargs.pop("data", "")
         if kwargs:
             raise ConfigurationError(
                 f"An access_token_request hook set {', '.join(sorted(kwargs))}; only the URL, the"
                 " headers and data can be changed. Set verify, cert and proxies on the endpoint."
             )
+        data = data.decode() if isinstance(data, bytes) else data
         return url, headers, data if isinstance(data, str) else urlencode(data, doseq=True)
 
     def _complied(self, response: requests.Response) -> requests.Response:
@@ -187,17 +210,20 @@ class TokenEndpoint(ExchangeSession):
         for hook in self.compliance_hook["access_token_response"]:
             try:
                 response = hook(response)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the same
                 # They expect a token, and trip over an error page: the gate tells that better.
                 if response.status_code >= 300:
                     return response
-                name = getattr(hook, "__qualname__", type(hook).__name__)
                 raise InvalidTokenResponse(
-                    f"The compliance hook {name} raised {type(error).__name__} on the answer of the"
-                    " token endpoint; check that token_url is a token endpoint.",
+                    f"The compliance hook {_name(hook)} raised {type(error).__name__} on the answer"
+                    " of the token endpoint; check that token_url is a token endpoint.",
                     status_code=response.status_code,
                 ) from None
         return response
+
+
+def _name(hook: Any) -> str:
+    return getattr(hook, "__qualname__", type(hook).__name__)
 
 
 def _after(error: TokenEndpointUnavailable, policy: Retry, deadline: float) -> Retry:

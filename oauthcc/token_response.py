@@ -64,7 +64,10 @@ def read_token(
     fault = _failure(answer, scope, method) or _shape_fault(answer)
     fault = fault or _type_fault(answer, accepts, scheme_name)
     if fault is not None:
-        raise fault from None
+        try:
+            raise fault from None
+        finally:
+            del fault  # its traceback holds this frame, which would hold it and all our callers
     access_token, extra = _through_oauthlib(answer, client)
     lifetime = _lifetime(answer.members.get("expires_in"))
     return Token(

@@ -48,6 +48,8 @@ class TokenSource:
         if on_event is not None and not callable(on_event):
             raise ConfigurationError("on_event must be a callable that takes one event.")
         self._on_event = on_event
+        #: What is asked for; it never changes.
+        self.grant = grant
         self._supplier = Supplier(grant, store, owner)
         self._ledger = Ledger(public_url(grant.issuer or grant.token_url), self._renew_at)
         self._after_fork()
@@ -58,11 +60,6 @@ class TokenSource:
         # finalizer may use the session in a thread that holds it: it waits in vain then, but ends.
         self._lock = threading.RLock()
         self._flight: Flight[Held] | None = None
-
-    @property
-    def grant(self) -> Grant:
-        """Return what is asked for; it never changes."""
-        return self._supplier.grant
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -170,6 +167,19 @@ class TokenSource:
         self.replay_refused(refused, origin)
         return None
 
+    def refused_without_replay(self, refused: Token, origin: Origin | None) -> bool:
+        """Have a refused token renewed before its next use, though no replay tells if that helps.
+
+        So for one API it is done less and less often; False where it was done too recently. Callers
+        whose requests can be sent again are not concerned: theirs will tell.
+        """
+        with self._lock:
+            if not self._ledger.may_force(origin, unproven=True):
+                return False
+            self._ledger.put_in_margin(refused)
+            self._ledger.replay_refused(refused, origin, unproven=True)
+            return True
+
     def replay_refused(self, refused: Token, origin: Origin | None) -> None:
         """Take note that an API refused a brand-new token: leave it alone for a while."""
         with self._lock:
@@ -224,7 +234,8 @@ class TokenSource:
         """
         flight, started = self._flight, True
         if flight is None or not flight.is_in_the_air:
-            flight, started = self._take_off(order.knowing(self._ledger.remembered()))
+            known = self._ledger.remembered(others=self._supplier.store is not None)
+            flight, started = self._take_off(order.knowing(known))
         elif flight.is_mine:
             raise TokenError(
                 "The session was used from inside its own token request (by a secret callable, an"
@@ -245,7 +256,12 @@ class TokenSource:
             self._flight = None  # interrupted: whether it flies is unknown, so nobody shall wait
             raise
 
-    def _wait(self, flight: Flight[Held], fly_it: bool, timeout: float | None) -> Held:
+    def _wait(
+        self,
+        flight: Flight[Held],
+        fly_it: bool,  # noqa: FBT001 - it comes as `_board` returns it
+        timeout: float | None,
+    ) -> Held:
         if fly_it:
             flight.run()
         patience = TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
@@ -269,7 +285,7 @@ class TokenSource:
                 lambda operation, error: told.append(events.StoreBypassed(operation, error)),
             )
             header = self.grant.scheme.authorization(obtained.token)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every waiter raises it
             ours = order.as_known(_as_ours(error))
             with self._lock:
                 told += self._ledger.write_off(ours, order.why, self._supplier.fingerprint)
@@ -332,6 +348,7 @@ def _order(why: events.Why, held: Held | None) -> Order:
 
 def _as_ours(error: Exception) -> OAuthCCError:
     if isinstance(error, OAuthCCError):
+        error.__context__ = None  # what its own text hides may be quoted there
         return error
     # Its text is foreign and may quote anything; whoever debugs finds it as the cause.
     ours = TokenError(f"No token could be had: {type(error).__name__} was raised on the way.")

@@ -18,20 +18,27 @@ FLIGHT = "oauthcc-flight"
 
 
 class Clock:
-    """Be both clocks of the library; they stand still until they are moved."""
+    """Be both clocks of the library; they stand still until they are moved.
+
+    They tell fractions of a second that sums of floating-point numbers keep.
+    """
 
     def __init__(self) -> None:
-        self.monotonic, self.wall = time.monotonic(), time.time()
+        self.monotonic, self.wall = _even(time.monotonic()), _even(time.time())
 
     def __call__(self) -> Instant:
         return Instant(self.monotonic, self.wall)
 
     def advance(self, seconds: float) -> None:
-        self.monotonic += seconds
-        self.wall += seconds
+        self.monotonic += _even(seconds)
+        self.wall += _even(seconds)
 
     def time(self) -> float:
         return self.wall
+
+
+def _even(seconds: float) -> float:
+    return round(seconds * 2**20) / 2**20
 
 
 def moved_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:

@@ -6,6 +6,7 @@ import contextlib
 import faulthandler
 import os
 import pickle
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 #: Seconds after which a child that hangs prints where and ends: no test needs a fraction of it.
-PATIENCE = 30.0
+PATIENCE = 30
 #: What a child exits with where it would have waited for ever.
 HANGS = 42
 
@@ -53,7 +54,9 @@ class Child:
 
 
 def _run(action: Callable[[], Any], reader: int, writer: int) -> None:
-    faulthandler.dump_traceback_later(PATIENCE, exit=True)
+    # Not dump_traceback_later, whose own thread stayed behind in the parent.
+    faulthandler.register(signal.SIGALRM, chain=True)
+    signal.alarm(PATIENCE)
     os.close(reader)
     outcome: tuple[bool, Any]
     try:
@@ -97,6 +100,12 @@ class TellingLock:
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
+    def guard(self, queue: Any) -> None:
+        """Be the lock of a queue."""
+        lock: Any = self
+        queue.mutex = lock
+        queue.not_empty = queue.not_full = queue.all_tasks_done = threading.Condition(lock)
+
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if os.getpid() == self._pid:
             return self._lock.acquire(blocking, timeout)
@@ -107,6 +116,10 @@ class TellingLock:
 
     def release(self) -> None:
         self._lock.release()
+
+    def _is_owned(self) -> bool:  # asked by threading.Condition
+        lock: Any = self._lock
+        return bool(lock._is_owned())
 
     def __enter__(self) -> bool:
         return self.acquire()

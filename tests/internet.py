@@ -6,6 +6,7 @@ What counts is where a real adapter would have connected, and not what the URL l
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -57,9 +58,7 @@ class Internet(BaseAdapter):
     def places_with_a_token(self) -> set[str]:
         """Give the places that saw any of the tokens that were ever issued, in any header."""
         return {
-            seen.place
-            for seen in self.seen
-            if any(token in _all_of(seen) for token in self.tokens)
+            seen.place for seen in self.seen if any(token in _all_of(seen) for token in self.tokens)
         }
 
     def send(  # type: ignore[override]
@@ -120,5 +119,5 @@ def _answer(request: PreparedRequest, page: Page) -> Response:
         io.BytesIO(body), headers=dict(headers), status=status, preload_content=False
     )
     # With a reason, as from a server.
-    raw.reason = requests.status_codes._codes.get(status, ("unnamed",))[0]
+    raw.reason = http.client.responses.get(status, "Unnamed")
     return HTTPAdapter().build_response(request, raw)

@@ -1,4 +1,4 @@
-"""What the tests of refused tokens share: servers, a clock that is moved, an API in memory."""
+"""What the tests of refused tokens share: servers, an API in memory."""
 
 from __future__ import annotations
 
@@ -15,24 +15,19 @@ from urllib3 import HTTPResponse
 
 from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, TokenSource
 from oauthcc.events import Event
-from oauthcc.renewal import Instant
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI
 from oauthcc.testing.faults import HeaderFields, Line
+
+from .clock import Clock
 
 E = TypeVar("E")
 UNWELL = Answer(500, {"Content-Type": "text/plain"}, b"out of order")
 
 
-class Clock:
-    """Stand still until told to move, on both clocks of the client."""
-
-    def __init__(self, tokens: TokenSource) -> None:
-        self.at = tokens._ledger.now()
-        self.start = self.at
-        tokens._ledger.now = lambda: self.at
-
-    def advance(self, seconds: float) -> None:
-        self.at = Instant(self.at.monotonic + seconds, self.at.wall + seconds)
+def clock_of(tokens: TokenSource) -> Clock:
+    """Have a source look at a clock that stands still until it is moved."""
+    clock = tokens._ledger.now = Clock()
+    return clock
 
 
 @dataclass

@@ -261,7 +261,7 @@ def _netrc(run: Run, *machines: str) -> None:
 def netrc_never_displaces_the_token(run: Run) -> None:
     _netrc(run, "127.0.0.1")
     run.note(run.session.get(run.url).json(), run.session.post(run.url, data=b"x").json())
-    run.note(run.session.get(run.hop()).json())
+    run.note(run.session.get(run.hop()).json(), run.session.get(f"{run.url}/@somebody").json())
 
 
 @cases.add(signed=(True, False))
@@ -324,7 +324,7 @@ def test_what_the_caller_says_goes_as_with_requests(case: Case, world: World, wa
     compare(case, world, way)
 
 
-# -- netrc beyond api_url ---------------------------------------------------------------------------
+# -- netrc beyond api_url --------------------------------------------------------------------------
 
 
 def test_netrc_serves_what_is_outside_api_url(

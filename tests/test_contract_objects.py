@@ -21,7 +21,8 @@ from responses.matchers import header_matcher
 from oauthcc import ClientCredentialsSession
 from oauthcc.testing import AuthorizationServer
 
-from .contract import Case, Cases, Run, Way, World, compare, look, open_world, quiet
+from .contract import Case, Cases, Run, Way, World, compare, open_world, quiet
+from .look import look
 
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()

@@ -140,6 +140,20 @@ def a_prepared_request_changed_before_it_is_sent(run: Run) -> None:
 
 
 @cases.add()
+def a_prepared_request_whose_headers_are_a_plain_dict(run: Run) -> None:
+    prepared: Any = Request("POST", run.url, data=b"x").prepare()
+    prepared.headers = dict(prepared.headers)
+    run.note(run.session.send(prepared), prepared)
+
+
+@cases.add(signed=False)
+def a_prepared_request_with_a_plain_dict_that_authorizes_it(run: Run) -> None:
+    prepared: Any = Request("GET", run.url).prepare()
+    prepared.headers = {"authorization": "Bearer of-the-caller"}
+    run.note(run.session.send(prepared), prepared)
+
+
+@cases.add()
 def what_is_no_prepared_request(run: Run) -> None:
     several: list[Any] = [Request("GET", run.url), None, "text", PreparedRequest(), object()]
     for thing in several:

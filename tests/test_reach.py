@@ -1,4 +1,4 @@
-"""Where a token goes: only where it was meant to go, whoever asks and however the URL is written."""
+"""Where a token goes: only where it was meant to go, whoever asks and however a URL is written."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tests.internet import TOKEN_URL, Internet
 API = "https://api.example"
 HOME = "https://api.example:443"
 FOREIGN = "https://foreign.example"
+NO_OPTIONS: dict[str, Any] = {}
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def net() -> Internet:
 def connected(
     net: Internet, kind: type[ClientCredentialsSession] = ClientCredentialsSession, **options: Any
 ) -> ClientCredentialsSession:
-    session = kind(TOKEN_URL, "my-id", "my-secret", **options)
-    return on(net, session)
+    session: ClientCredentialsSession = on(net, kind(TOKEN_URL, "my-id", "my-secret", **options))
+    return session
 
 
 def on(net: Internet, session: Any) -> Any:
@@ -108,10 +109,10 @@ def follow(session: Any, url: str, **options: Any) -> None:
 @pytest.mark.parametrize("status", [302, 307])
 def test_a_redirect_to_another_origin_leaves_the_token_behind(
     net: Internet, location: str, status: int
-):
+) -> None:
     location = location.encode().decode("latin-1")  # as http.client hands it over
     net.redirect(f"{API}/start", location, status)
-    for options in ({}, {"api_url": API}, {"api_url": f"{API}/start"}):
+    for options in (NO_OPTIONS, {"api_url": API}, {"api_url": f"{API}/start"}):
         follow(connected(net, **options), f"{API}/start")
     follow(plain(net), f"{API}/start", auth=authorized(net))
     assert carried(net) == {HOME}
@@ -126,6 +127,15 @@ def authorized(net: Internet, **options: Any) -> ClientCredentialsAuth:
     auth = ClientCredentialsAuth(TOKEN_URL, "my-id", "my-secret", **options)
     auth.tokens.endpoint.mount("https://", net)
     return auth
+
+
+def test_the_one_upgrade_that_requests_lets_pass_leaves_the_token_behind_as_well(
+    net: Internet,
+) -> None:
+    net.redirect("http://localhost/start", "https://localhost/x")
+    connected(net).get("http://localhost/start")
+    plain(net).get("http://localhost/start", auth=authorized(net))
+    assert [seen.authorization is not None for seen in net.seen] == [True, False, True, False]
 
 
 STAYING = [
@@ -146,7 +156,7 @@ STAYING = [
 
 
 @pytest.mark.parametrize("location", STAYING)
-def test_a_redirect_that_stays_at_the_origin_keeps_the_token(net: Internet, location: str):
+def test_a_redirect_that_stays_at_the_origin_keeps_the_token(net: Internet, location: str) -> None:
     net.redirect(f"{API}/start", location)
     session = connected(net)
     assert session.get(f"{API}/start").status_code == 200
@@ -156,10 +166,10 @@ def test_a_redirect_that_stays_at_the_origin_keeps_the_token(net: Internet, loca
     assert len(net.token_requests) == 1
 
 
-def test_a_chain_that_leaves_and_comes_back_stays_without_the_token(net: Internet):
+def test_a_chain_that_leaves_and_comes_back_stays_without_the_token(net: Internet) -> None:
     net.redirect(f"{API}/start", f"{FOREIGN}/")
     net.redirect(f"{FOREIGN}/", f"{API}/transfer?to=me")
-    for options in ({}, {"api_url": API}):
+    for options in (NO_OPTIONS, {"api_url": API}):
         net.seen.clear()
         answer = connected(net, **options).get(f"{API}/start")
         assert [seen.authorization is not None for seen in net.seen] == [True, False, False]
@@ -169,7 +179,9 @@ def test_a_chain_that_leaves_and_comes_back_stays_without_the_token(net: Interne
     assert [seen.authorization is not None for seen in net.seen] == [True, False, False]
 
 
-def test_a_chain_that_leaves_the_prefix_and_comes_back_stays_without_the_token(net: Internet):
+def test_a_chain_that_leaves_the_prefix_and_comes_back_stays_without_the_token(
+    net: Internet,
+) -> None:
     net.redirect(f"{API}/v1/start", f"{API}/login")
     net.redirect(f"{API}/login", f"{API}/v1/transfer?to=me")
     connected(net, api_url=f"{API}/v1").get(f"{API}/v1/start")
@@ -184,14 +196,14 @@ def test_a_chain_that_leaves_the_prefix_and_comes_back_stays_without_the_token(n
     "location", ["/v10", "/V1", "/v1/../admin", "/v1/%2e%2e/admin", "/v1/..;/admin", "/v1/a%2fb",
                  "/v1/a%5cb", "/v1\\..\\admin", "/v1/%252e%252e/admin", "//api.example//v1/a", "/"]
 )  # fmt: skip
-def test_a_redirect_out_of_the_prefix_leaves_the_token_behind(net: Internet, location: str):
+def test_a_redirect_out_of_the_prefix_leaves_the_token_behind(net: Internet, location: str) -> None:
     net.redirect(f"{API}/v1/start", location)
     connected(net, api_url=f"{API}/v1").get(f"{API}/v1/start")
     plain(net).get(f"{API}/v1/start", auth=authorized(net, api_url=f"{API}/v1"))
     assert [seen.authorization is not None for seen in net.seen] == [True, False, True, False]
 
 
-def test_a_chain_that_began_without_a_token_never_gains_one(net: Internet):
+def test_a_chain_that_began_without_a_token_never_gains_one(net: Internet) -> None:
     net.redirect(f"{FOREIGN}/start", f"{API}/v1/transfer")
     net.redirect(f"{API}/start", f"{API}/v1/transfer")
     session = connected(net, api_url=f"{API}/v1")
@@ -201,7 +213,7 @@ def test_a_chain_that_began_without_a_token_never_gains_one(net: Internet):
     assert not net.token_requests
 
 
-def test_a_chain_that_began_with_the_callers_own_auth_never_gains_a_token(net: Internet):
+def test_a_chain_that_began_with_the_callers_own_auth_never_gains_a_token(net: Internet) -> None:
     net.redirect(f"{FOREIGN}/start", f"{API}/v1/transfer")
     session = connected(net)
     session.get(f"{FOREIGN}/start", auth=("me", "pass"))
@@ -211,7 +223,7 @@ def test_a_chain_that_began_with_the_callers_own_auth_never_gains_a_token(net: I
     assert not net.token_requests
 
 
-def test_the_next_request_of_a_redirect_is_treated_as_a_hop(net: Internet):
+def test_the_next_request_of_a_redirect_is_treated_as_a_hop(net: Internet) -> None:
     session = connected(net)
     for location, goes_along in ((f"{API}/x", True), (f"{FOREIGN}/x", False)):
         net.redirect(f"{API}/start", location)
@@ -220,6 +232,7 @@ def test_the_next_request_of_a_redirect_is_treated_as_a_hop(net: Internet):
         session.send(answer.next)
         assert (net.shown()[-1] is not None) is goes_along
     # And with what it was turned into, back to the API.
+    assert answer.next is not None
     answer.next.url = f"{API}/back"
     session.send(answer.next)
     assert net.shown()[-1] is None
@@ -249,7 +262,7 @@ class PutsItBack(ClientCredentialsSession):
 @pytest.mark.parametrize("location", [f"{FOREIGN}/", "http://api.example/", f"{API}:8443/"])
 def test_a_recipe_that_keeps_authorization_on_redirects_does_not_spread_the_token(
     net: Internet, kind: type[ClientCredentialsSession], location: str
-):
+) -> None:
     net.redirect(f"{API}/start", location)
     connected(net, kind).get(f"{API}/start")
     connected(net, kind, api_url=API).get(f"{API}/start")
@@ -257,13 +270,26 @@ def test_a_recipe_that_keeps_authorization_on_redirects_does_not_spread_the_toke
     assert len(net.seen) == 4
 
 
-def test_a_recipe_that_keeps_authorization_keeps_what_is_the_callers_own(net: Internet):
+class TakesItOff(ClientCredentialsSession):
+    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+        prepared_request.headers.pop("Authorization", None)
+
+
+def test_a_token_that_somebody_took_off_is_not_put_back(net: Internet) -> None:
+    net.redirect(f"{API}/start", "/x")
+    session = connected(net, TakesItOff)
+    sent = session.get(f"{API}/start").request
+    session.send(sent)
+    assert [seen.authorization is not None for seen in net.seen] == [True, False, False]
+
+
+def test_a_recipe_that_keeps_authorization_keeps_what_is_the_callers_own(net: Internet) -> None:
     net.redirect(f"{API}/start", f"{FOREIGN}/")
     connected(net, KeepsAuthorization).get(f"{API}/start", headers={"Authorization": "Key mine"})
     assert net.shown() == ["Key mine"] * 2
 
 
-def test_too_many_redirects_end_as_in_requests(net: Internet):
+def test_too_many_redirects_end_as_in_requests(net: Internet) -> None:
     net.redirect(f"{API}/start", "/start")
     with pytest.raises(requests.TooManyRedirects) as caught:
         connected(net).get(f"{API}/start")
@@ -274,7 +300,7 @@ def test_too_many_redirects_end_as_in_requests(net: Internet):
 # -- requests that are used a second time ---------------------------------------------------------
 
 
-def test_a_request_that_was_sent_is_signed_anew_where_it_belongs(net: Internet):
+def test_a_request_that_was_sent_is_signed_anew_where_it_belongs(net: Internet) -> None:
     session = connected(net)
     sent = session.get(f"{API}/x").request
     session.tokens.renew()
@@ -282,8 +308,10 @@ def test_a_request_that_was_sent_is_signed_anew_where_it_belongs(net: Internet):
     assert net.shown() == [f"Bearer {token}" for token in net.tokens]
 
 
-def test_a_request_that_was_sent_carries_no_token_to_where_its_url_was_edited(net: Internet):
-    for options in ({}, {"api_url": API}):
+def test_a_request_that_was_sent_carries_no_token_to_where_its_url_was_edited(
+    net: Internet,
+) -> None:
+    for options in (NO_OPTIONS, {"api_url": API}):
         session = connected(net, **options)
         for url in (f"{FOREIGN}/x", "http://api.example/x", f"{API}:8443/"):
             sent = session.get(f"{API}/x").request
@@ -295,7 +323,7 @@ def test_a_request_that_was_sent_carries_no_token_to_where_its_url_was_edited(ne
     assert carried(net) == {HOME}
 
 
-def test_another_session_puts_its_own_token_on_a_request_or_none(net: Internet):
+def test_another_session_puts_its_own_token_on_a_request_or_none(net: Internet) -> None:
     first, second = connected(net), connected(net)
     narrow = connected(net, api_url=FOREIGN)
     theirs = connected(net)
@@ -308,7 +336,9 @@ def test_another_session_puts_its_own_token_on_a_request_or_none(net: Internet):
     assert len(net.tokens) == 2
 
 
-def test_a_plain_session_that_is_given_our_request_does_with_it_what_requests_does(net: Internet):
+def test_a_plain_session_that_is_given_our_request_does_with_it_what_requests_does(
+    net: Internet,
+) -> None:
     session = connected(net)
     sent = session.get(f"{API}/start").request
     net.redirect(f"{API}/start", f"{FOREIGN}/")
@@ -321,7 +351,7 @@ def test_a_plain_session_that_is_given_our_request_does_with_it_what_requests_do
     assert not session.cookies
 
 
-def test_headers_that_were_copied_from_a_request_carry_no_token_elsewhere(net: Internet):
+def test_headers_that_were_copied_from_a_request_carry_no_token_elsewhere(net: Internet) -> None:
     session = connected(net, api_url=f"{API}/v1")
     headers = session.get(f"{API}/v1/x").request.headers
     for copied in (headers, dict(headers), headers.copy(), list(headers.items())):
@@ -338,7 +368,7 @@ def test_headers_that_were_copied_from_a_request_carry_no_token_elsewhere(net: I
     assert len(net.tokens) == 1
 
 
-def test_hooks_that_were_copied_from_a_request_do_nothing_elsewhere(net: Internet):
+def test_hooks_that_were_copied_from_a_request_do_nothing_elsewhere(net: Internet) -> None:
     session = connected(net, api_url=API)
     sent = session.get(f"{API}/x").request
     net.pages[f"{FOREIGN}/"] = 401, {}, b"theirs"
@@ -400,7 +430,9 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("url", INSIDE)
-def test_urls_under_the_prefix_carry_the_token_however_they_are_written(net: Internet, url: Any):
+def test_urls_under_the_prefix_carry_the_token_however_they_are_written(
+    net: Internet, url: Any
+) -> None:
     for session in (connected(net, api_url=f"{API}/v1"), connected(net, api_url=f"{API}:443/v1/")):
         session.get(url)
         assert net.shown()[-1] == f"Bearer {net.tokens[-1]}"
@@ -410,7 +442,7 @@ def test_urls_under_the_prefix_carry_the_token_however_they_are_written(net: Int
 
 
 @pytest.mark.parametrize("url", OUTSIDE)
-def test_urls_beyond_the_prefix_carry_no_token(net: Internet, url: Any):
+def test_urls_beyond_the_prefix_carry_no_token(net: Internet, url: Any) -> None:
     session = connected(net, api_url=f"{API}/v1")
     follow(session, url)
     follow(plain(net), url, auth=authorized(net, api_url=f"{API}/v1"))
@@ -423,7 +455,7 @@ def test_urls_beyond_the_prefix_carry_no_token(net: Internet, url: Any):
     assert carried(net) == set()
 
 
-def test_a_url_that_is_more_than_a_text_is_read_as_requests_reads_it(net: Internet):
+def test_a_url_that_is_more_than_a_text_is_read_as_requests_reads_it(net: Internet) -> None:
     class Text(str):
         __slots__ = ()
 
@@ -441,7 +473,7 @@ def test_a_url_that_is_more_than_a_text_is_read_as_requests_reads_it(net: Intern
     assert [seen.authorization is not None for seen in net.seen] == [True, False, True, False]
 
 
-def test_several_prefixes_share_one_token(net: Internet):
+def test_several_prefixes_share_one_token(net: Internet) -> None:
     session = connected(net, api_url=[API, "https://other.example/a", "http://127.0.0.1:9/b"])
     for url in (f"{API}/x", "https://other.example/a", "https://other.example/b"):
         session.get(url)
@@ -449,7 +481,9 @@ def test_several_prefixes_share_one_token(net: Internet):
     assert len(net.tokens) == 1
 
 
-def test_an_authorized_prefix_has_a_token_of_its_own_and_redirects_do_not_mix_them(net: Internet):
+def test_an_authorized_prefix_has_a_token_of_its_own_and_redirects_do_not_mix_them(
+    net: Internet,
+) -> None:
     session = connected(net, api_url=API)
     session.authorize("https://other.example/a", scope="other")
     session.authorize(f"{API}/admin", scope="admin")
@@ -492,7 +526,7 @@ AT_HOME = [
 @pytest.mark.parametrize("url", IN_THE_CLEAR)
 def test_plain_http_beyond_this_machine_is_refused_before_anything_is_sent(
     net: Internet, url: str
-):
+) -> None:
     user_is_named = "@" in url
     session = connected(net)
     if not user_is_named:
@@ -509,18 +543,24 @@ def test_plain_http_beyond_this_machine_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("url", AT_HOME)
-def test_plain_http_to_this_machine_is_as_good_as_https(net: Internet, url: str):
+def test_plain_http_to_this_machine_is_as_good_as_https(net: Internet, url: str) -> None:
     connected(net).get(url)
     assert net.shown() == [f"Bearer {net.tokens[0]}"]
 
 
-def test_plain_http_may_be_named_and_then_carries_the_token_there_alone(net: Internet):
+def test_plain_http_may_be_named_and_then_carries_the_token_there_alone(net: Internet) -> None:
     session = connected(net, api_url=["http://api.example:8080", API])
     session.get("http://api.example:8080/x")
     session.get(f"{API}/x")
     for url in ("http://api.example/x", "http://api.example:8081/x", "http://other.example:8080/"):
         session.get(url)  # goes without: nothing says that it should have one
-    assert [seen.authorization is not None for seen in net.seen] == [True, True, False, False, False]
+    assert [seen.authorization is not None for seen in net.seen] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     narrow = connected(net)
     narrow.authorize("http://api.example:8080", scope="x")
     narrow.get("http://api.example:8080/x")
@@ -529,7 +569,7 @@ def test_plain_http_may_be_named_and_then_carries_the_token_there_alone(net: Int
         narrow.get("http://api.example/x")
 
 
-def test_a_request_that_brings_its_own_may_go_over_plain_http(net: Internet):
+def test_a_request_that_brings_its_own_may_go_over_plain_http(net: Internet) -> None:
     session = connected(net)
     session.get("http://api.example/x", auth=lambda r: r)
     session.get("http://api.example/x", auth=("me", "pass"))
@@ -541,16 +581,16 @@ def test_a_request_that_brings_its_own_may_go_over_plain_http(net: Internet):
 # -- the second origin ----------------------------------------------------------------------------
 
 
-def test_a_second_origin_is_warned_of_once(
-    net: Internet, caplog: pytest.LogCaptureFixture
-):
+def test_a_second_origin_is_warned_of_once(net: Internet, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     session = connected(net)
     for url in (f"{API}/x", f"{API}:443/y", f"{FOREIGN}/x", "https://third.example/", f"{API}/z"):
         session.get(url)
     assert [record.getMessage() for record in caplog.records] == [
-        "The token that went to https://api.example goes to https://foreign.example too;"
-        " pass api_url= to say where it may go."
+        (
+            "The token that went to https://api.example goes to https://foreign.example too;"
+            " pass api_url= to say where it may go."
+        )
     ]
     caplog.clear()
     bounded = connected(net, api_url=[API, FOREIGN])
@@ -562,7 +602,7 @@ def test_a_second_origin_is_warned_of_once(
     assert not caplog.records
 
 
-def test_reach_alone_finds_the_longest_prefix_and_refuses_an_empty_list():
+def test_reach_alone_finds_the_longest_prefix_and_refuses_an_empty_list() -> None:
     reach: Reach[str] = Reach("default", ["https://a.example", "https://a.example/x"])
     reach.add("https://a.example/x/y", "other")
     assert reach.find("https://a.example/x/y/z") == "other"
@@ -600,7 +640,7 @@ def session_for(auth: AuthorizationServer, **options: Any) -> ClientCredentialsS
 
 def test_a_redirect_to_another_port_leaves_the_token_behind(
     auth: AuthorizationServer, api: ProtectedAPI
-):
+) -> None:
     with ProtectedAPI(auth) as other, session_for(auth) as session:
         answer = session.get(f"{api.url}/redirect-to", params={"url": f"{other.url}/x"})
         # The 401 of a foreign server is no reason to renew, and none to show it a token.
@@ -611,7 +651,7 @@ def test_a_redirect_to_another_port_leaves_the_token_behind(
 
 def test_a_redirect_by_another_name_of_the_same_machine_leaves_the_token_behind(
     auth: AuthorizationServer, api: ProtectedAPI
-):
+) -> None:
     by_name = api.url.replace("127.0.0.1", "localhost")
     with session_for(auth) as session:
         answer = session.get(f"{api.url}/redirect-to", params={"url": f"{by_name}/x"})
@@ -634,7 +674,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
 @pytest.mark.parametrize("to_https", [False, True])
 def test_a_redirect_to_another_scheme_leaves_the_token_behind(
     auth: AuthorizationServer, certificates: tuple[Any, str], to_https: bool
-):
+) -> None:
     context, bundle = certificates
     start_tls, end_tls = (None, context) if to_https else (context, None)
     with (
@@ -651,7 +691,7 @@ def test_a_redirect_to_another_scheme_leaves_the_token_behind(
 
 def test_https_goes_through_a_proxy_that_never_sees_the_token(
     auth: AuthorizationServer, certificates: tuple[Any, str]
-):
+) -> None:
     context, bundle = certificates
     with Proxy() as proxy, ProtectedAPI(auth, tls=context) as api, session_for(auth) as session:
         session.verify, session.trust_env = bundle, False
@@ -665,7 +705,7 @@ def test_https_goes_through_a_proxy_that_never_sees_the_token(
 @pytest.mark.parametrize("way", ["session", "request", "environment"])
 def test_plain_http_to_this_machine_never_goes_through_a_proxy(
     auth: AuthorizationServer, api: ProtectedAPI, monkeypatch: pytest.MonkeyPatch, way: str
-):
+) -> None:
     with Proxy() as proxy, session_for(auth) as session:
         proxies = {"http": proxy.url, "all": proxy.url}
         if way == "environment":
@@ -689,7 +729,7 @@ def test_plain_http_to_this_machine_never_goes_through_a_proxy(
 
 def test_a_redirect_from_this_machine_goes_through_the_proxy_again(
     auth: AuthorizationServer, api: ProtectedAPI
-):
+) -> None:
     with Proxy() as proxy, session_for(auth) as session:
         session.trust_env = False
         session.proxies = {"http": proxy.url}
@@ -707,7 +747,7 @@ def test_netrc_displaces_neither_the_token_nor_the_proof_of_the_client(
     api: ProtectedAPI,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     # The entry is for both, since both are at 127.0.0.1.
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login netrc-user password netrc-pass\n")
     (tmp_path / "netrc").chmod(0o600)
@@ -741,7 +781,7 @@ class OfTheClient:
         return b"of the certificate"
 
 
-def test_the_client_certificate_goes_with_the_token_and_not_beyond(net: Internet):
+def test_the_client_certificate_goes_with_the_token_and_not_beyond(net: Internet) -> None:
     net.redirect(f"{API}/start", f"{FOREIGN}/")
     owner = on(net, ClientCredentialsSession(TOKEN_URL, "my-id", client_auth=OfTheClient()))
     borrower = on(net, ClientCredentialsSession.using(owner.tokens))
@@ -825,5 +865,3 @@ def tunnel(client: Any, host: str, port: int, proxy: Proxy) -> None:
                     return
                 proxy.see(octets)
                 ends[end].sendall(octets)
-
-

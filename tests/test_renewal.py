@@ -113,12 +113,10 @@ class OnPaper(Player):
     early: Backoff | None = None
     failure: Refusal | None = None
     endpoint, secret, looked_at = "well", 0, 0.0
+    journey: Callable[[], None] | None = None
 
     def on_the_way(self, happens: Callable[[], None]) -> None:
         self.journey = happens
-
-    def journey(self) -> None:
-        """Take no time, unless told otherwise."""
 
     def step_endpoint(self, what: str) -> None:
         self.endpoint = what
@@ -167,7 +165,8 @@ class OnPaper(Player):
             self.note_failure()
             return False
         lifetime, issued_at = parsed_lifetime(self.expires_in), self.clock().wall
-        self.journey()
+        if self.journey is not None:
+            self.journey()
         expires_at = None if lifetime is None else issued_at + lifetime
         token, now = Token("t", issued_at=issued_at, expires_at=expires_at), self.clock()
         plan = renewal.schedule(token, now, self.share)
@@ -270,18 +269,16 @@ class ForReal(Player):
         return self.what_happened(got, None if held is None else held.token)
 
     def what_happened(self, got: Token | None, held: Token | None) -> str:
-        obtained = [event for event in self.events if isinstance(event, TokenObtained)]
-        failed = [event for event in self.events if isinstance(event, RenewalFailed)]
-        assert len(obtained) + len(failed) == 1
+        (told,) = (e for e in self.events if isinstance(e, (TokenObtained, RenewalFailed)))
         assert self.auth.max_concurrent == 1
-        if [*obtained, *failed][0].why == "aging":
+        if told.why == "aging":
             assert got is held
             return "use, renew"
-        if obtained:
+        if isinstance(told, TokenObtained):
             assert got is not None
             assert got.access_token == self.auth.issued[-1]
             return "wait"
-        assert failed[0].usable == (got is not None)
+        assert told.usable == (got is not None)
         assert got is None or got is held
         return "wait, fail" if got is None else "wait, use"
 

@@ -26,7 +26,9 @@ def closed(file: Any) -> Any:
 class Odd:
     """Be a reader whose methods do what a test says."""
 
-    def __init__(self, tell: Callable[[], Any], seek: Callable[[Any], Any] = lambda _: None) -> None:
+    def __init__(
+        self, tell: Callable[[], Any], seek: Callable[[Any], Any] = lambda _: None
+    ) -> None:
         self.tell, self.seek = tell, seek
 
     def read(self, size: int = -1) -> bytes:
@@ -203,6 +205,15 @@ def test_of_a_broken_answer_the_beginning_is_kept_and_the_connection_closed(
     assert connection.is_closed
 
 
+@pytest.mark.parametrize("error", [OSError("reset"), ProtocolError("cut")])
+def test_of_a_broken_answer_that_only_reads_the_beginning_is_kept(error: Exception) -> None:
+    response = requests.Response()
+    response.raw = Breaking(error)
+    release(response)
+    assert response.content == b"x" * 8192
+    assert response.raw.closed
+
+
 def test_a_badly_compressed_answer_does_not_go_back_to_the_pool_half_read() -> None:
     response, pool, connection = answer(io.BytesIO(b"x" * 50_000), **{"Content-Encoding": "gzip"})
     release(response)
@@ -228,12 +239,12 @@ def test_a_compressed_answer_cannot_fill_the_memory() -> None:
 
 
 def test_an_answer_that_was_read_before_stays_as_it_is() -> None:
-    response, pool, connection = answer(io.BytesIO(b"x" * 100_000))
+    response, _, connection = answer(io.BytesIO(b"x" * 100_000))
     assert len(response.content) == 100_000
     release(response)
     release(response)
     assert len(response.content) == 100_000
-    assert pool.back == [connection]
+    assert not connection.is_closed
 
 
 def test_an_answer_whose_stream_was_used_up_before_is_empty() -> None:

@@ -29,7 +29,7 @@ from oauthcc.schemes import SecretHeader
 from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
 from oauthcc.testing.faults import HeaderFields
 
-from .refusals import UNWELL, Clock, InMemoryAPI, Scene, a_scene, breaking, trail
+from .refusals import UNWELL, InMemoryAPI, Reply, Scene, a_scene, breaking, clock_of, trail
 
 TWICE = [("/anything", 1), ("/anything", 2)]
 
@@ -97,7 +97,7 @@ def test_hooks_see_the_final_response_alone(scene: Scene, where: str) -> None:
         session.get(scene.url)
     elif where == "prepared":
         prepared = Request("GET", scene.url).prepare()
-        prepared.hooks = {"response": hook}  # type: ignore[assignment]
+        prepared.hooks = {"response": hook}
         session.send(prepared, timeout=10)
     else:
         hooks: Any = {"response": [hook] if where == "call, a list" else hook}
@@ -131,7 +131,8 @@ def test_a_hook_may_put_another_response_in_its_place(scene: Scene) -> None:
 
 def test_with_stream_the_replay_is_left_unread(scene: Scene) -> None:
     with scene.refused().get(f"{scene.api.url}/stream/100000", stream=True) as response:
-        assert response._content is False  # type: ignore[comparison-overlap]
+        unread: Any = response
+        assert unread._content is False
         assert sum(map(len, response.iter_content(4096))) == 100_000
     assert scene.api.connections == 1  # that of the refusal was free again
 
@@ -181,6 +182,15 @@ def test_the_request_of_a_response_is_signed_anew_when_it_is_sent_again(scene: S
     scene.auth.revoke_all()
     assert session.send(again).status_code == 200
     assert scene.trail == [*TWICE, ("/anything", 2), ("/anything", 3)]
+
+
+def test_the_request_of_a_response_is_not_answered_for_again_in_a_plain_session(
+    scene: Scene,
+) -> None:
+    again = scene.session().get(scene.url).request
+    scene.auth.revoke_all()
+    assert scene.plain().send(again).status_code == 401
+    assert scene.token_requests == 1
 
 
 # Redirects
@@ -274,7 +284,11 @@ def test_cookies_of_the_refusal_are_kept_and_go_with_the_replay(scene: Scene) ->
     first, second = (seen.headers.get("Cookie") for seen in scene.api.requests)
     assert set(str(first).split("; ")) == {"mine=4", "old=1"}
     assert set(str(second).split("; ")) == {"mine=4", "old=1", "old=2", "new=3"}
-    assert {(c.name, c.value) for c in session.cookies} == {("old", "1"), ("old", "2"), ("new", "3")}
+    assert {(c.name, c.value) for c in session.cookies} == {
+        ("old", "1"),
+        ("old", "2"),
+        ("new", "3"),
+    }
     assert response.cookies.get_dict() == {}
 
 
@@ -291,6 +305,16 @@ def test_a_cookie_written_by_hand_is_left_alone(scene: Scene) -> None:
     session.get(scene.url, headers={"Cookie": "by=hand"})
     assert [seen.headers["Cookie"] for seen in scene.api.requests] == ["by=hand"] * 2
     assert session.cookies.get_dict() == {"new": "3"}
+
+
+def test_a_cookie_that_the_refusal_takes_back_does_not_go_with_the_replay(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.answer_next(Answer(200, with_cookies("old=1")))
+    scene.api.answer_next(Answer(401, [("Set-Cookie", "old=; Max-Age=0; Path=/")]))
+    for _ in range(2):
+        assert session.get(scene.url).status_code == 200
+    assert [seen.headers.get("Cookie") for seen in scene.api.requests] == [None, "old=1", None]
+    assert session.cookies.get_dict() == {}
 
 
 def test_a_request_without_a_jar_is_replayed_as_it_is(scene: Scene) -> None:
@@ -323,7 +347,7 @@ def test_the_cookies_of_a_prepared_request_are_those_it_was_prepared_with(scene:
 
 @pytest.fixture
 def in_memory() -> InMemoryAPI:
-    answers = iter([(401, {}, b"no"), (200, {}, b"yes")])
+    answers: Iterator[Reply] = iter([(401, {}, b"no"), (200, {}, b"yes")])
     return InMemoryAPI(lambda _: next(answers))
 
 
@@ -335,27 +359,28 @@ def test_an_adapter_that_leaves_no_trace_in_the_response_is_found(
     response = session.post("https://api.example/x", data=b"body")
     assert (response.status_code, response.content) == (200, b"yes")
     assert [arrived.body for arrived in in_memory.arrived] == [b"body"] * 2
-    assert [a.authorization for a in in_memory.arrived] == [f"Bearer {t}" for t in scene.auth.issued]
+    assert [a.authorization for a in in_memory.arrived] == [
+        f"Bearer {t}" for t in scene.auth.issued
+    ]
 
 
 class ReadyMade(InMemoryAPI):
-    """Make responses as many a test does: with content, and nothing to read it from."""
+    """Make responses as many a test does: a status, content, and no more."""
 
     def response(
         self, request: PreparedRequest, status: int, headers: HeaderFields, body: bytes
     ) -> Response:
         response = Response()
         response.status_code, response._content = status, body
-        response.url, response.request = str(request.url), request
         return response
 
 
 def test_an_adapter_may_give_content_without_a_stream(scene: Scene) -> None:
-    answers = iter([(401, {}, b"first"), (401, {}, b"no"), (401, {}, b"third")])
+    answers: Iterator[Reply] = iter([(401, {}, b"1st"), (401, {}, b"no"), (401, {}, b"3rd")])
     session, adapter = scene.session(), ReadyMade(lambda _: next(answers))
     session.mount("https://api.example", adapter)
     assert session.get("https://api.example/x").content == b"no"
-    assert session.get("https://api.example/x").content == b"third"
+    assert session.get("https://api.example/x").content == b"3rd"
     assert len(adapter.arrived) == 3
 
 
@@ -365,6 +390,21 @@ def test_what_an_adapter_gave_as_content_stays_when_the_refusal_is_returned(scen
     session.mount("https://api.example", adapter)
     assert session.get("https://api.example/x").content == b"n" * 100_000
     assert len(adapter.arrived) == 1
+
+
+class Empty(ClientCredentialsSession):
+    """Be false, as a session that is also a collection may be."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_session_that_is_false_replays_through_its_adapters(
+    scene: Scene, in_memory: InMemoryAPI
+) -> None:
+    with Empty(scene.auth.token_url, scene.auth.client_id, scene.auth.client_secret) as session:
+        session.mount("https://api.example", in_memory)
+        assert session.get("https://api.example/x").status_code == 200
 
 
 class Copying(HTTPAdapter):
@@ -457,12 +497,16 @@ def test_one_connection_is_enough_though_the_token_endpoint_needs_it_too(
     assert api.connections == (1 if size <= 65_536 else 2)
 
 
-ENDLESS = breaking("", b"", lambda line: _without_end(line))
+def without_end(line: faults.Line) -> None:
+    while line.pause(0):
+        line.send(b"x" * 65_536)
+
+
 GZIP = "Content-Encoding: gzip\r\nContent-Length: "
 BROKEN = {
     "cut": breaking("Content-Length: 100", b"x" * 50),
     "reset": breaking("Content-Length: 100", b"x" * 50, lambda line: line.reset()),
-    "endless": ENDLESS,
+    "endless": breaking("", b"", without_end),
     "stalled": breaking("Content-Length: 999999", b"x" * 90_000, lambda x: x.wait_until_closed()),
     "bad chunk": breaking("Transfer-Encoding: chunked", b"5\r\nhello\r\nnonsense\r\n"),
     "cut chunk": breaking("Transfer-Encoding: chunked", b"5\r\nhe"),
@@ -473,11 +517,6 @@ BROKEN = {
     "half a gzip": breaking(f"{GZIP}20", gzip.compress(b"abc" * 1000)[:20]),
     "odd length": breaking("Content-Length: many", b"x" * 50),
 }
-
-
-def _without_end(line: faults.Line) -> None:
-    while line.pause(0):
-        line.send(b"x" * 65_536)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -654,7 +693,10 @@ def test_the_refusal_of_a_session_auth_is_none_of_our_business(scene: Scene) -> 
     session.auth = ("user", "password")
     assert session.get(scene.url).status_code == 401
     assert session.send(Request("GET", scene.url).prepare()).status_code == 401
-    assert [seen.headers.get("Authorization", "")[:5] for seen in scene.api.requests] == ["Basic", ""]
+    assert [seen.headers.get("Authorization", "")[:5] for seen in scene.api.requests] == [
+        "Basic",
+        "",
+    ]
     assert scene.token_requests == 1
 
 
@@ -730,7 +772,7 @@ def test_where_the_renewal_fails_its_error_is_raised(scene: Scene) -> None:
 
 def test_a_refused_token_that_cannot_be_renewed_still_serves_elsewhere(scene: Scene) -> None:
     session, other = scene.refused(), scene.another_api()
-    clock = Clock(session.tokens)
+    clock = clock_of(session.tokens)
     other.protected = False
     scene.auth.answer_next(UNWELL, None)
     with pytest.raises(TokenError):
@@ -818,6 +860,18 @@ def test_a_replay_may_be_told_to_bring_a_nonce(
     scene.api.refuse_next()
     assert dpop.get(scene.url).status_code == 200  # it was accepted: no back-off
     assert scene.token_requests == 2
+
+
+def test_of_two_demands_for_a_nonce_the_first_is_answered(
+    scene: Scene, dpop: ClientCredentialsSession
+) -> None:
+    scene.api.answer_next(demand("n1"))
+    scene.api.refuse_next()
+    scene.api.answer_next(demand("n2"))
+    assert dpop.get(scene.url).status_code == 401
+    assert proofs(scene) == [(1, None), (1, "n1"), (2, "n1")]
+    assert dpop.get(scene.url).status_code == 200
+    assert proofs(scene)[3:] == [(2, "n2")]
 
 
 def test_a_second_demand_for_a_nonce_is_returned_and_renews_nothing(

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import pickle
-import time
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-import redis
+import requests
 
-from oauthcc import ClientCredentialsSession
-from oauthcc.stores import FileStore
-from oauthcc.stores import redis as redis_module
-from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc import ClientCredentialsSession, renewal
+from oauthcc.errors import TokenEndpointUnavailable
+from oauthcc.events import Event, TokenObtained
+from oauthcc.renewal import Schedule
+from oauthcc.stores import FileStore, MemoryStore, RedisStore, visit
+from oauthcc.testing import AuthorizationServer, Gate, ProtectedAPI, faults
+from oauthcc.token_endpoint import ATTEMPTS
 
+from .clock import in_threads, joined, landed, moved_clock, together, until
 from .servers.redis_server import RedisServer
-from .worker import Clock, Worker, all_do, workers
+from .worker import Clock, Worker, all_do, store_from, workers
 
 MANY = 16
 
@@ -53,7 +60,9 @@ def arguments(auth: AuthorizationServer) -> list[str]:
     return [auth.token_url, auth.client_id, auth.client_secret]
 
 
-def test_sixteen_cold_processes_make_one_token_request(crowd, auth, api, store):
+def test_sixteen_cold_processes_make_one_token_request(
+    crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str
+) -> None:
     all_do(crowd, "make", arguments=arguments(auth), store=store)
     with auth.hold() as gate:
         for worker in crowd:
@@ -62,24 +71,26 @@ def test_sixteen_cold_processes_make_one_token_request(crowd, auth, api, store):
             worker.notes("asks for the lock")
         gate.wait_for(1)
     answers = [worker.answer() for worker in crowd]
-    assert answers == [[200, auth.issued[0]]] * MANY
+    assert answers == [(200, auth.issued[0])] * MANY
     assert len(auth.token_requests) == 1
 
 
-def test_sixteen_processes_make_one_token_request_per_expiry(crowd, auth, api, store, tmp_path):
+def test_sixteen_processes_make_one_token_request_per_expiry(
+    crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str, tmp_path: Path
+) -> None:
     clock = Clock(tmp_path / "clock")
     auth.now = clock.time
     all_do(crowd, "make", arguments=arguments(auth), store=store, clock=str(clock.path))
     for number in range(1, 6):
         answers = all_do(crowd, "get", url=api.url)
-        assert answers == [[200, auth.issued[-1]]] * MANY
+        assert answers == [(200, auth.issued[-1])] * MANY
         assert len(auth.token_requests) == number
         clock.advance(3601)
 
 
 def test_one_process_renews_early_and_the_others_neither_wait_nor_ask(
-    crowd, auth, api, store, tmp_path
-):
+    crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str, tmp_path: Path
+) -> None:
     clock = Clock(tmp_path / "clock")
     auth.now = clock.time
     all_do(crowd, "make", arguments=arguments(auth), store=store, clock=str(clock.path))
@@ -91,14 +102,16 @@ def test_one_process_renews_early_and_the_others_neither_wait_nor_ask(
         answers = all_do(crowd, "get", url=api.url)
         gate.wait_for(1)
         answers += all_do(crowd, "get", url=api.url)
-        assert answers == [[200, auth.issued[0]]] * MANY * 2
+        assert answers == [(200, auth.issued[0])] * MANY * 2
     all_do(crowd, "landed")
     assert all_do(crowd, "operations", url=api.url, calls=10) == [0] * MANY
-    assert all_do(crowd, "get", url=api.url) == [[200, auth.issued[1]]] * MANY
+    assert all_do(crowd, "get", url=api.url) == [(200, auth.issued[1])] * MANY
     assert len(auth.token_requests) == 2
 
 
-def test_processes_that_meet_one_revocation_make_one_token_request(crowd, auth, api, store):
+def test_processes_that_meet_one_revocation_make_one_token_request(
+    crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str
+) -> None:
     all_do(crowd, "make", arguments=arguments(auth), store=store)
     all_do(crowd, "get", url=api.url)
     with api.hold() as gate:
@@ -107,20 +120,22 @@ def test_processes_that_meet_one_revocation_make_one_token_request(crowd, auth, 
         gate.wait_for(MANY)
         auth.revoke_all()
     answers = [worker.answer() for worker in crowd]
-    assert answers == [[200, auth.issued[1]]] * MANY
+    assert answers == [(200, auth.issued[1])] * MANY
     assert len(auth.token_requests) == 2
 
 
-def test_a_session_that_is_pickled_for_a_process_finds_the_token_in_the_store(crowd, auth, api, store):
-    made = eval(store, {"FileStore": FileStore, "RedisStore": redis_module.RedisStore})
+def test_a_session_that_is_pickled_for_a_process_finds_the_token_in_the_store(
+    crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str
+) -> None:
+    made = store_from(store)
     with ClientCredentialsSession(*arguments(auth), store=made) as session:
         assert session.get(api.url).ok
-        pickled = pickle.dumps(session).hex()
-    assert auth.issued[0].encode().hex() not in pickled
+        pickled = pickle.dumps(session)
+    assert auth.issued[0].encode() not in pickled
     crowd[0].does("unpickle", session=pickled)
-    assert crowd[0].does("get", url=api.url) == [200, auth.issued[0]]
+    assert crowd[0].does("get", url=api.url) == (200, auth.issued[0])
     assert len(auth.token_requests) == 1
-    if isinstance(made, redis_module.RedisStore):
+    if isinstance(made, RedisStore):
         made._client.close()
 
 
@@ -129,33 +144,305 @@ def test_a_session_that_is_pickled_for_a_process_finds_the_token_in_the_store(cr
 
 @contextlib.contextmanager
 def a_holder_and_two_who_wait(
-    auth: AuthorizationServer, api: ProtectedAPI, store: str, **patches: tuple[str, object]
-) -> Iterator[tuple[Worker, list[Worker]]]:
-    """Have one process ask for a token, which is not given, and two wait for it."""
+    auth: AuthorizationServer, api: ProtectedAPI, store: str
+) -> Iterator[tuple[Worker, list[Worker], Gate]]:
+    """Have one process ask for a token, which the server holds back, and two wait for that."""
     with workers(3) as (holder, *others), auth.hold() as gate:
-        for name, (module, value) in patches.items():
-            all_do([holder, *others], "patch", module=module, name=name, value=value)
+        # The lease of Redis is made as short as a test; files have none.
+        holder.does("patch", module="oauthcc.stores.redis", name="LEASE", value=1.0)
+        all_do(others, "patch", module="oauthcc.stores.visit", name="LOOK_EVERY", value=0.1)
         all_do([holder, *others], "make", arguments=arguments(auth), store=store)
         holder.ask("get", url=api.url)
         gate.wait_for(1)
         for other in others:
             other.ask("get", url=api.url)
             other.notes("asks for the lock")
-            other.notes("asks for the lock")  # the first time does not wait
-        yield holder, others
+            other.notes("asks for the lock")  # the first time it does not wait
+        yield holder, others, gate
 
 
-def test_when_the_holder_of_the_lock_is_killed_the_others_go_on(auth, api, store):
-    # With files the kernel gives the lock back at once, with Redis the lease ends.
-    lease = ("oauthcc.stores.redis", 1.0)
-    with a_holder_and_two_who_wait(auth, api, store, LEASE=lease) as (holder, others):
-        gate = auth._script._gates[0]
+def test_when_the_holder_of_the_lock_is_killed_the_others_go_on(
+    auth: AuthorizationServer, api: ProtectedAPI, store: str
+) -> None:
+    # The kernel gives the lock of a file back at once; that of Redis has a lease.
+    with a_holder_and_two_who_wait(auth, api, store) as (holder, others, gate):
         holder.kill()
         gate.wait_for(2)
         gate.release()
-        # The killed one was given a token too, which nobody else has seen.
-        (answer, same) = [other.answer() for other in others]
+        answer, same = [other.answer() for other in others]
         assert answer == same
         assert answer[0] == 200
+        # One token went to the process that was killed.
         assert len(auth.token_requests) == 2
-        assert [other.does("bypassed") for other in others] == [[], []]
+        assert all_do(others, "bypassed") == [[], []]
+
+
+def test_when_the_holder_of_the_lock_hangs_the_others_lose_patience(
+    auth: AuthorizationServer, api: ProtectedAPI, tmp_path: Path
+) -> None:
+    store = repr(FileStore(tmp_path / "tokens"))
+    with a_holder_and_two_who_wait(auth, api, store) as (holder, others, gate):
+        holder.freeze()
+        with workers(1) as (impatient,):
+            patience = {"module": "oauthcc.supplier", "name": "LOCK_PATIENCE", "value": (0.1, 0.1)}
+            impatient.does("patch", **patience)
+            impatient.does("make", arguments=arguments(auth), store=store)
+            impatient.ask("get", url=api.url)
+            gate.wait_for(2)
+            gate.release()
+            answer = impatient.answer()
+            assert impatient.does("bypassed") == [("lock", "TimeoutError")]
+        # The others see that token in the store though the lock is still held.
+        assert [other.answer() for other in others] == [answer] * 2
+        assert all_do(others, "bypassed") == [[], []]
+        holder.thaw()
+        assert holder.answer()[0] == 200
+        assert len(auth.token_requests) == 2
+
+
+# Sessions and threads of one process.
+
+
+@pytest.fixture
+def made() -> Iterator[list[ClientCredentialsSession]]:
+    """Give a list whose sessions are closed in the end."""
+    sessions: list[ClientCredentialsSession] = []
+    yield sessions
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def sharing(auth: AuthorizationServer, made: Any) -> Any:
+    """Give what makes sessions."""
+
+    def make(store: Any, **options: Any) -> Any:
+        session = ClientCredentialsSession(*arguments(auth), store=store, **options)
+        made.append(session)
+        return session
+
+    return make
+
+
+class Watched(MemoryStore):
+    """Tell that somebody waits for the lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_waited_for = threading.Event()
+
+    def lock(self, key: str, timeout: float) -> Any:
+        if timeout > 0:
+            self.is_waited_for.set()
+        return super().lock(key, timeout)
+
+
+class OnlyForTheFirst(MemoryStore):
+    """Never give the lock to those who wait for it, as where thousands wait in one line."""
+
+    asked = 0
+
+    def lock(self, key: str, timeout: float) -> Any:
+        if timeout > 0:
+            threading.Event().wait(timeout)
+            raise TimeoutError
+        with self._guard:
+            self.asked += 1
+        return super().lock(key, timeout)
+
+
+class Broken:
+    """Raise instead of doing what a method of a store does."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def __call__(self, *args: Any) -> None:
+        raise OSError(self.why)
+
+
+def sent(response: requests.Response) -> str:
+    return response.request.headers["Authorization"].encode().decode().partition(" ")[2]
+
+
+def test_threads_and_sessions_with_one_memory_make_one_request_per_expiry(
+    auth: AuthorizationServer, api: ProtectedAPI, sharing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, store = moved_clock(monkeypatch), MemoryStore()
+    auth.now = clock.time
+    turns = itertools.cycle([sharing(store) for _ in range(8)])
+    for number in range(1, 4):
+        answers = together(64, lambda: sent(next(turns).get(api.url)))
+        assert answers == [auth.issued[-1]] * 64
+        assert len(auth.token_requests) == number
+        clock.advance(3601)
+
+
+def test_threads_of_sessions_that_meet_one_revocation_make_one_token_request(
+    auth: AuthorizationServer, api: ProtectedAPI, sharing: Any
+) -> None:
+    store = MemoryStore()
+    sessions = [sharing(store) for _ in range(4)]
+    for session in sessions:
+        session.get(api.url)
+    turns = itertools.cycle(sessions)
+    answers: list[Any] = []
+    with api.hold() as gate:
+        threads = in_threads(32, lambda: answers.append(next(turns).get(api.url)))
+        gate.wait_for(32)
+        auth.revoke_all()
+    joined(threads)
+    assert [response.status_code for response in answers] == [200] * 32
+    assert len(auth.token_requests) == 2
+
+
+def test_a_token_of_the_store_that_is_younger_than_the_refused_request_is_used_first(
+    auth: AuthorizationServer, api: ProtectedAPI, sharing: Any
+) -> None:
+    store = MemoryStore()
+    events: list[Event] = []
+    quick, slow = sharing(store), sharing(store, on_event=events.append)
+    assert sent(quick.get(api.url)) == sent(slow.get(api.url)) == auth.issued[0]
+    with api.hold("/slow") as gate:
+        answers: list[requests.Response] = []
+        (thread,) = in_threads(1, lambda: answers.append(slow.get(api.url + "/slow?seconds=0")))
+        gate.wait_for(1)
+        auth.revoke_all()
+        assert sent(quick.get(api.url)) == auth.issued[1]
+    joined([thread])
+    assert answers[0].status_code == 200
+    assert sent(answers[0]) == auth.issued[1]
+    assert len(auth.token_requests) == 2
+    (obtained,) = [e for e in events if isinstance(e, TokenObtained) and e.why == "refused"]
+    assert obtained.from_store
+
+
+@pytest.mark.parametrize("part", ["fresh", "aging", "flying"])
+def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revoked_token(
+    part: Any,
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
+    sharing: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = MemoryStore()
+    session, other = sharing(store), sharing(store)
+    assert sent(session.get(api.url)) == auth.issued[0]
+    other.tokens.renew(other.tokens.get())
+    auth.revoke_all()
+    if part == "fresh":
+        # The store is asked for the first time now, and what it holds was revoked as well.
+        response = session.get(api.url)
+    elif part == "aging":
+        # What it holds was found by an early renewal, before the refusal arrived.
+        aging = session.tokens._ledger.held
+        assert aging is not None
+        with api.hold() as gate:
+            answers: list[requests.Response] = []
+            (thread,) = in_threads(1, lambda: answers.append(session.get(api.url)))
+            gate.wait_for(1)
+            session.tokens._ledger.held = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
+            assert session.tokens.get() == aging.token
+            landed()
+            assert session.tokens.get().access_token == auth.issued[1]
+        joined([thread])
+        (response,) = answers
+    else:
+        # The early renewal is still under way when the refusal arrives, which joins it.
+        found, gone = threading.Event(), threading.Event()
+        load = store.load
+
+        def late(key: str) -> Any:
+            token = load(key)
+            if not found.is_set():
+                found.set()
+                assert gone.wait(20)
+            return token
+
+        monkeypatch.setattr(store, "load", late)
+        aging = session.tokens._ledger.held
+        assert aging is not None
+        session.tokens._ledger.held = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
+        assert session.tokens.get() == aging.token
+        assert found.wait(20)
+        answers = []
+        (thread,) = in_threads(1, lambda: answers.append(session.get(api.url)))
+        flight = session.tokens._flight
+        assert flight is not None
+        until(lambda: flight.waiters == 1)
+        gone.set()
+        joined([thread])
+        (response,) = answers
+    assert response.status_code == 200
+    assert sent(response) == auth.issued[2]
+    assert len(auth.token_requests) == 3
+
+
+def aged(plan: Schedule) -> Schedule:
+    return replace(plan, aging=renewal.ALWAYS)
+
+
+@pytest.mark.parametrize("later", [50, 70], ids=["aging", "expired"])
+def test_a_refused_token_that_stayed_in_the_store_is_not_handed_out_again(
+    later: Any,
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
+    sharing: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, store = moved_clock(monkeypatch), MemoryStore()
+    auth.now = clock.time
+    session = sharing(store)
+    session.get(api.url)
+    clock.advance(1)
+    auth.revoke_all()
+    auth.token_lifetime = 60
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save", Broken("full"))
+        assert sent(session.get(api.url)) == auth.issued[1]
+    # The refused one, which is good for an hour, is what the store still holds.
+    clock.advance(later)
+    session.get(api.url)
+    landed()
+    assert sent(session.get(api.url)) == auth.issued[2]
+    assert sum(seen.token == auth.issued[0] for seen in api.requests) == 2
+
+
+def test_who_waited_for_one_that_failed_asks_once(
+    auth: AuthorizationServer, api: ProtectedAPI, sharing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved_clock(monkeypatch)
+    store = Watched()
+    first, second = sharing(store), sharing(store)
+    auth.answer_next(faults.unavailable(), None)
+    errors: list[Exception] = []
+
+    def fails(session: Any) -> None:
+        with pytest.raises(TokenEndpointUnavailable) as caught:
+            session.get(api.url)
+        errors.append(caught.value)
+
+    with auth.hold() as gate:
+        threads = in_threads(1, lambda: fails(first))
+        gate.wait_for(1)
+        threads += in_threads(1, lambda: fails(second))
+        assert store.is_waited_for.wait(20)
+    joined(threads)
+    assert len(errors) == 2
+    # The one in front has asked as often as it is worth.
+    assert len(auth.token_requests) == ATTEMPTS + 1
+
+
+def test_a_crowd_learns_of_the_token_without_passing_the_lock_from_hand_to_hand(
+    auth: AuthorizationServer, api: ProtectedAPI, sharing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visit, "LOOK_EVERY", 0.01)
+    store = OnlyForTheFirst()
+    answers: list[str] = []
+    with auth.hold() as gate:
+        threads = in_threads(9, lambda: answers.append(sent(sharing(store).get(api.url))))
+        until(lambda: store.asked == 9)
+        gate.wait_for(1)
+    joined(threads)
+    assert answers == auth.issued * 9
+    assert len(auth.token_requests) == 1

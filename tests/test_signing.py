@@ -7,9 +7,9 @@ import pickle
 from typing import Any
 
 import pytest
-import requests
 from requests import PreparedRequest, Request, Response
 from requests.auth import AuthBase, HTTPDigestAuth
+from requests.structures import CaseInsensitiveDict
 from urllib3.util import Timeout
 
 from oauthcc import Bearer, DPoP, signing
@@ -86,11 +86,13 @@ def test_the_mark_survives_what_requests_does_with_hooks() -> None:
     assert signing.is_marked_by(copied, reach)
     assert not signing.is_marked_by(copied, object())
     assert not signing.is_marked_by(request(), reach)
-    copied.register_hook("response", theirs)
+    copied.register_hook("response", theirs)  # type: ignore[no-untyped-call]
     assert signing.is_marked_by(copied, reach)
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
 def test_a_copy_of_our_hooks_holds_those_of_the_user_alone(duplicate: Any) -> None:
     ours = signing.OurHooks.of(OurHandler(), {"response": [theirs]}, object(), object(), None)
     made = duplicate(ours)
@@ -154,9 +156,18 @@ def test_a_token_that_the_caller_put_there_by_an_auth_of_ours_is_recognised() ->
     signing.sign(bare, held(Bearer()), Bearer())
     prepared = request()
     signing.sign(prepared, held(Bearer()), Bearer())
-    prepared.hooks = signing.TheirHooks()
+    prepared.hooks = signing.TheirHooks({"response": [TheirHandler()]})
     assert signing.shows_the_callers(bare)
     assert signing.shows_the_callers(prepared)
+
+
+def test_a_token_of_ours_in_headers_that_the_caller_copied_is_not_the_callers() -> None:
+    copied = marked(request()).headers
+    prepared = request(headers=copied)
+    prepared.hooks = signing.TheirHooks()
+    assert signing.shown(prepared) == "Bearer the-token"
+    assert signing.brings_its_own(prepared)
+    assert not signing.shows_the_callers(prepared)
 
 
 # Signing
@@ -207,6 +218,18 @@ def test_a_twin_is_of_the_same_class_and_knows_the_same() -> None:
     assert "Authorization" not in original.headers
 
 
+@pytest.mark.parametrize("kind", [CaseInsensitiveDict, type("Theirs", (CaseInsensitiveDict,), {})])
+def test_a_twin_has_headers_of_its_own(kind: type[CaseInsensitiveDict[str]]) -> None:
+    original = request()
+    original.headers = kind({"X-Mine": "1", "b": "2"})
+    twin = signing.twin_of(original)
+    assert list(twin.headers.items()) == [("X-Mine", "1"), ("b", "2")]
+    assert twin.headers["x-mine"] == "1"
+    twin.headers["Authorization"] = "x"
+    del twin.headers["B"]
+    assert dict(original.headers) == {"X-Mine": "1", "b": "2"}
+
+
 # Patience
 
 
@@ -231,7 +254,3 @@ def test_a_twin_is_of_the_same_class_and_knows_the_same() -> None:
 )
 def test_a_caller_waits_as_long_as_its_timeout_says(timeout: Any, seconds: float | None) -> None:
     assert signing.seconds(timeout) == seconds
-
-
-def test_requests_is_told_of_the_parts_of_a_timeout_in_the_same_way() -> None:
-    assert requests.adapters.TimeoutSauce is Timeout

@@ -1,23 +1,23 @@
 """A process with a session of its own that does as it is told, and the test's end of it.
 
-Run as ``python -m tests.worker``. Told and answered in JSON, a line each.
+The processes are forked from one that has imported all this and done nothing else, so that sixteen
+of them are there at once. None of them is a child of the test's own process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import mmap
+import multiprocessing
 import os
 import pickle
 import signal
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,7 +26,6 @@ from oauthcc import ClientCredentialsSession, renewal
 from oauthcc.access_token import Token
 from oauthcc.stores import FileStore, RedisStore, TokenStore
 
-ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
 
 
@@ -58,28 +57,25 @@ class Worker:
     """Start such a process; `with` ends it, by force if need be."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.worker"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        processes = multiprocessing.get_context("forkserver")
+        processes.set_forkserver_preload(["pytest", __name__, "filelock", "redis"])
+        self._line, theirs = processes.Pipe()
+        self._process = processes.Process(target=work, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
 
     def ask(self, do: str, **how: Any) -> None:
         """Tell it to do something, and do not wait for it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **how}) + "\n")
-        self._process.stdin.flush()
+        self._line.send((do, how))
 
     def answer(self) -> Any:
         """Wait until it has done what was asked, and return what came of it."""
         while True:
-            line = self._next()
-            if "failed" in line:
-                raise AssertionError(f"the worker failed: {line['failed']}")
-            if "answer" in line:
-                return line["answer"]
+            kind, said = self._next()
+            if kind == "failed":
+                raise AssertionError(f"the worker failed: {said}")
+            if kind == "answer":
+                return said
 
     def does(self, do: str, **how: Any) -> Any:
         """Tell it to do something, and return what came of it."""
@@ -88,26 +84,28 @@ class Worker:
 
     def notes(self, note: str) -> None:
         """Wait until it says that it has come to some point."""
-        while self._next().get("note") != note:
+        while self._next() != ("note", note):
             pass
 
-    def _next(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the worker has ended"
-        told: dict[str, Any] = json.loads(line)
-        return told
+    def _next(self) -> tuple[str, Any]:
+        assert self._line.poll(PATIENCE), "the worker says nothing"
+        said: tuple[str, Any] = self._line.recv()
+        return said
 
     def kill(self) -> None:
         """End it with `kill -9`."""
         self._process.kill()
-        self._process.wait(PATIENCE)
+        self._process.join(PATIENCE)
 
     def freeze(self) -> None:
-        os.kill(self._process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self._process.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
 
     def __enter__(self) -> Worker:
         return self
@@ -118,30 +116,20 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process.poll() is None:
+        if self._process.is_alive():
             self.thaw()
-        self.dismiss()
-        try:
-            self._process.wait(PATIENCE)
-        finally:
-            self._process.kill()
-            self._process.wait(PATIENCE)
-            self._process.stdout.close()  # type: ignore[union-attr]
-
-    def dismiss(self) -> None:
-        """Let it end: the end of its input is its own."""
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()  # type: ignore[union-attr]
+        self._line.close()  # and that ends it
+        self._process.join(PATIENCE)
+        self._process.kill()
+        self._process.join(PATIENCE)
+        self._process.close()
 
 
 @contextlib.contextmanager
 def workers(number: int) -> Iterator[list[Worker]]:
-    """Start several at once."""
+    """Start several."""
     with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(Worker()) for _ in range(number)]
-        yield started
-        for worker in started:
-            worker.dismiss()
+        yield [stack.enter_context(Worker()) for _ in range(number)]
 
 
 def all_do(told: Iterable[Worker], do: str, **how: Any) -> list[Any]:
@@ -155,16 +143,11 @@ def all_do(told: Iterable[Worker], do: str, **how: Any) -> list[Any]:
 # -- from here on, what the process itself does ---------------------------------------------------
 
 
-def say(**what: Any) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
-
-
 class Counted:
     """Count what is asked of a store, and say when its lock is asked for."""
 
-    def __init__(self, store: TokenStore) -> None:
-        self._store = store
+    def __init__(self, store: TokenStore, line: Connection) -> None:
+        self._store, self._line = store, line
         self.operations = 0
 
     def load(self, key: str) -> Token | None:
@@ -177,14 +160,15 @@ class Counted:
 
     def lock(self, key: str, timeout: float) -> Any:
         self.operations += 1
-        say(note="asks for the lock")
+        self._line.send(("note", "asks for the lock"))
         return self._store.lock(key, timeout)
 
 
 class Session:
     """Hold what the process has: one session, and what it said."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Connection) -> None:
+        self._line = line
         self._session: ClientCredentialsSession | None = None
         self._store: Counted | None = None
         self._bypassed: list[tuple[str, str]] = []
@@ -197,15 +181,15 @@ class Session:
         if clock is not None:
             renewal.now = Clock(Path(clock)).now
         if store is not None:
-            self._store = Counted(eval(store, {"FileStore": FileStore, "RedisStore": RedisStore}))
+            self._store = Counted(store_from(store), self._line)
         self._session = ClientCredentialsSession(
             *arguments, store=self._store, on_event=self._observe
         )
 
-    def unpickle(self, session: str) -> None:
+    def unpickle(self, session: bytes) -> None:
         """Take a session that another process had."""
         self.close()
-        self._session = pickle.loads(bytes.fromhex(session))
+        self._session = pickle.loads(session)
 
     def close(self) -> None:
         if self._session is not None:
@@ -247,17 +231,22 @@ class Session:
         return self._bypassed
 
 
-def main() -> None:
-    """Do what is told, line by line, until there are no more lines."""
-    session = Session()
-    for line in sys.stdin:
-        how = json.loads(line)
+def store_from(expression: str) -> TokenStore:
+    store: TokenStore = eval(expression, {"FileStore": FileStore, "RedisStore": RedisStore})
+    return store
+
+
+def work(line: Connection) -> None:
+    """Do what is told, until the line is closed."""
+    session = Session(line)
+    while True:
         try:
-            say(answer=getattr(session, how.pop("do"))(**how))
+            do, how = line.recv()
+        except EOFError:
+            break
+        try:
+            line.send(("answer", getattr(session, do)(**how)))
         except Exception as error:  # noqa: BLE001 - it is told
-            say(failed=repr(error))
+            line.send(("failed", repr(error)))
     session.close()
-
-
-if __name__ == "__main__":
-    main()
+    line.close()

@@ -51,13 +51,13 @@ class Visit:
         """
         until = time.monotonic() + patience
         with contextlib.ExitStack() as lock:
-            found = self._look(fit)
+            found = self.look(fit)
             timeout = 0.0
             while found is None and not self._enter(lock, timeout, until):
                 self.has_waited, timeout = True, LOOK_EVERY
-                found = self._look(fit)
+                found = self.look(fit)
             if found is None:
-                found = self._look(fit)  # somebody may have been quicker
+                found = self.look(fit)  # somebody may have been quicker
             try:
                 yield found
             finally:
@@ -65,7 +65,8 @@ class Visit:
                 self._is_broken = False
                 self._try("unlock", lock.close)
 
-    def _look(self, fit: Callable[[Token], T | None]) -> T | None:
+    def look(self, fit: Callable[[Token], T | None]) -> T | None:
+        """Return what ``fit`` makes of the stored token, or None."""
         token = self._try("load", lambda: _sound(self._store.load(self._key)))
         return None if token is None else fit(token)
 

@@ -41,6 +41,8 @@ class Certificates:
     server_key: str
     client: ClientCertificate
     """Issued by the CA, with a common name and the DNS name `SAN_DNS`."""
+    renewed_client: ClientCertificate
+    """The next one of the same client: the CA has issued it for the same DNS name."""
     other_client: ClientCertificate
     """Issued by the CA too, but to somebody else."""
     self_signed: ClientCertificate
@@ -57,6 +59,7 @@ def make_certificates(folder: Path) -> Certificates:
         server_chain=chain.decode(),
         server_key=server.private_key_pem.bytes().decode(),
         client=_issued(ca, folder, "client", SAN_DNS),
+        renewed_client=_issued(ca, folder, "renewed-client", SAN_DNS),
         other_client=_issued(ca, folder, "other-client", "somebody-else.example"),
         self_signed=_self_signed(folder),
     )

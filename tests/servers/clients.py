@@ -58,6 +58,22 @@ def make_clients(certificates: Certificates) -> dict[str, Client]:
     }
 
 
+def make_raw_basic_clients() -> dict[str, Client]:
+    """Make the clients of the server that reads Basic raw, by the name of their secret."""
+    secrets = {"plain": "raw-secret", **ODD_SECRETS}
+    return {
+        name: _client(f"raw-{name}", "client_secret_basic", client_secret=secret)
+        for name, secret in secrets.items()
+    } | {
+        "no grant": _client(
+            "raw-no-grant",
+            "client_secret_basic",
+            client_secret="raw-secret",
+            metadata={"grants": ["password"]},
+        )
+    }
+
+
 def _client(client_id: str, method: str, **facts: Any) -> Client:
     extra = facts.pop("metadata", {})
     client = Client(client_id, **facts)

@@ -1,4 +1,7 @@
-"""A real authorization server (npm `oidc-provider`) and an API that asks it about every token."""
+"""A real authorization server (npm `oidc-provider`) and an API that asks it about every token.
+
+Beside them runs one of another make, npm's `@node-oauth/oauth2-server`, with an API of its own.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import requests
 from filelock import FileLock
 
 from .certificates import Certificates, make_certificates
-from .clients import Client, make_clients
+from .clients import Client, make_clients, make_raw_basic_clients
 
 FOLDER = Path(__file__).parent / "oidc_provider"
 SCOPE = "orders:read orders:write"
@@ -90,6 +93,7 @@ class OIDCServer:
         self.certificates: Certificates = make_certificates(folder)
         self.clients: dict[str, Client] = make_clients(self.certificates)
         self.log_path = folder / "oidc-provider.log"
+        self.raw_basic_clients: dict[str, Client] = make_raw_basic_clients()
         self._control = requests.Session()
         self._control.trust_env = False
         with self.log_path.open("wb") as log:
@@ -131,6 +135,7 @@ class OIDCServer:
         registration = {**resource_server, "token_endpoint_auth_method": "client_secret_basic"}
         return {
             "clients": [*(client.metadata for client in self.clients.values()), registration],
+            "raw_basic_clients": [client.metadata for client in self.raw_basic_clients.values()],
             "resource_server": resource_server,
             "resources": {ORDERS: "opaque", SIGNED: "jwt", STOCK: "opaque"},
             "api_audiences": [ORDERS, SIGNED],
@@ -151,6 +156,7 @@ class OIDCServer:
         self.api_url = urls["api"]
         self.tls_api_url = urls["tls_api"]
         self.other_tls_api_url = urls["other_tls_api"]
+        self.raw_basic_url = urls["raw_basic"]
         self._control_url = urls["control"]
 
     @property

@@ -2,7 +2,10 @@
 
 export function buildControl({ state, store }) {
   const actions = {
-    '/revoke-all': () => store.revokeAll(),
+    '/revoke-all': () => {
+      state.alsoRevoke();
+      return store.revokeAll();
+    },
     '/expire-all': () => store.expireAll(),
     '/ttl': ({ client_id, seconds }) => void state.ttls.set(client_id, seconds),
     '/demand-nonce': (wanted) => void Object.assign(state.demandNonce, wanted),

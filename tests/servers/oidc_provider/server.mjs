@@ -1,5 +1,6 @@
 // One process: the authorization server (http, https, https with client certificates), the
-// protected API (http, and https on two origins) and the control channel, each on a free loopback port.
+// protected API (http, and https on two origins), a second server of another make, and the control
+// channel, each on a free loopback port.
 //
 // Reads its configuration as one line of JSON from stdin, prints one line of JSON with its
 // addresses when everything listens, and exits when stdin closes, so it cannot outlive its parent.
@@ -15,6 +16,7 @@ import { exportJWK, generateKeyPair } from 'jose';
 import { buildApi } from './api.mjs';
 import { buildControl } from './control.mjs';
 import { buildProvider } from './provider.mjs';
+import { buildRawBasic } from './raw_basic.mjs';
 import { State } from './state.mjs';
 import { Store } from './store.mjs';
 
@@ -38,6 +40,7 @@ async function openServers(tls) {
     api: createHttpServer(),
     tls_api: createHttpsServer(certificates),
     other_tls_api: createHttpsServer(certificates),
+    raw_basic: createHttpServer(),
     control: createHttpServer(),
   };
   const urls = {};
@@ -77,6 +80,7 @@ async function main(config) {
   servers.api.on('request', api);
   servers.tls_api.on('request', api);
   servers.other_tls_api.on('request', api);
+  servers.raw_basic.on('request', buildRawBasic(shared));
   servers.control.on('request', buildControl(shared));
   process.stdout.write(`${JSON.stringify(urls)}\n`);
 }

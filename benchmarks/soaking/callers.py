@@ -1,0 +1,262 @@
+"""Those who call the API: threads, in the parent and in forked children."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import itertools
+import json
+import logging
+import os
+import random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, TokenError
+from oauthcc.stores import MemoryStore
+from oauthcc.token_source import TokenSource
+
+from . import bodies
+from .journal import Call, Fork
+from .world import SOURCE, World
+
+TIMEOUTS: tuple[float | tuple[float, float], ...] = (5.0, (3.0, 3.0), (1.5, 1.5))
+#: Seconds that a child works, and after which one that has not ended is killed.
+CHILD_SECONDS, CHILD_PATIENCE = 2.0, 40.0
+#: Seconds that flights may go on when all sessions are closed: a stall, retries, and some more.
+FLIGHT_PATIENCE = 15.0
+_log = logging.getLogger("soak")
+
+
+class Sessions:
+    """All the kinds of sessions, with the names of their sources."""
+
+    def __init__(self, world: World) -> None:
+        grant = world.auth.token_url, world.auth.client_id, world.auth.client_secret
+        store = MemoryStore()
+        solo = ClientCredentialsSession(*grant)
+        by_hand = requests.Session()
+        by_hand.auth = auth = ClientCredentialsAuth(*grant)
+        self.all: list[tuple[str, requests.Session]] = [
+            ("solo", solo),
+            ("solo", ClientCredentialsSession.using(solo.tokens)),
+            ("pair", ClientCredentialsSession(*grant, store=store)),
+            ("pair", ClientCredentialsSession(*grant, store=store)),
+            ("plain", by_hand),
+        ]
+        self._auth = auth
+        self.name_them("")
+
+    def name_them(self, suffix: str) -> None:
+        """Have both servers told which source it is that asks."""
+        self.all = [(name.partition("/")[0] + suffix, session) for name, session in self.all]
+        for name, session in self.all:
+            session.headers[SOURCE] = name
+            self._source_of(session).endpoint.headers[SOURCE] = name
+
+    def without_plain(self) -> None:
+        """Leave out what a plain session cannot: it does not survive a fork among threads."""
+        self.all = [pair for pair in self.all if isinstance(pair[1], ClientCredentialsSession)]
+
+    def close(self) -> None:
+        """Close all of them."""
+        for _, session in self.all:
+            session.close()
+        self._auth.tokens.close()
+
+    def _source_of(self, session: requests.Session) -> TokenSource:
+        if isinstance(session, ClientCredentialsSession):
+            return session.tokens
+        return self._auth.tokens
+
+
+def run_callers(
+    sessions: Sessions,
+    url: str,
+    seed: str,
+    until: float,
+    threads: int,
+    note: Callable[[Call], None],
+) -> None:
+    """Have threads call the API until that moment, and wait for all of them."""
+    callers = [
+        threading.Thread(
+            target=_call_on,
+            args=(*sessions.all[number % len(sessions.all)], url, f"{seed}-{number}", until, note),
+            name=f"caller-{number}",
+        )
+        for number in range(threads)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+
+
+def _call_on(
+    source: str,
+    session: requests.Session,
+    url: str,
+    seed: str,
+    until: float,
+    note: Callable[[Call], None],
+) -> None:
+    chance = random.Random(seed)
+    for number in itertools.count():
+        if time.monotonic() >= until:
+            return
+        note(_one_call(source, session, url, f"{seed}-{number}", chance))
+        time.sleep(chance.uniform(0.0, 0.06))
+
+
+def _one_call(
+    source: str, session: requests.Session, url: str, name: str, chance: random.Random
+) -> Call:
+    body, timeout = bodies.draw(chance), chance.choice(TIMEOUTS)
+    way = "hop" if body.kind == "none" and chance.random() < 0.3 else "call"
+    request = requests.Request(
+        "POST" if body.kwargs else "GET", f"{url}/{way}/{name}", **body.kwargs
+    )
+    begun, sha256 = time.monotonic(), body.sha256 or ""
+    answered_to = answered_sha256 = detail = ""
+    is_token_error = False
+    try:
+        prepared = session.prepare_request(request)
+        if body.sha256 is None:
+            made = (
+                prepared.body if isinstance(prepared.body, bytes) else str(prepared.body).encode()
+            )
+            sha256 = hashlib.sha256(made).hexdigest()
+        response = session.send(prepared, timeout=timeout)
+        outcome = str(response.status_code)
+        if response.status_code == requests.codes.ok:
+            with contextlib.suppress(ValueError, KeyError):
+                answered_to, answered_sha256 = (response.json()[k] for k in ("call", "sha256"))
+    except Exception as error:  # noqa: BLE001 - the verdict says which may be
+        outcome, is_token_error = type(error).__name__, isinstance(error, TokenError)
+        detail = f"{error} / {traceback.format_exc()[-2000:]}"
+        _log.exception("call %s of %s failed with %r", name, source, error)  # searched for tokens
+    ended = time.monotonic()
+    for value in body.kwargs.values():
+        if hasattr(value, "close"):
+            value.close()
+    total = float(sum(timeout)) if isinstance(timeout, tuple) else 2 * timeout
+    return Call(
+        name,
+        source,
+        body.kind,
+        body.replayable,
+        sha256,
+        total,
+        begun,
+        ended,
+        outcome,
+        is_token_error,
+        answered_to,
+        answered_sha256,
+        detail,
+    )
+
+
+class Forker(threading.Thread):
+    """Fork a child every few moments, in the midst of everything, and wait for its end."""
+
+    def __init__(
+        self, world: World, sessions: Sessions, folder: Path, seed: int, until: float
+    ) -> None:
+        super().__init__(name="forker")
+        self._world, self._sessions, self._folder = world, sessions, folder
+        self._seed, self._until = seed, until
+        self._chance = random.Random(seed)
+
+    def run(self) -> None:
+        """Do so while there is time for a child to work."""
+        for number in itertools.count(1):
+            time.sleep(self._chance.uniform(0.2, 2.0))
+            if time.monotonic() > self._until - CHILD_SECONDS:
+                return
+            journal = self._world.journal
+            journal.forks[number] = Fork(number, time.monotonic())
+            pid = os.fork()
+            if pid == 0:
+                self._be_child(number)
+            if not _ends(pid, time.monotonic() + CHILD_PATIENCE):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                journal.left_over.append(f"child {number} hung and was killed")
+                continue
+            journal.read_child(self._folder / f"child-{number}.jsonl")
+
+    def _be_child(self, number: int) -> None:
+        report = self._folder / f"child-{number}.jsonl"
+        try:
+            log_to(self._folder / f"child-{number}.log")
+            self._sessions.without_plain()
+            self._sessions.name_them(f"/{number}")
+            _work_as_child(self._sessions, self._world.api.url, f"{self._seed}c{number}", report)
+        except BaseException:  # noqa: BLE001 - nothing may return into the code of the parent
+            report.write_text(json.dumps({"left_over": traceback.format_exc()}) + "\n")
+        finally:
+            os._exit(0)
+
+
+def _work_as_child(sessions: Sessions, url: str, seed: str, report: Path) -> None:
+    before = open_descriptors()
+    calls: list[Call] = []
+    until = time.monotonic() + CHILD_SECONDS
+    run_callers(sessions, url, seed, until, 4, calls.append)
+    threads = flights_left()  # one that goes on would open a closed session again
+    sessions.close()
+    lines = [call.to_json() for call in calls]
+    for left in [*threads, *descriptors_left(before)]:
+        lines.append(json.dumps({"left_over": f"child {seed}: {left}"}))
+    report.write_text("\n".join(lines) + "\n")
+
+
+def _ends(pid: int, deadline: float) -> bool:
+    while time.monotonic() < deadline:
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def log_to(path: Path) -> None:
+    """Have everything logged to this file, at DEBUG and by everybody."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.DEBUG)
+
+
+def open_descriptors() -> dict[str, str]:
+    """Return what each descriptor is, by number; nothing where the system does not tell."""
+    found: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for number in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+def descriptors_left(before: dict[str, str]) -> list[str]:
+    """Return the descriptors that were not open before."""
+    gc.collect()
+    now = open_descriptors().items()
+    return [f"descriptor {number} {what}" for number, what in now if before.get(number) != what]
+
+
+def flights_left() -> list[str]:
+    """Wait for the end of all threads but this one, and return those that do not end."""
+    deadline = time.monotonic() + FLIGHT_PATIENCE
+    others = [t for t in threading.enumerate() if t is not threading.current_thread()]
+    for thread in others:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [f"thread {thread.name}" for thread in others if thread.is_alive()]

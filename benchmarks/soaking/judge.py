@@ -1,0 +1,263 @@
+"""The verdict: what in the journal should not be there.
+
+The servers note what they answered to every single request, so that each outcome is held against
+what was really done to that call. A call is *lost* unless its outcome is explained, and only these
+explain one:
+
+- the API's last answer to this very call: a status the caller got as it is, or a broken connection
+  and any ``RequestException`` of requests' own; or the API was down in the meantime;
+- a 401 where the body can be sent once only; or where two different tokens were refused; or while
+  forced renewals pause, since a new token was refused in the last ``PAUSE`` seconds;
+- a ``TokenError`` where the token endpoint failed this source, or was down, in the time of the call
+  or in the ``MEMORY`` seconds before, and the source held no token that was still to live for
+  ``SLACK`` seconds when the call ended (refused or not; where a store is shared, for ``LOOK``
+  seconds already), or this call had one refused.
+
+Anything else is lost: an error with a good answer, an error with a living token, an error without
+a fault, a status that nobody sent. A call is *wrong* where the answer is to another call, where
+other bytes than its body arrived with any of its attempts, where it was sent more than twice or
+the second time with the same token or without a refusal. It is *late* where it took longer than
+its own ``timeout=`` allows for each wait that it had (for a token, for the API, and again for each
+after a refusal), or, where nothing was done to it and its token was in the best of health,
+``QUICK`` seconds.
+
+A token request is *needless* where the source had a token younger than 60 % of its lifetime that no
+API had refused, and no failed request since. It is *hammering* where more requests failed in a
+second than one flight may make for each session of that source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from .journal import CLOSED, GOOD, REFUSED, Attempt, Call, Journal, TokenRequest
+
+#: Seconds for which a failure of the token endpoint may be remembered (4, or 4 for the third
+#: refusal in a row), and for which no renewal is forced after a new token was refused.
+MEMORY, PAUSE = 4.5, 8.5
+#: Seconds for what the machine may be late by: a token's age is counted from when it was asked for.
+SLACK = 0.7
+QUICK, LATE_SLACK = 2.5, 2.0
+LOOK = 1.3
+ATTEMPTS, EARLY = 3, 0.6
+#: How many sessions with a memory of their own a source stands for.
+MEMBERS = {"solo": 1, "pair": 2, "plain": 1}
+
+
+@dataclass
+class Verdict:
+    """Hold what was found, by kind: a line each; and how often what was explained by what."""
+
+    lost: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    needless: list[str] = field(default_factory=list)
+    hammering: list[str] = field(default_factory=list)
+    at_once: list[str] = field(default_factory=list)
+    explained: Counter[str] = field(default_factory=Counter)
+
+
+class Judge:
+    """Hold every call and every token request against what the servers noted."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.verdict = Verdict()
+        self._attempts: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in sorted(journal.attempts, key=lambda attempt: attempt.at):
+            self._attempts[attempt.call].append(attempt)
+        self._requests: dict[str, list[TokenRequest]] = defaultdict(list)
+        for request in sorted(journal.token_requests, key=lambda request: request.begun):
+            self._requests[request.source].append(request)
+        self._refusals = [a for a in journal.attempts if a.outcome == REFUSED]
+        self._refused = {attempt.token for attempt in self._refusals}
+        #: When a source had its new token refused as well: source, moment.
+        self._twice_refused = [
+            (attempts[-1].source, attempts[-1].at)
+            for attempts in self._attempts.values()
+            if len(attempts) > 1 and attempts[-1].outcome == REFUSED
+        ]
+
+    def judge(self) -> Verdict:
+        """Look at everything."""
+        for call in self.journal.calls:
+            attempts = self._attempts[call.name]
+            self._is_lost(call, attempts)
+            self._is_wrong(call, attempts)
+            self._is_late(call, attempts)
+        for source, requests in self._requests.items():
+            self._look_for_needless(source, requests)
+            self._look_for_hammering(source, requests)
+        for source, most in self.journal.most_at_once.items():
+            if most > 1:
+                self.verdict.at_once.append(f"{most} token requests of {source} at once")
+        return self.verdict
+
+    # -- lost ----------------------------------------------------------------------------------
+
+    def _is_lost(self, call: Call, attempts: list[Attempt]) -> None:
+        reason = self._explanation(call, attempts)
+        if reason is None:
+            self.verdict.lost.append(_told(call, attempts))
+        else:
+            self.verdict.explained[reason] += 1
+
+    def _explanation(self, call: Call, attempts: list[Attempt]) -> str | None:
+        last = attempts[-1].outcome if attempts else None
+        if call.is_token_error:
+            return self._of_token_error(call, attempts)
+        if call.outcome == GOOD:
+            return "answered" if last == GOOD else None
+        if call.outcome == REFUSED and last == REFUSED:
+            return self._of_refusal(call, attempts)
+        if call.outcome.isdigit():
+            return f"the API said {call.outcome}" if call.outcome == last else None
+        if last is not None and not last.isdigit():
+            return "the API broke the connection"
+        return "the API was down" if self._was_down("api", call.begun, call.ended) else None
+
+    def _of_refusal(self, call: Call, attempts: list[Attempt]) -> str | None:
+        refused = {attempt.token for attempt in attempts if attempt.outcome == REFUSED}
+        if len(refused) > 1:
+            return "401: two tokens were refused"
+        if not call.replayable:
+            return "401: the body can be sent once only"
+        since = attempts[-1].at - PAUSE
+        if any(self._knows(call.source, *event) and since <= event[1] for event in self._twice_refused):
+            return "401: forced renewals pause"
+        return None
+
+    def _of_token_error(self, call: Call, attempts: list[Attempt]) -> str | None:
+        since = call.begun - MEMORY
+        failed = any(
+            request.token is None
+            and request.begun <= call.ended
+            and request.ended >= since
+            and self._knows(call.source, request.source, request.begun)
+            for request in self.journal.token_requests
+        )
+        if not failed and not self._was_down("token endpoint", since, call.ended):
+            return None
+        if attempts:
+            was_refused = attempts[-1].outcome == REFUSED
+            return "TokenError: refused, and no other token" if was_refused else None
+        # Who shares a store and remembers a failure looks once a second what others brought.
+        known = call.begun - (LOOK if MEMBERS[call.source.partition("/")[0]] > 1 else 0.0)
+        held = self._held(call.source, known)
+        if held is not None and held.begun + held.lifetime > call.ended + SLACK:
+            return None
+        return "TokenError: the token endpoint failed"
+
+    def _knows(self, source: str, other: str, at: float) -> bool:
+        """Say whether a source knows of what happened to another: itself, or its parent's."""
+        if source == other:
+            return True
+        name, _, child = source.partition("/")
+        return bool(child) and name == other and at <= self.journal.forks[int(child)].at + SLACK
+
+    def _was_down(self, server: str, since: float, until: float) -> bool:
+        return any(
+            name == server and begun <= until and ended >= since
+            for name, begun, ended in self.journal.outages
+        )
+
+    def _held(self, source: str, at: float) -> TokenRequest | None:
+        """Return the request that brought the token which a source held at a moment."""
+        brought = [r for r in self._requests[source] if r.token and r.ended <= at]
+        if brought:
+            return brought[-1]
+        name, _, child = source.partition("/")
+        if not child:
+            return None
+        before = self.journal.forks[int(child)].at - SLACK
+        inherited = [r for r in self._requests[name] if r.token and r.ended <= before]
+        return inherited[-1] if inherited else None
+
+    # -- wrong and late ------------------------------------------------------------------------
+
+    def _is_wrong(self, call: Call, attempts: list[Attempt]) -> None:
+        faults = []
+        if call.outcome == GOOD and call.answered_to != call.name:
+            faults.append(f"the answer is to {call.answered_to!r}")
+        if call.outcome == GOOD and call.answered_sha256 != call.sha256:
+            faults.append("the answer tells of another body")
+        if any(attempt.sha256 != call.sha256 for attempt in attempts):
+            faults.append("another body arrived")
+        by_path: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in attempts:
+            by_path[attempt.path].append(attempt)
+        for tries in by_path.values():
+            if len(tries) > 2:
+                faults.append(f"sent {len(tries)} times")
+            if len(tries) == 2 and tries[0].outcome != REFUSED:
+                faults.append(f"sent again after {tries[0].outcome}")
+            if len(tries) == 2 and tries[0].token == tries[1].token:
+                faults.append("sent again with the same token")
+            if not all(attempt.token for attempt in tries):
+                faults.append("sent without a token")
+        if faults:
+            self.verdict.wrong.append(f"{', '.join(faults)}: {_told(call, attempts)}")
+
+    def _is_late(self, call: Call, attempts: list[Attempt]) -> None:
+        took = call.ended - call.begun
+        hops = len({attempt.path for attempt in attempts})
+        refusals = sum(attempt.outcome == REFUSED for attempt in attempts)
+        allowed = 2 * call.timeout * max(1, hops) + 2 * call.timeout * refusals + LATE_SLACK
+        if self._was_well(call, attempts):
+            allowed = QUICK
+        if took > allowed:
+            self.verdict.late.append(f"{took:.2f} s of {allowed:g}: {_told(call, attempts)}")
+
+    def _was_well(self, call: Call, attempts: list[Attempt]) -> bool:
+        held = self._held(call.source, call.begun)
+        return (
+            bool(attempts)
+            and all(attempt.outcome in (GOOD, "302") for attempt in attempts)
+            and held is not None
+            and held.token not in self._refused
+            and held.begun + 0.9 * held.lifetime > call.ended + SLACK
+        )
+
+    # -- token requests ------------------------------------------------------------------------
+
+    def _look_for_needless(self, source: str, requests: list[TokenRequest]) -> None:
+        for number, request in enumerate(requests):
+            held = self._held(source, request.begun)
+            if held is None or (number == 0 and "/" in source):
+                continue
+            if request.begun - held.begun >= EARLY * held.lifetime - 0.05:
+                continue
+            if any(r.token is None and r.ended >= held.begun for r in requests[:number]):
+                continue
+            if self._was_refused(source, held, request.begun):
+                continue
+            age = request.begun - held.begun
+            self.verdict.needless.append(f"{source} held a token of {age:.2f}/{held.lifetime:g} s")
+
+    def _was_refused(self, source: str, held: TokenRequest, before: float) -> bool:
+        # Those who share a store may each have an older one refused: only a token that was asked
+        # for after the refused request was signed is taken from the store.
+        any_token = MEMBERS[source.partition("/")[0]] > 1
+        return any(
+            refusal.source == source
+            and held.begun <= refusal.at <= before + SLACK
+            and (any_token or refusal.token == held.token)
+            for refusal in self._refusals
+        )
+
+    def _look_for_hammering(self, source: str, requests: list[TokenRequest]) -> None:
+        most = ATTEMPTS * MEMBERS[source.partition("/")[0]]
+        for first, beyond in zip(requests, requests[most:], strict=False):
+            between = requests[requests.index(first) : requests.index(beyond) + 1]
+            failed = all(request.token is None and request.outcome != CLOSED for request in between)
+            if failed and beyond.begun - first.begun < 0.9:
+                self.verdict.hammering.append(f"{source}: {most + 1} failed requests in a second")
+
+
+def _told(call: Call, attempts: list[Attempt]) -> str:
+    tries = ", ".join(f"{attempt.path.split('/')[1]} {attempt.outcome}" for attempt in attempts)
+    return (
+        f"{call.name} of {call.source} ({call.body}) from {call.begun:.2f} to {call.ended:.2f}:"
+        f" {call.outcome} after [{tries}] {call.detail}"
+    )

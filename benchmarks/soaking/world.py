@@ -1,0 +1,223 @@
+"""The world of a soak: both servers, which note everything, and the one who breaks things."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, SeenRequest, faults
+from oauthcc.testing.faults import Line, Outcome
+from oauthcc.testing import json_answer, oauth_error
+
+from .journal import CLOSED, Attempt, Journal, TokenRequest
+
+#: The header by which a source is known to the token endpoint and to the API.
+SOURCE = "X-Source"
+TOKEN_STALL, API_STALL = 4.0, 2.0
+
+
+class NotingServer(AuthorizationServer):
+    """An authorization server that notes every token request, by source."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self.journal = journal
+
+    def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
+        """Answer, and note what and for how long it took."""
+        source, begun = request.headers.get(SOURCE, "?"), time.monotonic()
+        self.journal.enter(source)
+        outcome: Outcome | None = None
+        try:
+            outcome = super().respond(request, closing)
+        finally:
+            if not isinstance(outcome, Fault):
+                self._note(source, begun, outcome)
+        if not isinstance(outcome, Fault):
+            return outcome
+        fault = outcome
+
+        def play(line: Line) -> None:
+            try:
+                fault.play(line)
+            finally:
+                self._note(source, begun, fault)
+
+        if fault.name == "stall":  # it is in progress until the client is let go
+            return Fault(fault.name, play)
+        self._note(source, begun, fault)
+        return fault
+
+    def _note(self, source: str, begun: float, outcome: Outcome | None) -> None:
+        token, lifetime = None, 0.0
+        if isinstance(outcome, Answer) and outcome.status == 200 and outcome.body[:1] == b"{":
+            members = json.loads(outcome.body)
+            token, lifetime = members["access_token"], float(members["expires_in"])
+        name = _name(outcome)
+        done = TokenRequest(source, begun, time.monotonic(), name, token, lifetime)
+        self.journal.token_requests.append(done)
+        self.journal.leave(source)
+
+
+class NotingAPI(ProtectedAPI):
+    """An API that notes every request, by call; ``/hop/x`` leads to ``/call/x``."""
+
+    def __init__(self, auth: AuthorizationServer, journal: Journal) -> None:
+        super().__init__(auth)
+        self.journal = journal
+        self.add_route("/call/", _answer)
+        self.add_route("/hop/", lambda seen: faults.redirect(seen.path.replace("/hop/", "/call/")))
+
+    def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
+        """Answer, and note it."""
+        outcome: Outcome | None = None
+        try:
+            outcome = super().respond(request, closing)
+        finally:
+            sent = self.requests.pop()
+            del sent  # a list of all bodies would be long
+            token = request.headers.get("Authorization", " ").partition(" ")[2]
+            self.journal.attempts.append(
+                Attempt(
+                    request.path.rpartition("/")[2],
+                    request.path,
+                    request.headers.get(SOURCE, "?"),
+                    time.monotonic(),
+                    token or None,
+                    hashlib.sha256(request.body).hexdigest(),
+                    _name(outcome),
+                )
+            )
+        return outcome
+
+
+def _answer(seen: SeenRequest) -> Answer:
+    """Tell whose call it is and what body arrived."""
+    sha256 = hashlib.sha256(seen.body).hexdigest()
+    return json_answer({"call": seen.path.rpartition("/")[2], "sha256": sha256})
+
+
+def _name(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return CLOSED
+    return outcome.name if isinstance(outcome, Fault) else str(outcome.status)
+
+
+def _stall(seconds: float) -> Fault:
+    def play(line: Line) -> None:
+        line.pause(seconds)
+
+    return Fault("stall", play)
+
+
+TOKEN_FAULTS: tuple[Callable[[], Outcome], ...] = (
+    lambda: faults.unavailable(503, "1"),
+    lambda: faults.unavailable(429, "2"),
+    lambda: faults.unavailable(502, None),
+    lambda: oauth_error("invalid_client", status=401),
+    lambda: oauth_error("server_error", status=500),
+    lambda: faults.empty(503),
+    lambda: faults.html(200),
+    faults.reset,
+    faults.cut,
+    faults.garbage,
+    faults.truncated,
+    lambda: _stall(TOKEN_STALL),
+)
+API_FAULTS: tuple[Callable[[], Outcome], ...] = (
+    lambda: faults.unavailable(503),
+    lambda: faults.html(502),
+    lambda: oauth_error("invalid_token", status=401),
+    faults.reset,
+    faults.cut,
+    faults.garbage,
+    faults.truncated,
+    lambda: _stall(API_STALL),
+)
+
+
+class Gremlin(threading.Thread):
+    """Break something every few moments, as a seed says."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        super().__init__(name="gremlin")
+        self._world = world
+        self._draw = random.Random(seed)
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        """Do so until told to stop."""
+        deeds: dict[Callable[[], None], int] = {
+            self._revoke_all: 20,
+            self._revoke_last: 10,
+            self._change_lifetime: 20,
+            self._break_token_endpoint: 22,
+            self._break_api: 22,
+            self._be_slow: 6,
+            self._take_down: 4,
+        }
+        while not self._enough.wait(self._draw.uniform(0.05, 0.5)):
+            self._draw.choices(list(deeds), list(deeds.values()))[0]()
+
+    def stop(self) -> None:
+        """Stop, and wait for the end of what is being done."""
+        self._enough.set()
+        self.join()
+
+    def _revoke_all(self) -> None:
+        self._world.journal.revocations += 1
+        self._world.auth.revoke_all()
+
+    def _revoke_last(self) -> None:
+        for token in self._world.auth.issued[-1:]:
+            self._world.journal.revocations += 1
+            self._world.auth.revoke(token)
+
+    def _change_lifetime(self) -> None:
+        self._world.auth.token_lifetime = self._draw.randint(1, 5)
+
+    def _break_token_endpoint(self) -> None:
+        self._world.journal.faults += 1
+        times = self._draw.choice((1, 1, 2, 3))
+        self._world.auth.answer_next(self._draw.choice(TOKEN_FAULTS)(), times)
+
+    def _break_api(self) -> None:
+        self._world.journal.faults += 1
+        times = self._draw.choice((1, 2, 4))
+        self._world.api.answer_next(self._draw.choice(API_FAULTS)(), times)
+
+    def _be_slow(self) -> None:
+        self._world.auth.delay = self._draw.choice((0.0, 0.05, 0.2))
+
+    def _take_down(self) -> None:
+        self._world.journal.faults += 1
+        name = self._draw.choice(("token endpoint", "api"))
+        server: Any = self._world.auth if name == "token endpoint" else self._world.api
+        with self._world.journal.outage(name):
+            server.down()
+            self._enough.wait(self._draw.uniform(0.1, 0.8))
+            server.up()
+
+
+class World:
+    """Both servers and their journal; `with` starts and closes them."""
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.auth = NotingServer(self.journal)
+        self.api = NotingAPI(self.auth, self.journal)
+        self.auth.token_lifetime = 3
+
+    def __enter__(self) -> World:
+        self.auth.start()
+        self.api.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.api.close()
+        self.auth.close()

@@ -1,0 +1,229 @@
+"""Play one scene in a process that gevent has patched; ``python -m tests.gevent_child SCENE``.
+
+``EARLY`` in the environment patches before anything is imported, as gevent asks for; without it
+the library is imported first, and patched before a session is made.
+"""
+
+# ruff: noqa: E402, I001 - the order of the imports is the point
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gevent import monkey
+
+if "EARLY" in os.environ:
+    monkey.patch_all()
+
+import oauthcc
+import requests
+
+if "EARLY" not in os.environ:
+    monkey.patch_all()
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
+from oauthcc.renewal import Instant
+from oauthcc.stores import MemoryStore
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
+
+MANY = 64
+_thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
+
+
+class Stage:
+    """Both servers and a session, in this one thread."""
+
+    def __init__(self, **options: Any) -> None:
+        self.auth = AuthorizationServer().start()
+        self.api = ProtectedAPI(self.auth).start()
+        self.url = f"{self.api.url}/anything"
+        grant = self.auth.token_url, self.auth.client_id, options.pop("secret", "demo-secret")
+        self.session = ClientCredentialsSession(*grant, **options)
+
+    def get(self) -> int:
+        return self.session.get(self.url).status_code
+
+    def many(self) -> None:
+        """Call from many greenlets at once; all of them succeed."""
+        answers = [gevent.spawn(self.get) for _ in range(MANY)]
+        gevent.joinall(answers, raise_error=True)
+        assert [answer.value for answer in answers] == [200] * MANY
+
+    def advance(self, seconds: float) -> None:
+        """Move all clocks forward."""
+        ledger = self.session.tokens._ledger
+        before = ledger.now()
+        later = Instant(before.monotonic + seconds, before.wall + seconds)
+        ledger.now = lambda: later
+        self.auth.advance(seconds)
+
+    def end(self, token_requests: int) -> None:
+        assert len(self.auth.token_requests) == token_requests, self.auth.token_requests
+        assert self.auth.max_concurrent == 1
+        self.session.close()
+        self.api.close()
+        self.auth.close()
+
+
+def storms() -> None:
+    """Call cold, at expiry and after a revocation: one token request each time."""
+    stage = Stage()
+    stage.auth.delay = 0.05
+    stage.many()
+    stage.advance(4000)
+    stage.many()
+    stage.auth.revoke_all()
+    stage.many()
+    stage.end(token_requests=3)
+
+
+def storms_on_one_connection() -> None:
+    """Do the same with a pool of one connection that blocks, and a store."""
+    stage = Stage(store=MemoryStore())
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=1, pool_block=True)
+    stage.session.mount("http://", adapter)
+    stage.many()
+    stage.auth.revoke_all()
+    stage.many()
+    stage.end(token_requests=2)
+
+
+def early_renewal() -> None:
+    """Renew in the background while callers go on with the current token."""
+    stage = Stage()
+    stage.get()
+    stage.advance(3000)
+    with stage.auth.hold() as gate:
+        stage.many()
+        gate.wait_for(1)
+    stage.session.tokens._flight.wait(10)
+    assert stage.session.tokens.get().access_token == stage.auth.issued[-1]
+    stage.end(token_requests=2)
+
+
+def killed_caller() -> None:
+    """Kill the greenlet that was first: the others get the token."""
+    stage = Stage()
+    with stage.auth.hold() as gate:
+        first = gevent.spawn(stage.get)
+        gate.wait_for(1)
+        others = [gevent.spawn(stage.get) for _ in range(5)]
+        _until(lambda: stage.session.tokens._flight.waiters == 6)
+        first.kill()
+    gevent.joinall(others, raise_error=True)
+    assert [other.value for other in others] == [200] * 5
+    stage.end(token_requests=1)
+
+
+def impatient_caller() -> None:
+    """Have a gevent.Timeout raised in the greenlet that was first: the others get the token."""
+    stage = Stage()
+    gave_up = Event()
+
+    def impatient() -> str:
+        try:
+            with gevent.Timeout(0.05):
+                stage.get()
+        except gevent.Timeout:
+            gave_up.set()
+            return "gave up"
+        return "got it"
+
+    with stage.auth.hold() as gate:
+        first = gevent.spawn(impatient)
+        gate.wait_for(1)
+        others = [gevent.spawn(stage.get) for _ in range(5)]
+        gave_up.wait(10)
+    gevent.joinall([first, *others], raise_error=True)
+    assert first.value == "gave up"
+    assert [other.value for other in others] == [200] * 5
+    assert stage.get() == 200
+    stage.end(token_requests=1)
+
+
+def timeout_of_a_caller() -> None:
+    """Let a caller's own ``timeout=`` run out: it gets our error, the flight goes on."""
+    stage = Stage()
+    with stage.auth.hold() as gate:
+        first = gevent.spawn(stage.session.get, stage.url, timeout=0.05)
+        gate.wait_for(1)
+        first.join()
+        assert isinstance(first.exception, TokenEndpointTimeout), first.exception
+    assert stage.get() == 200
+    stage.end(token_requests=1)
+
+
+def flight_is_a_greenlet() -> None:
+    """Fly on a greenlet of this very thread."""
+    seen: list[Any] = []
+
+    def secret() -> str:
+        seen.append((threading.current_thread().name, gevent.getcurrent(), _thread_id()))
+        return "demo-secret"
+
+    stage = Stage(secret=secret)
+    assert stage.get() == 200
+    ((name, greenlet, thread),) = seen
+    assert name == "oauthcc-flight"
+    assert isinstance(greenlet, gevent.Greenlet)
+    assert thread == _thread_id()
+    stage.end(token_requests=1)
+
+
+def fork() -> None:
+    """Fork among greenlets: the child has connections of its own, the parent keeps its own."""
+    stage = Stage()
+    assert stage.get() == 200
+    gate = stage.api.hold()
+    busy = gevent.spawn(stage.get)
+    gate.wait_for(1)
+    child = os.fork()
+    if child == 0:
+        gevent.Timeout(20).start()
+        status = 1
+        try:
+            status = 0 if stage.session.get(f"{stage.url}/child").status_code == 200 else 2
+        finally:
+            os._exit(status)
+    gate.wait_for(2)
+    gate.release()
+    assert os.waitpid(child, 0)[1] == 0
+    busy.join()
+    assert busy.value == 200
+    assert stage.get() == 200
+    assert stage.api.connections == 3, stage.api.connections
+    stage.end(token_requests=1)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    with gevent.Timeout(10):
+        while not condition():
+            gevent.sleep(0)
+
+
+SCENES = {
+    scene.__name__: scene
+    for scene in (
+        storms,
+        storms_on_one_connection,
+        early_renewal,
+        killed_caller,
+        impatient_caller,
+        timeout_of_a_caller,
+        flight_is_a_greenlet,
+        fork,
+    )
+}
+
+if __name__ == "__main__":
+    assert oauthcc.__version__
+    with gevent.Timeout(50):
+        SCENES[sys.argv[1]]()

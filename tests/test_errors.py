@@ -1,0 +1,139 @@
+"""The error tree: whoever caught what requests raised catches what we raise."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+import oauthcc
+from oauthcc import errors
+from oauthcc.errors import (
+    ConfigurationError,
+    DiscoveryError,
+    InsecureURLError,
+    InvalidTokenResponse,
+    OAuthCCError,
+    TokenEndpointTimeout,
+    TokenEndpointUnavailable,
+    TokenEndpointUnreachable,
+    TokenError,
+    TokenRequestDenied,
+    own_copy,
+)
+
+ABOVE: dict[type[OAuthCCError], tuple[type[BaseException], ...]] = {
+    OAuthCCError: (requests.RequestException, OSError),
+    ConfigurationError: (OAuthCCError, ValueError),
+    InsecureURLError: (OAuthCCError, requests.exceptions.InvalidURL, ValueError),
+    DiscoveryError: (OAuthCCError,),
+    TokenError: (OAuthCCError,),
+    TokenRequestDenied: (TokenError,),
+    InvalidTokenResponse: (TokenError,),
+    TokenEndpointUnavailable: (TokenError,),
+    TokenEndpointUnreachable: (TokenEndpointUnavailable, requests.ConnectionError),
+    TokenEndpointTimeout: (TokenEndpointUnavailable, requests.Timeout),
+}
+
+
+def classes() -> Iterator[type[OAuthCCError]]:
+    waiting: list[type[OAuthCCError]] = [OAuthCCError]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        waiting += one.__subclasses__()
+
+
+def test_the_tree_is_the_one_that_is_drawn() -> None:
+    ours = {one for one in classes() if one.__module__ == errors.__name__}
+    assert ours == set(ABOVE)
+    for kind, above in ABOVE.items():
+        assert all(issubclass(kind, one) for one in above)
+        assert getattr(oauthcc, kind.__name__) is kind
+        assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_refusals_and_failures_do_not_catch_each_other() -> None:
+    for kind in (TokenRequestDenied, InvalidTokenResponse):
+        assert not issubclass(kind, TokenEndpointUnavailable)
+        assert not issubclass(kind, (requests.ConnectionError, requests.Timeout))
+    assert not issubclass(TokenError, ConfigurationError)
+    assert not issubclass(DiscoveryError, TokenError)
+
+
+@pytest.mark.parametrize("kind", ABOVE)
+def test_each_is_caught_by_whoever_caught_requests(kind: type[OAuthCCError]) -> None:
+    with pytest.raises(requests.RequestException) as caught:
+        raise kind("what happened")
+    assert str(caught.value) == "what happened"
+    assert caught.value.response is None
+    assert caught.value.request is None
+
+
+def answer() -> requests.Response:
+    response = requests.Response()
+    response.status_code = 400
+    response._content = b"{}"
+    response.request = requests.Request("POST", "https://as.example/token").prepare()
+    return response
+
+
+TOLD: dict[str, Any] = {
+    "error": "invalid_client",
+    "error_description": "unknown",
+    "error_uri": "https://as.example/e",
+    "retry_after": 5.0,
+}
+TOKEN_ERRORS = [kind for kind in ABOVE if issubclass(kind, TokenError)]
+
+
+@pytest.mark.parametrize("kind", TOKEN_ERRORS)
+def test_a_token_error_holds_what_the_server_said(kind: type[TokenError]) -> None:
+    error = kind("denied", response=answer(), **TOLD)
+    # The response of a refusal is false, and there all the same.
+    assert error.response is not None
+    assert error.status_code == error.response.status_code == 400
+    assert error.request is error.response.request
+    assert {name: getattr(error, name) for name in TOLD} == TOLD
+    assert kind("too large", status_code=200).status_code == 200
+    assert kind("both", status_code=200, response=answer()).status_code == 200
+    bare = kind()
+    assert {getattr(bare, name) for name in (*TOLD, "status_code", "response")} == {None}
+    assert str(bare) == ""
+
+
+@pytest.mark.parametrize("kind", TOKEN_ERRORS)
+def test_a_token_error_survives_pickle_and_copy(kind: type[TokenError]) -> None:
+    error = kind("denied", response=answer(), **TOLD)
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(again) is kind
+        assert str(again) == "denied"
+        assert {name: getattr(again, name) for name in TOLD} == TOLD
+        assert again.response is not None
+        assert again.status_code == again.response.status_code == 400
+
+
+def test_every_caller_raises_a_copy_of_its_own() -> None:
+    cause = LookupError("the vault is sealed")
+    try:
+        raise TokenError("denied", **TOLD) from cause
+    except TokenError as caught:
+        error = caught
+    copies = [own_copy(error) for _ in range(3)]
+    for one in copies:
+        assert one is not error
+        assert one.__traceback__ is None
+        assert one.__cause__ is cause
+        assert one.__suppress_context__ is True
+        assert (str(one), one.error) == ("denied", "invalid_client")
+    with pytest.raises(TokenError) as raised:
+        raise copies[0]
+    assert raised.value.__traceback__ is not None
+    assert copies[1].__traceback__ is None
+    hidden = TokenError("quiet")
+    assert own_copy(hidden).__suppress_context__ is False
+    assert own_copy(hidden).__cause__ is None

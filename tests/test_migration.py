@@ -1,0 +1,338 @@
+"""What the page on migration says, done in both ways on the same servers."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from oauthlib.oauth2 import BackendApplicationClient, OAuth2Error, TokenExpiredError
+from requests.auth import HTTPBasicAuth
+from requests_oauthlib import OAuth2Session
+from requests_oauthlib.compliance_fixes import ebay_compliance_fix, plentymarkets_compliance_fix
+
+from oauthcc import (
+    ClientCredentialsSession,
+    ClientSecretBasic,
+    ClientSecretPost,
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+    TokenRequestDenied,
+)
+from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest, faults
+from tests.scripts import ROOT, run_script
+
+PAGE = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"<!-- (before|now) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SCRIPT = """\
+import os, warnings
+
+if {kind!r} == "before":
+    os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+    # It leaves its connections to the garbage collector.
+    warnings.simplefilter("ignore", ResourceWarning)
+
+from oauthcc.testing import AuthorizationServer, ProtectedAPI, json_answer
+
+with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+    token_url, client_id, client_secret = auth.token_url, auth.client_id, auth.client_secret
+    auth.add_client("reader", "reader-secret")
+    if "reader" in {code!r}:
+        auth.token_fields = {{"scope": "orders:read"}}
+    if "plentymarkets" in {code!r}:
+        in_camel_case = {{"accessToken": "plenty", "tokenType": "Bearer", "expiresIn": 86400}}
+        auth.answer_next(json_answer(in_camel_case))
+        api.protected = False
+    api_url = api.url
+    exec(compile({code!r}, "docs/migration.md", "exec"), {{**globals()}})
+    assert auth.token_requests
+"""
+
+
+@pytest.fixture
+def auth() -> Iterator[AuthorizationServer]:
+    with AuthorizationServer() as auth:
+        yield auth
+
+
+@pytest.fixture
+def protected(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
+    with ProtectedAPI(auth) as protected:
+        yield protected
+
+
+@pytest.fixture
+def new(auth: AuthorizationServer) -> Iterator[ClientCredentialsSession]:
+    with made(auth) as new:
+        yield new
+
+
+def made(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
+    client: Any = auth.client_id, options.pop("client_secret", auth.client_secret)
+    return ClientCredentialsSession(auth.token_url, *client, **options)
+
+
+@pytest.fixture
+def old(auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[OAuth2Session]:
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    with OAuth2Session(client=BackendApplicationClient(client_id=auth.client_id)) as old:
+        yield old
+
+
+@pytest.mark.parametrize("number", range(len(BLOCK.findall(PAGE))))
+def test_the_blocks_of_the_page_that_are_not_run_elsewhere_work(
+    number: int, tmp_path: Path
+) -> None:
+    kind, code = BLOCK.findall(PAGE)[number]
+    script = tmp_path / "block.py"
+    script.write_text(SCRIPT.format(kind=kind, code=code), encoding="utf-8")
+    run_script(script)
+
+
+def test_every_block_of_the_page_is_marked_and_so_run() -> None:
+    assert PAGE.count("```python") == len(re.findall(r"<!-- (?:run|before|now) -->\n```py", PAGE))
+    assert [kind for kind, _ in BLOCK.findall(PAGE)].count("before") == 4
+
+
+def sent(request: SeenRequest) -> tuple[str | None, list[tuple[str, str]]]:
+    """Return what proves the client and the body, whose order means nothing."""
+    return request.headers.get("Authorization"), sorted(request.form)
+
+
+def test_both_send_the_same_token_request_and_the_same_call(
+    auth: AuthorizationServer,
+    protected: ProtectedAPI,
+    old: OAuth2Session,
+    new: ClientCredentialsSession,
+) -> None:
+    old.fetch_token(auth.token_url, client_secret=auth.client_secret)
+    old.post(protected.url + "/orders?page=2", json={"pieces": 3})
+    new.post(protected.url + "/orders?page=2", json={"pieces": 3})
+    asked, asked_now = auth.token_requests
+    assert sent(asked) == sent(asked_now)
+    called, called_now = protected.requests
+    assert called.body == called_now.body
+    assert called.target == called_now.target
+    assert set(called.headers) == set(called_now.headers)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"client_secret": "demo-secret"}, {}),
+        ({"auth": HTTPBasicAuth("demo-client", "demo-secret")}, {}),
+        (
+            {"client_secret": "demo-secret", "include_client_id": True},
+            {"client_auth": ClientSecretPost()},
+        ),
+        (
+            {"client_secret": "demo-secret", "audience": "https://a", "tenant": "7"},
+            {"audience": "https://a", "token_params": {"tenant": "7"}},
+        ),
+    ],
+)
+def test_what_went_into_fetch_token_is_sent_alike(
+    auth: AuthorizationServer, old: OAuth2Session, before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    old.fetch_token(auth.token_url, **before)
+    with made(auth, **now) as new:
+        new.tokens.get()
+    asked, asked_now = auth.token_requests
+    assert sent(asked) == sent(asked_now)
+
+
+def test_a_public_client_leaves_the_secret_out(
+    auth: AuthorizationServer, old: OAuth2Session
+) -> None:
+    auth.add_client(auth.client_id)
+    old.fetch_token(auth.token_url, include_client_id=True)
+    with made(auth, client_secret=None) as new:
+        new.tokens.get()
+    asked, asked_now = auth.token_requests
+    assert sent(asked) == sent(asked_now)
+
+
+def test_a_secret_that_went_raw_goes_raw_with_one_option(old: OAuth2Session) -> None:
+    secret = "100%41+:/ "
+    with AuthorizationServer(client_secret=secret, basic_encoding="raw") as auth:
+        old.fetch_token(auth.token_url, client_secret=secret)
+        with made(auth, client_auth=ClientSecretBasic(encode=False)) as raw:
+            raw.tokens.get()
+        asked, asked_now = auth.token_requests
+        assert sent(asked) == sent(asked_now)
+        with made(auth) as encoded, pytest.raises(TokenRequestDenied, match="invalid_client"):
+            encoded.tokens.get()
+
+
+def test_headers_for_the_token_request_are_set_on_the_endpoint(
+    auth: AuthorizationServer, protected: ProtectedAPI, new: ClientCredentialsSession
+) -> None:
+    new.tokens.endpoint.headers["X-Tenant"] = "7"
+    new.get(protected.url)
+    assert auth.token_requests[0].headers["X-Tenant"] == "7"
+    assert "X-Tenant" not in protected.requests[0].headers
+
+
+def test_a_token_that_expired_is_an_error_there_and_no_event_here(
+    auth: AuthorizationServer,
+    protected: ProtectedAPI,
+    old: OAuth2Session,
+    new: ClientCredentialsSession,
+) -> None:
+    auth.token_lifetime = 0
+    old.fetch_token(auth.token_url, client_secret=auth.client_secret)
+    old.token = {**old.token, "expires_at": time.time() - 1}
+    with pytest.raises(TokenExpiredError):
+        old.get(protected.url)
+    auth.real_lifetime = 60
+    assert new.get(protected.url).status_code == 200
+    assert new.get(protected.url).status_code == 200
+    assert len(auth.token_requests) == 3
+
+
+def test_a_refresh_is_not_to_be_had_with_this_grant(
+    auth: AuthorizationServer, protected: ProtectedAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    client = BackendApplicationClient(client_id=auth.client_id)
+    extra = {"client_id": auth.client_id, "client_secret": auth.client_secret}
+    with OAuth2Session(
+        client=client, auto_refresh_url=auth.token_url, auto_refresh_kwargs=extra
+    ) as old:
+        token = old.fetch_token(auth.token_url, client_secret=auth.client_secret)
+        assert "refresh_token" not in token
+        old.token = {**token, "expires_at": time.time() - 1}
+        with pytest.raises(OAuth2Error, match="unsupported_grant_type"):
+            old.get(protected.url)
+
+
+def test_a_token_that_was_revoked_is_a_401_there_and_renewed_here(
+    auth: AuthorizationServer,
+    protected: ProtectedAPI,
+    old: OAuth2Session,
+    new: ClientCredentialsSession,
+) -> None:
+    old.fetch_token(auth.token_url, client_secret=auth.client_secret)
+    assert new.get(protected.url).status_code == old.get(protected.url).status_code == 200
+    auth.revoke_all()
+    assert old.post(protected.url, data=b"body").status_code == 401
+    assert new.post(protected.url, data=b"body").status_code == 200
+
+
+def test_the_members_of_a_token_are_all_there(
+    auth: AuthorizationServer, old: OAuth2Session, new: ClientCredentialsSession
+) -> None:
+    auth.token_fields = {"scope": "a b", "instance_url": "https://eu.example"}
+    before, now = (
+        old.fetch_token(auth.token_url, client_secret=auth.client_secret),
+        new.tokens.get(),
+    )
+    assert (before["access_token"], now.access_token) == tuple(auth.issued)
+    assert now.expires_at == pytest.approx(before["expires_at"], abs=2)
+    assert now.lifetime == pytest.approx(before["expires_in"])
+    assert now.scope is not None
+    assert now.scope.split() == before["scope"]
+    assert now.extra["instance_url"] == before["instance_url"]
+
+
+def test_a_scope_that_changed_is_a_warning_raised_there_and_a_fact_here(
+    auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
+    auth.token_fields = {"scope": "a"}
+    client = BackendApplicationClient(client_id=auth.client_id, scope=["a", "b"])
+    with OAuth2Session(client=client) as old, pytest.raises(Warning, match="Scope has changed"):
+        old.fetch_token(auth.token_url, client_secret=auth.client_secret)
+    with made(auth, scope=["a", "b"]) as new:
+        assert new.tokens.get().scope == "a"
+
+
+def test_a_request_without_the_token_stays_possible(
+    auth: AuthorizationServer,
+    protected: ProtectedAPI,
+    old: OAuth2Session,
+    new: ClientCredentialsSession,
+) -> None:
+    old.fetch_token(auth.token_url, client_secret=auth.client_secret)
+    old.request("GET", protected.url, withhold_token=True)
+    new.get(protected.url, auth=lambda r: r)
+    assert [seen.token for seen in protected.requests] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "before", "now"),
+    [
+        (faults.oauth_error("invalid_client", status=401), OAuth2Error, TokenRequestDenied),
+        (faults.oauth_error("invalid_scope"), OAuth2Error, TokenRequestDenied),
+        (faults.html(200), OAuth2Error, InvalidTokenResponse),
+        (faults.json_answer(None), TypeError, InvalidTokenResponse),
+        (faults.unavailable(503, "60"), OAuth2Error, TokenEndpointUnavailable),
+    ],
+)
+def test_errors_are_all_errors_of_requests(  # noqa: PLR0917
+    auth: AuthorizationServer,
+    old: OAuth2Session,
+    new: ClientCredentialsSession,
+    answer: faults.Answer,
+    before: type[Exception],
+    now: type[Exception],
+) -> None:
+    auth.answer_next(answer, n=None)
+    with pytest.raises(before) as there:
+        old.fetch_token(auth.token_url, client_secret=auth.client_secret)
+    assert not isinstance(there.value, requests.RequestException)
+    with pytest.raises(now) as here:
+        new.tokens.get()
+    assert isinstance(here.value, requests.RequestException)
+
+
+IN_THEIR_WAY: dict[Callable[..., Any], dict[str, Any]] = {
+    ebay_compliance_fix: {
+        "access_token": "t-{}",
+        "token_type": "Application Access Token",
+        "expires_in": 7200,
+    },
+    plentymarkets_compliance_fix: {
+        "accessToken": "t-{}",
+        "tokenType": "Bearer",
+        "expiresIn": 86400,
+        "refreshToken": "r-{}",
+    },
+}
+
+
+@pytest.mark.parametrize("fix", IN_THEIR_WAY)
+def test_a_compliance_fix_is_applied_to_renewals_too(
+    auth: AuthorizationServer,
+    protected: ProtectedAPI,
+    new: ClientCredentialsSession,
+    fix: Callable[..., Any],
+) -> None:
+    for number in (1, 2):
+        answer = json.dumps(IN_THEIR_WAY[fix]).replace("{}", str(number))
+        auth.answer_next(faults.json_answer(json.loads(answer)))
+    protected.protected = False
+    fix(new.tokens.endpoint)
+    assert new.get(protected.url).status_code == 200
+    protected.refuse_next()
+    assert new.post(protected.url, data=b"body").json()["length"] == 4
+    assert [seen.token for seen in protected.requests] == ["t-1", "t-1", "t-2"]
+
+
+def test_hooks_for_a_refresh_are_never_called(
+    auth: AuthorizationServer, protected: ProtectedAPI, new: ClientCredentialsSession
+) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError
+
+    endpoint: Any = new.tokens.endpoint
+    for kind in ("refresh_token_request", "refresh_token_response", "protected_request"):
+        endpoint.register_compliance_hook(kind, never)
+    assert new.get(protected.url).status_code == 200
+    auth.revoke_all()
+    assert new.get(protected.url).status_code == 200

@@ -1,0 +1,497 @@
+"""Secrets, keys and certificates that are replaced while the program runs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from requests.adapters import HTTPAdapter
+
+from oauthcc import (
+    ClientAuth,
+    ClientCredentialsSession,
+    ClientSecretBasic,
+    ClientSecretPost,
+    PrivateKeyJWT,
+    TLSClientAuth,
+    TokenRequestDenied,
+    events,
+)
+from oauthcc.stores import MemoryStore
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from tests.clock import Clock, landed, moved_clock
+from tests.servers.clients import Client
+from tests.servers.oidc import OIDCServer
+from tests.servers.sessions import OIDCSessions
+
+METHODS = [ClientSecretBasic(), ClientSecretPost()]
+
+
+@pytest.fixture
+def auth() -> Iterator[AuthorizationServer]:
+    with AuthorizationServer(client_secret="first") as auth:
+        yield auth
+
+
+@pytest.fixture
+def protected(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
+    with ProtectedAPI(auth) as protected:
+        yield protected
+
+
+@pytest.fixture
+def make(auth: AuthorizationServer) -> Iterator[Callable[..., ClientCredentialsSession]]:
+    made: list[ClientCredentialsSession] = []
+
+    def make(secret: Any, **options: Any) -> ClientCredentialsSession:
+        api = ClientCredentialsSession(auth.token_url, auth.client_id, secret, **options)
+        api.trust_env = False
+        made.append(api)
+        return api
+
+    yield make
+    for api in made:
+        api.close()
+
+
+Make = Callable[..., ClientCredentialsSession]
+
+
+class Vault:
+    """A place for a secret, as a callable or a file, that counts how often it was read."""
+
+    def __init__(self, folder: Path, secret: str) -> None:
+        self.path = folder / "secret"
+        self.put(secret)
+        self.reads = 0
+
+    def put(self, secret: str) -> None:
+        """Replace it at once, as whoever rotates secrets should."""
+        new = self.path.with_suffix(".new")
+        new.write_text(secret + "\n")
+        new.replace(self.path)
+
+    def __call__(self) -> str:
+        self.reads += 1
+        return self.path.read_text().strip()
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    return Vault(tmp_path, "first")
+
+
+def source_of(vault: Vault, kind: str) -> Any:
+    return vault if kind == "callable" else vault.path
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return moved_clock(monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["callable", "file"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_next_token_is_asked_for_with_the_new_secret(
+    protected: ProtectedAPI,
+    make: Make,
+    vault: Vault,
+    kind: str,
+    method: ClientAuth,
+) -> None:
+    auth = protected.auth
+    api = make(source_of(vault, kind), client_auth=method)
+    assert api.get(protected.url).status_code == 200
+    vault.put("second")
+    auth.add_client(auth.client_id, "second")
+    auth.revoke_all()
+    assert api.post(protected.url, data=b"body").json()["length"] == 4
+    assert len(auth.token_requests) == 2
+    assert len(auth.issued) == 2
+
+
+def test_a_callable_is_called_once_for_a_token_and_not_for_a_request(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
+) -> None:
+    api = make(vault)
+    assert vault.reads == 0
+    for _ in range(5):
+        api.get(protected.url)
+    assert vault.reads == 1
+    api.tokens.renew()
+    assert vault.reads == 2
+
+
+def rotate_during(api: ClientCredentialsSession, rotate: Callable[[], object]) -> None:
+    """Have something replaced while the first token request is on its way."""
+    left = [rotate]
+
+    def meanwhile(response: Any) -> Any:
+        if left:
+            left.pop()()
+        return response
+
+    api.tokens.endpoint.register_compliance_hook("access_token_response", meanwhile)
+
+
+@pytest.mark.parametrize("kind", ["callable", "file"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_secret_replaced_in_the_middle_of_a_token_request_is_used_at_once(
+    protected: ProtectedAPI,
+    make: Make,
+    vault: Vault,
+    kind: str,
+    method: ClientAuth,
+) -> None:
+    auth = protected.auth
+    auth.add_client(auth.client_id, "second")
+    told: list[events.Event] = []
+    api = make(source_of(vault, kind), client_auth=method, on_event=told.append)
+    rotate_during(api, lambda: vault.put("second"))
+    assert api.get(protected.url).status_code == 200
+    assert len(auth.token_requests) == 2
+    [obtained] = told
+    assert isinstance(obtained, events.TokenObtained)
+    assert obtained.attempts == 2
+
+
+def test_a_secret_that_is_still_the_same_is_not_tried_twice(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
+) -> None:
+    vault.put("wrong")
+    with pytest.raises(TokenRequestDenied) as caught:
+        make(vault).get(protected.url)
+    assert caught.value.error == "invalid_client"
+    assert len(auth.token_requests) == 1
+    assert vault.reads == 2
+
+
+def test_a_secret_that_changes_all_the_time_is_tried_twice_and_no_more(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make
+) -> None:
+    numbers = iter(range(100))
+    with pytest.raises(TokenRequestDenied):
+        make(lambda: f"wrong-{next(numbers)}").get(protected.url)
+    assert len(auth.token_requests) == 2
+
+
+@pytest.mark.parametrize("error", ["invalid_scope", "unauthorized_client", "invalid_grant"])
+def test_another_refusal_is_no_reason_to_read_the_secret_again(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, error: str
+) -> None:
+    auth.refuse_next(error=error, status=400)
+    with pytest.raises(TokenRequestDenied, match=error):
+        make(vault).get(protected.url)
+    assert len(auth.token_requests) == vault.reads == 1
+
+
+def test_an_early_renewal_uses_the_new_secret_and_nobody_notices(
+    protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+) -> None:
+    auth = protected.auth
+    api = make(vault.path)
+    assert api.get(protected.url).status_code == 200
+    # The server has the new one; the file has it as soon as the old one was refused.
+    auth.add_client(auth.client_id, "second")
+    rotate_during(api, lambda: vault.put("second"))
+    clock.advance(3000)
+    with auth.hold():
+        assert api.get(protected.url).status_code == 200
+    landed()
+    assert api.get(protected.url).status_code == 200
+    first, second = auth.issued
+    assert [seen.token for seen in protected.requests] == [first, first, second]
+    assert len(auth.token_requests) == 3
+
+
+def test_a_failed_early_renewal_is_felt_by_nobody_and_mended_by_the_new_secret(
+    protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+) -> None:
+    auth, told = protected.auth, list[events.Event]()
+    api = make(vault, on_event=told.append)
+    api.get(protected.url)
+    auth.add_client(auth.client_id, "second")
+    clock.advance(3000)
+    assert api.get(protected.url).status_code == 200
+    landed()
+    [failed] = [event for event in told if isinstance(event, events.RenewalFailed)]
+    assert failed.usable
+    vault.put("second")
+    clock.advance(failed.next_try_in + 0.1)
+    assert api.get(protected.url).status_code == 200
+    landed()
+    assert api.get(protected.url).status_code == 200
+    first, second = auth.issued
+    assert [seen.token for seen in protected.requests] == [first, first, first, second]
+
+
+def test_a_refusal_is_forgotten_when_the_secret_was_mended(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+) -> None:
+    vault.put("wrong")
+    api = make(vault.path)
+    for seconds in (0.0, 1.1, 2.1):  # long enough for a longer pause to be due
+        clock.advance(seconds)
+        for _ in range(5):
+            with pytest.raises(TokenRequestDenied, match="invalid_client"):
+                api.get(protected.url)
+    asked = len(auth.token_requests)
+    assert asked == 3
+    # It is in its pause still, and looks at the file once a second.
+    vault.put("first")
+    clock.advance(1.1)
+    assert api.get(protected.url).status_code == 200
+    assert len(auth.token_requests) == asked + 1
+
+
+def test_a_source_that_mints_anew_every_time_is_not_tried_more_often_for_that(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, clock: Clock
+) -> None:
+    numbers = iter(range(10_000))
+    api = make(lambda: f"wrong-{next(numbers)}")
+    for _ in range(600):
+        clock.advance(1.0)
+        with pytest.raises(TokenRequestDenied):
+            api.get(protected.url)
+    # Ten minutes: pauses that double from 1 s to 60 s, and two requests each.
+    assert len(auth.token_requests) <= 2 * 16
+
+
+def test_a_new_secret_does_not_take_the_token_of_the_old_one_from_a_store(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
+) -> None:
+    store = MemoryStore()
+    one, other = make(vault, store=store), make(vault, store=store)
+    one.get(protected.url)
+    other.get(protected.url)
+    assert len(auth.issued) == 1
+    vault.put("second")
+    auth.add_client(auth.client_id, "second")
+    make(vault, store=store).get(protected.url)
+    assert len(auth.issued) == 2
+    # The first two go on with what they hold until it has to be renewed.
+    assert one.get(protected.url).status_code == 200
+    assert len(auth.token_requests) == 2
+
+
+def test_a_source_that_fails_is_an_error_of_the_call_and_is_asked_again(
+    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+) -> None:
+    api = make(vault.path)
+    vault.path.rename(vault.path.with_suffix(".gone"))
+    with pytest.raises(Exception, match="cannot be read"):
+        api.get(protected.url)
+    vault.put("first")
+    clock.advance(1.1)
+    assert api.get(protected.url).status_code == 200
+
+
+# -- keys and certificates, on oidc-provider -----------------------------------------------------
+
+
+@pytest.fixture
+def oidc_make(oidc: OIDCServer) -> Iterator[OIDCSessions]:
+    sessions = OIDCSessions(oidc)
+    yield sessions
+    sessions.close()
+
+
+def pem(client: Client) -> str:
+    assert client.private_key_pem is not None
+    return client.private_key_pem
+
+
+class Keys:
+    """The old and the new key of one client, of which its server knows the new one alone."""
+
+    def __init__(self, oidc: OIDCServer, folder: Path) -> None:
+        self.path = folder / "key.pem"
+        self.old = pem(oidc.clients["private_key_jwt/EdDSA"])
+        self.new = pem(oidc.clients["private_key_jwt/ES256"])
+        self.reads = 0
+
+    def put(self, key: str) -> None:
+        new = self.path.with_suffix(".new")
+        new.write_text(key)
+        new.replace(self.path)
+
+    def __call__(self) -> str:
+        self.reads += 1
+        return self.path.read_text()
+
+
+@pytest.fixture
+def keys(oidc: OIDCServer, tmp_path: Path) -> Keys:
+    return Keys(oidc, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["callable", "file"])
+def test_a_key_replaced_in_the_middle_of_a_token_request_is_used_at_once(
+    oidc: OIDCServer, oidc_make: OIDCSessions, keys: Keys, kind: str
+) -> None:
+    keys.put(keys.old)
+    method = PrivateKeyJWT(keys if kind == "callable" else keys.path)
+    api = oidc_make("private_key_jwt/ES256", client_auth=method)
+    rotate_during(api, lambda: keys.put(keys.new))
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+    assert oidc.counts()["token_errors"] == {"invalid_client": 1}
+    assert oidc.counts()["token_requests"] == 2
+
+
+@pytest.mark.parametrize("kind", ["callable", "file"])
+def test_a_key_is_read_anew_for_each_token(
+    oidc_make: OIDCSessions, keys: Keys, kind: str, clock: Clock
+) -> None:
+    oidc = oidc_make.oidc
+    keys.put(keys.new)
+    method = PrivateKeyJWT(keys if kind == "callable" else keys.path)
+    api = oidc_make("private_key_jwt/ES256", client_auth=method)
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+    keys.put(keys.old)
+    oidc.revoke_all()
+    with pytest.raises(TokenRequestDenied, match="invalid_client"):
+        api.get(oidc.api_url + "/orders")
+    keys.put(keys.new)
+    clock.advance(1.1)
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+    assert oidc.counts()["tokens_issued"] == 2
+
+
+def test_an_encrypted_key_may_come_with_a_new_password(
+    oidc: OIDCServer, oidc_make: OIDCSessions, keys: Keys, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+
+    def put(word: str) -> None:
+        keys.put(encrypted(keys.new, word))
+        password.write_text(word)
+
+    put("one")
+    method = PrivateKeyJWT(keys.path, password=password)
+    api = oidc_make("private_key_jwt/ES256", client_auth=method)
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+    put("two")
+    oidc.revoke_all()
+    assert api.get(oidc.api_url + "/orders").status_code == 200
+
+
+def encrypted(key: str, password: str) -> str:
+    from cryptography.hazmat.primitives import serialization as form
+
+    private = form.load_pem_private_key(key.encode(), None)
+    return private.private_bytes(
+        form.Encoding.PEM,
+        form.PrivateFormat.PKCS8,
+        form.BestAvailableEncryption(password.encode()),
+    ).decode()
+
+
+class OnDisk:
+    """A certificate and its key where a program expects them, to be replaced."""
+
+    def __init__(self, folder: Path, first: tuple[str, str]) -> None:
+        self.pair = str(folder / "client.crt"), str(folder / "client.key")
+        self.put(first)
+
+    def put(self, pair: tuple[str, str]) -> None:
+        for path, content in zip(self.pair, pair, strict=True):
+            shutil.copyfile(content, path + ".new")
+            os.replace(path + ".new", path)  # noqa: PTH105 - they are texts
+
+    @property
+    def thumbprint(self) -> str:
+        """What a token is bound to (RFC 8705 section 3.1)."""
+        der = ssl.PEM_cert_to_DER_cert(Path(self.pair[0]).read_text())
+        return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
+
+
+def hang_up(api: ClientCredentialsSession, *urls: str) -> None:
+    """Close the idle connections to some servers, as a server or a firewall does."""
+    ports = {urlsplit(url).port for url in urls}
+    for adapter in api.adapters.values():
+        assert isinstance(adapter, HTTPAdapter)
+        pools: Any = adapter.poolmanager.pools
+        for pool in [pools[key] for key in pools.keys()]:  # noqa: SIM118 - it is no dict
+            if pool.port in ports:
+                pool.close()
+                pools_without(pools, pool)
+
+
+def pools_without(pools: Any, pool: Any) -> None:
+    for key in list(pools.keys()):
+        if pools[key] is pool:
+            del pools[key]
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+@pytest.mark.parametrize("hung_up", ["nobody", "server", "api", "both"])
+def test_a_renewed_certificate_takes_over_without_a_restart(
+    oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path, hung_up: str, revoked: bool
+) -> None:
+    files = OnDisk(tmp_path, oidc.certificates.client.pair)
+    api = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
+    url = oidc.tls_api_url + "/orders"
+    assert api.get(url).json()["certificate"] == files.thumbprint
+    files.put(oidc.certificates.renewed_client.pair)
+    servers = {"server": [oidc.mtls_token_url], "api": [url], "both": [oidc.mtls_token_url, url]}
+    hang_up(api, *servers.get(hung_up, []))
+    if revoked:
+        oidc.revoke_all()
+    answer = api.post(url, data=b"body")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["length"] == 4
+    is_new = answer.json()["certificate"] == files.thumbprint
+    assert is_new or not (revoked or hung_up in ("api", "both"))
+    api.tokens.renew()
+    answer = api.post(url, data=b"body")
+    assert answer.status_code == 200
+    assert answer.json()["certificate"] == files.thumbprint
+
+
+def test_a_borrower_shows_the_renewed_certificate_too(
+    oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
+) -> None:
+    files = OnDisk(tmp_path, oidc.certificates.client.pair)
+    owner = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
+    url = oidc.tls_api_url + "/orders"
+    with ClientCredentialsSession.using(owner.tokens, api_url=oidc.tls_api_url) as borrower:
+        borrower.verify, borrower.trust_env = oidc.ca_bundle, False
+        assert borrower.get(url).status_code == 200
+        files.put(oidc.certificates.renewed_client.pair)
+        oidc.revoke_all()
+        answer = borrower.post(url, data=b"body")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["certificate"] == files.thumbprint
+
+
+def test_a_certificate_replaced_in_the_middle_of_a_token_request_is_used_at_once(
+    oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
+) -> None:
+    files = OnDisk(tmp_path, oidc.certificates.other_client.pair)
+    api = oidc_make("tls_client_auth/dn", client_auth=TLSClientAuth(files.pair))
+    rotate_during(api, lambda: files.put(oidc.certificates.client.pair))
+    answer = api.get(oidc.tls_api_url + "/orders")
+    assert answer.status_code == 200
+    assert answer.json()["certificate"] == files.thumbprint
+    assert oidc.counts()["token_errors"] == {"invalid_client": 1}
+
+
+def test_a_new_certificate_leaves_an_answer_that_is_being_read_alone(
+    oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
+) -> None:
+    files = OnDisk(tmp_path, oidc.certificates.client.pair)
+    api = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
+    with api.get(oidc.tls_api_url + "/orders", stream=True) as streamed:
+        files.put(oidc.certificates.renewed_client.pair)
+        api.tokens.renew()
+        assert api.get(oidc.tls_api_url + "/orders").status_code == 200
+        assert json.loads(b"".join(streamed.iter_content(7)))["client_id"] == "tls_client_auth-san"
