@@ -5,7 +5,8 @@ endpoint refuses everything for ten minutes. The moments are those of `oauthcc/r
 simulated are the calls, the network and the stores. Without a store a worker keeps its token to
 itself, with files one machine shares it, with Redis all do; both survive the restart. The last line
 is what people write by hand: no store, renewed one minute before expiry. Tokens live an hour, and
-each worker makes a call every two seconds on average.
+each worker makes a call every two seconds on average. The worst hour is that after midnight aside;
+refused requests count as requests.
 
     python benchmarks/fleet.py [seed]        default: 1
 """

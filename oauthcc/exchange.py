@@ -46,7 +46,17 @@ _TEXT_LIMIT = 500
 _TIMEOUTS = (requests.Timeout, ReadTimeoutError, TimeoutError)
 _BROKEN = (requests.ConnectionError, ChunkedEncodingError, HTTPError, ConnectionError)
 #: What can be carried over, by name, when the session is pickled or copied.
-_SETTINGS = ("adapters", "proxies", "cert", "compliance_hook", "_verify", "_trust_env")
+_SETTINGS = (
+    "adapters",
+    "proxies",
+    "cert",
+    "headers",
+    "params",
+    "hooks",
+    "compliance_hook",
+    "_verify",
+    "_trust_env",
+)
 
 
 class ExchangeSession(OAuth2Session):
@@ -66,6 +76,10 @@ class ExchangeSession(OAuth2Session):
         if owner is not None:
             self.adopt(owner)
         super().__init__(client=BackendApplicationClient(client_id))
+        # requests-oauthlib knows hooks on the request since 2.0; here they work before that too.
+        hooks: dict[str, Any] = self.compliance_hook  # type: ignore[assignment]
+        for kind in ("access_token_request", "refresh_token_request"):
+            hooks.setdefault(kind, set())
         self._verify = self._trust_env = None
         self._defaults, self.adapters = self.adapters, type(self.adapters)()
         forks.renewed_in_child(self)

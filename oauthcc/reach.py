@@ -71,11 +71,11 @@ class Reach(Generic[T]):
         if self._is_limited or self._is_noticed:
             return
         origin = origin_of(url)
-        if origin == self._first or self._map.find(url) is not None:
+        if origin is None or origin == self._first or self._map.find(url) is not None:
             return
         if self._first is None:
             self._first = origin
-        elif origin is not None:
+        else:
             self._is_noticed = True
             _log.warning(
                 "The token that went to %s goes to %s too; pass api_url= to say where it may go.",

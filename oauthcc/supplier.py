@@ -17,7 +17,7 @@ import requests
 
 from . import renewal
 from .access_token import Token
-from .errors import MENDED_BY_HUMANS, ConfigurationError
+from .errors import MENDED_BY_HUMANS, ConfigurationError, TokenEndpointUnavailable
 from .events import Why
 from .grant import Grant
 from .stores import TokenStore
@@ -154,8 +154,7 @@ class Supplier:
         with visit.turn(patience, partial(_fitting, order)) as stored:
             if stored is not None:
                 return stored
-            # Whoever had the lock before us, and left no token, has tried often enough.
-            attempts = 1 if visit.has_waited else _attempts(order)
+            attempts = _attempts_after_others(order) if visit.has_waited else _attempts(order)
             obtained, proof = self._fetch(secret, fingerprint, attempts, deadline)
             if proof == fingerprint:  # else the secret was rotated, and the key with it
                 visit.save(obtained.token)
@@ -189,6 +188,19 @@ def _checked_store(store: TokenStore | None) -> TokenStore | None:
 def _attempts(order: Order) -> int:
     # Nobody waits for an early renewal: its back-off is all the retrying it needs.
     return 1 if order.why == "aging" else ATTEMPTS
+
+
+def _attempts_after_others(order: Order) -> int:
+    """Raise where an early renewal waited for one that failed, since nobody waits for either.
+
+    Else all who share a token would knock, one by one, at an endpoint that is down.
+    """
+    if order.why == "aging":
+        raise TokenEndpointUnavailable(
+            "Another process tried to renew the token early, and brought none; the current one is"
+            " still good."
+        )
+    return 1  # whoever had the lock before us has tried often enough
 
 
 def _fitting(order: Order, stored: Token) -> Obtained | None:

@@ -153,10 +153,12 @@ def timeout_of_a_caller() -> None:
     """Let a caller's own ``timeout=`` run out: it gets our error, the flight goes on."""
     stage = Stage()
     with stage.auth.hold() as gate:
-        first = gevent.spawn(stage.session.get, stage.url, timeout=0.05)
-        gate.wait_for(1)
-        first.join()
-        assert isinstance(first.exception, TokenEndpointTimeout), first.exception
+        try:
+            stage.session.get(stage.url, timeout=0.05)
+        except TokenEndpointTimeout:
+            gate.wait_for(1)
+        else:
+            raise AssertionError
     assert stage.get() == 200
     stage.end(token_requests=1)
 
@@ -179,28 +181,24 @@ def flight_is_a_greenlet() -> None:
 
 
 def fork() -> None:
-    """Fork among greenlets: the child has connections of its own, the parent keeps its own."""
-    stage = Stage()
-    assert stage.get() == 200
-    gate = stage.api.hold()
-    busy = gevent.spawn(stage.get)
-    gate.wait_for(1)
-    child = os.fork()
-    if child == 0:
-        gevent.Timeout(20).start()
-        status = 1
-        try:
-            status = 0 if stage.session.get(f"{stage.url}/child").status_code == 200 else 2
-        finally:
-            os._exit(status)
-    gate.wait_for(2)
-    gate.release()
-    assert os.waitpid(child, 0)[1] == 0
-    busy.join()
-    assert busy.value == 200
-    assert stage.get() == 200
-    assert stage.api.connections == 3, stage.api.connections
-    stage.end(token_requests=1)
+    """Fork with an idle connection; the servers, named on the command line, are elsewhere.
+
+    In the child of gevent's ``fork`` every greenlet goes on, so that none may be busy.
+    """
+    token_url, url = sys.argv[2:]
+    with ClientCredentialsSession(token_url, "demo-client", "demo-secret") as session:
+        assert session.get(url).status_code == 200
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if session.get(url).status_code == 200 else 2
+                session.tokens.renew()
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert session.get(url).status_code == 200
+        session.tokens.renew()
 
 
 def _until(condition: Callable[[], bool]) -> None:

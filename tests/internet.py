@@ -9,14 +9,17 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPResponse
+
+from oauthcc import Event
 
 TOKEN_URL = "https://as.example/token"
 
@@ -36,6 +39,31 @@ class Seen:
     @property
     def url(self) -> str:
         return str(self.request.url)
+
+
+E = TypeVar("E")
+
+
+class Told(list[Event]):
+    """Keep events: those of a flight are told when its callers have gone on already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+
+    def __reduce__(self) -> tuple[type[list[Event]], tuple[list[Event]]]:
+        return list, ([*self],)
+
+    def __call__(self, event: Event) -> None:
+        with self._changed:
+            self.append(event)
+            self._changed.notify_all()
+
+    def first(self, kind: type[E]) -> E:
+        """Wait for an event of this kind, and give the first."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(isinstance(e, kind) for e in self), 10)
+        return next(event for event in self if isinstance(event, kind))
 
 
 class Internet(BaseAdapter):

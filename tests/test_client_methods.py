@@ -283,7 +283,7 @@ def test_a_pickle_of_a_session_holds_what_it_was_given_and_of_a_file_the_path(
     with_path = pickle.dumps(make(given.client, client_auth=PrivateKeyJWT(path)))
     assert line in with_text
     assert line not in with_path
-    assert str(path).encode() in with_path
+    assert path.parent.name.encode() in with_path
     with pickle.loads(with_path) as twin:
         assert twin.get(oidc.api_url + "/orders").status_code == 200
     make.close()

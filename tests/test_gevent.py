@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
+
+from .forked import needs_fork
 from .scripts import ROOT
 
 pytest.importorskip("gevent")
@@ -20,14 +23,13 @@ SCENES = [
     "impatient_caller",
     "timeout_of_a_caller",
     "flight_is_a_greenlet",
-    "fork",
 ]
 
 
-def play(scene: str, *, early: bool) -> None:
+def play(scene: str, *arguments: str, early: bool) -> None:
     environment = {**os.environ, **({"EARLY": "1"} if early else {})}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.gevent_child", scene],
+        [sys.executable, "-m", "tests.gevent_child", scene, *arguments],
         cwd=ROOT,
         env=environment,
         check=False,
@@ -44,6 +46,15 @@ def test_patched_before_anything_is_imported(scene: str) -> None:
     play(scene, early=True)
 
 
-@pytest.mark.parametrize("scene", ["storms", "killed_caller", "flight_is_a_greenlet", "fork"])
+@pytest.mark.parametrize("scene", ["storms", "killed_caller", "flight_is_a_greenlet"])
 def test_patched_after_the_import_and_before_a_session_is_made(scene: str) -> None:
     play(scene, early=False)
+
+
+@needs_fork
+@pytest.mark.parametrize("early", [True, False])
+def test_a_child_forked_by_gevent_has_connections_of_its_own(early: bool) -> None:
+    with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+        play("fork", auth.token_url, f"{api.url}/anything", early=early)
+        assert (api.connections, auth.connections) == (2, 2)
+        assert len(auth.token_requests) == 3

@@ -284,7 +284,7 @@ def claims(headers: Any) -> dict[str, Any]:
     head = jwt.get_unverified_header(proof)
     assert head["typ"] == "dpop+jwt"
     assert "d" not in head["jwk"]
-    key = jwt.PyJWK(head["jwk"], head["alg"])
+    key = jwt.PyJWK(head["jwk"], head["alg"]).key
     return dict(jwt.decode(proof, key, [head["alg"]]))
 
 
@@ -385,6 +385,22 @@ def test_a_demand_by_the_authorization_server_is_answered_once(
     with pytest.raises(TokenRequestDenied, match="use_dpop_nonce"):
         api.tokens.renew()
     assert len(auth.token_requests) == 2
+
+
+def test_the_nonce_that_comes_with_the_token_is_the_next_one(
+    auth: AuthorizationServer, api: ClientCredentialsSession
+) -> None:
+    token = {"access_token": "t", "token_type": "DPoP"}
+    for answer in (
+        json_answer({"error": "use_dpop_nonce"}, 400, {"DPoP-Nonce": "a1"}),
+        json_answer(token, 200, {"DPoP-Nonce": "a2"}),
+        json_answer(token, 200, {"DPoP-Nonce": "a3"}),
+    ):
+        auth.answer_next(answer)
+    for _ in range(3):
+        api.tokens.renew()
+    nonces = [claims(asked.headers).get("nonce") for asked in auth.token_requests]
+    assert nonces == [None, "a1", "a2", "a3"]
 
 
 def test_a_chain_of_redirects_proves_each_hop_of_its_own_origin(

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 
 from oauthcc import (
     ClientAuth,
@@ -495,3 +495,25 @@ def test_a_new_certificate_leaves_an_answer_that_is_being_read_alone(
         api.tokens.renew()
         assert api.get(oidc.tls_api_url + "/orders").status_code == 200
         assert json.loads(b"".join(streamed.iter_content(7)))["client_id"] == "tls_client_auth-san"
+
+
+class Foreign(BaseAdapter):
+    """An adapter that is not one of requests' own, and is of no use once it was closed."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_an_adapter_of_another_make_is_left_alone_by_a_new_certificate(
+    oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
+) -> None:
+    files = OnDisk(tmp_path, oidc.certificates.client.pair)
+    api = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
+    foreign = Foreign()
+    api.mount("queue://", foreign)
+    api.tokens.get()
+    files.put(oidc.certificates.renewed_client.pair)
+    api.tokens.renew()
+    assert not foreign.is_closed

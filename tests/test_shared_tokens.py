@@ -433,6 +433,33 @@ def test_who_waited_for_one_that_failed_asks_once(
     assert len(auth.token_requests) == ATTEMPTS + 1
 
 
+def test_an_early_renewal_that_waited_for_one_that_failed_does_not_ask_as_well(
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
+    sharing: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, store = moved_clock(monkeypatch), Watched()
+    auth.now = clock.time
+    first, second = sharing(store), sharing(store)
+    calls = [first.get(api.url), second.get(api.url)]
+    clock.advance(3600 * 0.85)
+    auth.answer_next(faults.unavailable())
+    with auth.hold() as gate:
+        calls.append(first.get(api.url))
+        gate.wait_for(1)
+        calls.append(second.get(api.url))
+        assert store.is_waited_for.wait(20)
+    landed()
+    calls += [first.get(api.url), second.get(api.url)]
+    assert [sent(call) for call in calls] == auth.issued * 6
+    assert len(auth.token_requests) == 2
+    clock.advance(4)  # the first pause is that long at most
+    second.get(api.url)
+    landed()
+    assert sent(second.get(api.url)) == auth.issued[1]
+
+
 def test_a_crowd_learns_of_the_token_without_passing_the_lock_from_hand_to_hand(
     auth: AuthorizationServer, api: ProtectedAPI, sharing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

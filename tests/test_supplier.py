@@ -137,6 +137,24 @@ def test_what_another_session_put_into_the_store_is_taken(
     other.close()
 
 
+def test_what_is_known_does_not_hold_where_others_had_more_luck(
+    shared: Shop, auth: AuthorizationServer, store: MemoryStore
+) -> None:
+    auth.refuse_next()
+    with pytest.raises(TokenRequestDenied) as caught:
+        shared.obtain(Order("absent"))
+    order = Order("absent").knowing((shared.supplier.fingerprint, caught.value))
+    with pytest.raises(TokenRequestDenied) as again:
+        shared.obtain(order)
+    assert again.value is caught.value
+    assert len(auth.token_requests) == 1
+    other = Shop(auth, store)
+    token = other.obtain(Order("absent")).token
+    assert shared.obtain(order).token == token
+    assert len(auth.token_requests) == 2
+    other.close()
+
+
 def test_an_order_takes_only_what_fits_it_from_the_store(
     shared: Shop, auth: AuthorizationServer, clock: Clock
 ) -> None:

@@ -20,7 +20,6 @@ from urllib3.util import Retry
 from oauthcc import (
     ClientCredentialsSession,
     ConfigurationError,
-    Event,
     InvalidTokenResponse,
     OAuthCCError,
     TokenEndpointUnavailable,
@@ -32,6 +31,7 @@ from oauthcc import (
 from oauthcc.client_auth import ClientSecretPost
 from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults, json_answer
 from oauthcc.token_endpoint import LONGEST_PAUSE
+from tests.internet import Told
 
 API = "https://api.example/never-reached"
 
@@ -125,12 +125,11 @@ def test_no_earlier_token_and_nothing_of_the_answer_goes_along(auth: Authorizati
 def test_an_endpoint_that_is_unwell_for_a_moment_is_not_felt(
     auth: AuthorizationServer, pauses: list[float], status: int
 ) -> None:
-    events: list[Event] = []
+    events = Told()
     auth.answer_next(faults.unavailable(status, retry_after=None))
-    with ProtectedAPI(auth) as api, session_for(auth, on_event=events.append) as session:
+    with ProtectedAPI(auth) as api, session_for(auth, on_event=events) as session:
         assert session.get(f"{api.url}/x").status_code == 200
-    (event,) = events
-    assert isinstance(event, TokenObtained)
+    event = events.first(TokenObtained)
     assert event.attempts == len(auth.token_requests) == 2
     assert len(pauses) == 1
     assert 0.0 <= pauses[0] <= LONGEST_PAUSE
@@ -315,13 +314,12 @@ class Vault:
 
 
 def test_a_secret_that_was_rotated_is_read_again_and_tried_once(auth: AuthorizationServer) -> None:
-    events: list[Event] = []
+    events = Told()
     vault = Vault("old", auth.client_secret)
-    with session_for(auth, client_secret=vault, on_event=events.append) as session:
+    with session_for(auth, client_secret=vault, on_event=events) as session:
         session.tokens.get()
     assert vault.read == len(auth.token_requests) == 2
-    (event,) = events
-    assert isinstance(event, TokenObtained)
+    event = events.first(TokenObtained)
     assert event.attempts == 2
 
 

@@ -375,6 +375,19 @@ def test_an_accepted_replay_ends_the_pause(auth: AuthorizationServer, source: To
     assert source.may_replace(refused, API)
 
 
+def test_a_refusal_that_no_replay_tells_of_has_the_token_renewed_less_and_less_often(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    renewed = []
+    for second in range(20):
+        if source.refused_without_replay(source.get(), API):
+            renewed.append(second)
+        clock.advance(1)
+    assert renewed == [0, 1, 3, 7, 15]
+    assert count(auth) == 6
+    assert source.may_replace(source.get(), API)
+
+
 def test_a_newer_token_is_used_during_the_pause(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:

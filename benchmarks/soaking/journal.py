@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 #: What the servers call an answer that nobody scripted.
-GOOD, REFUSED, CLOSED = "200", "401", "closed"
+GOOD, REDIRECTED, REFUSED, CLOSED = "200", "302", "401", "closed"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from .journal import CLOSED, GOOD, REFUSED, Attempt, Call, Journal, TokenRequest
+from .journal import CLOSED, GOOD, REDIRECTED, REFUSED, Attempt, Call, Journal, TokenRequest
 
 #: Seconds for which a failure of the token endpoint may be remembered (4, or 4 for the third
 #: refusal in a row), and for which no renewal is forced after a new token was refused.
@@ -99,9 +99,20 @@ class Judge:
     def _is_lost(self, call: Call, attempts: list[Attempt]) -> None:
         reason = self._explanation(call, attempts)
         if reason is None:
-            self.verdict.lost.append(_told(call, attempts))
+            self.verdict.lost.append(f"{_told(call, attempts)} {self._past(call)}")
         else:
             self.verdict.explained[reason] += 1
+
+    def _past(self, call: Call) -> str:
+        """Tell of the last token requests of its source, for whoever looks into it."""
+        name = call.source.partition("/")[0]
+        known = [r for r in self.journal.token_requests if r.source in (name, call.source)]
+        return "; ".join(
+            f"{request.source} {request.outcome} at {request.begun:.2f} to {request.ended:.2f}"
+            f" for {request.lifetime:g} s"
+            for request in sorted(known, key=lambda request: request.begun)
+            if call.begun - 2 * MEMORY <= request.ended and request.begun <= call.ended
+        )
 
     def _explanation(self, call: Call, attempts: list[Attempt]) -> str | None:
         last = attempts[-1].outcome if attempts else None
@@ -139,15 +150,17 @@ class Judge:
         )
         if not failed and not self._was_down("token endpoint", since, call.ended):
             return None
-        if attempts:
-            was_refused = attempts[-1].outcome == REFUSED
-            return "TokenError: refused, and no other token" if was_refused else None
+        last = attempts[-1].outcome if attempts else None
+        if last == REFUSED:
+            return "TokenError: refused, and no other token"
+        if last not in (None, REDIRECTED):
+            return None
         # Who shares a store and remembers a failure looks once a second what others brought.
         known = call.begun - (LOOK if MEMBERS[call.source.partition("/")[0]] > 1 else 0.0)
         held = self._held(call.source, known)
-        if held is not None and held.begun + held.lifetime > call.ended + SLACK:
-            return None
-        return "TokenError: the token endpoint failed"
+        later = [r for r in self._requests[call.source] if r.token and known < r.ended <= call.ended]
+        lives = [r.begun + r.lifetime > call.ended + SLACK for r in (held, *later) if r]
+        return None if held and all(lives) else "TokenError: the token endpoint failed"
 
     def _knows(self, source: str, other: str, at: float) -> bool:
         """Say whether a source knows of what happened to another: itself, or its parent's."""
@@ -213,7 +226,7 @@ class Judge:
         held = self._held(call.source, call.begun)
         return (
             bool(attempts)
-            and all(attempt.outcome in (GOOD, "302") for attempt in attempts)
+            and all(attempt.outcome in (GOOD, REDIRECTED) for attempt in attempts)
             and held is not None
             and held.token not in self._refused
             and held.begun + 0.9 * held.lifetime > call.ended + SLACK
@@ -233,7 +246,8 @@ class Judge:
             if self._was_refused(source, held, request.begun):
                 continue
             age = request.begun - held.begun
-            self.verdict.needless.append(f"{source} held a token of {age:.2f}/{held.lifetime:g} s")
+            at = f"at {request.begun:.2f}, held one of {age:.2f}/{held.lifetime:g} s"
+            self.verdict.needless.append(f"{source} {at}")
 
     def _was_refused(self, source: str, held: TokenRequest, before: float) -> bool:
         # Those who share a store may each have an older one refused: only a token that was asked
@@ -241,7 +255,7 @@ class Judge:
         any_token = MEMBERS[source.partition("/")[0]] > 1
         return any(
             refusal.source == source
-            and held.begun <= refusal.at <= before + SLACK
+            and held.begun - SLACK <= refusal.at <= before + SLACK
             and (any_token or refusal.token == held.token)
             for refusal in self._refusals
         )

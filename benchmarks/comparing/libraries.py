@@ -1,0 +1,257 @@
+"""The libraries, each used as its own documentation says, behind one small face.
+
+Those that have to be told to fetch (Authlib, requests-oauthlib) are told before the first call, and
+requests-oauthlib again when it says that the token expired. google-auth has no client credentials
+grant; its service account, which is what people use for the same job, signs an assertion in place of
+a secret. msal wants https and has no session: its token is put on a plain request.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import requests
+
+from .world import World
+
+SCOPES = ["orders:read", "orders:write"]
+
+
+class UnsupportedError(Exception):
+    """The library has no such thing."""
+
+
+class Library(ABC):
+    """One client, made anew for every situation; `how` is "basic", "post" or the default."""
+
+    name: ClassVar[str]
+    #: What pip installs.
+    packages: ClassVar[tuple[str, ...]]
+    #: Before how many seconds of its life's end a token is no longer used, by default.
+    margin: ClassVar[float] = 0.0
+    needs_tls: ClassVar[bool] = False
+
+    def __init__(
+        self, world: World, secret: str | None = None, *, client_id: str = "", how: str = ""
+    ) -> None:
+        """Make the client; nothing needs to be fetched yet."""
+        self.world = world
+        self.client_id = client_id or world.auth.client_id
+        self.secret = secret or world.auth.client_secret
+        self.session: requests.Session | None = None
+        self.set_up(how)
+
+    @abstractmethod
+    def set_up(self, how: str) -> None:
+        """Make what the library's documentation makes."""
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        """Call the API as the documentation does."""
+        assert self.session is not None
+        return self.session.request(method, url, **options)
+
+    def held(self) -> list[object]:
+        """Give the objects that a user has in hand."""
+        assert self.session is not None
+        return [self.session, self.session.auth]
+
+    def close(self) -> None:
+        """Close what can be closed."""
+        if self.session is not None:
+            self.session.close()
+
+
+class Ours(Library):
+    name, packages = "oauthcc", ()
+
+    def set_up(self, how: str) -> None:
+        from oauthcc import ClientCredentialsSession
+
+        method = {"basic": "client_secret_basic", "post": "client_secret_post"}.get(how)
+        url = self.world.auth.token_url
+        self.session = ClientCredentialsSession(
+            url, self.client_id, self.secret, SCOPES, client_auth=method
+        )
+
+    def held(self) -> list[object]:
+        from oauthcc import ClientCredentialsSession
+
+        assert isinstance(self.session, ClientCredentialsSession)
+        return [*super().held(), self.session.tokens, self.session.tokens.get()]
+
+
+class RequestsOAuthlib(Library):
+    name, packages = "requests-oauthlib", ("requests-oauthlib",)
+
+    def set_up(self, how: str) -> None:
+        from oauthlib.oauth2 import BackendApplicationClient
+        from requests_oauthlib import OAuth2Session
+
+        os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+        self.in_body = True if how == "post" else None
+        client = BackendApplicationClient(client_id=self.client_id, scope=SCOPES)
+        self.session = OAuth2Session(client=client)
+
+    def fetch(self) -> None:
+        self.session.fetch_token(
+            self.world.auth.token_url, client_secret=self.secret, include_client_id=self.in_body
+        )
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        from oauthlib.oauth2 import TokenExpiredError
+
+        if not self.session.authorized:
+            self.fetch()
+        try:
+            return self.session.request(method, url, **options)
+        except TokenExpiredError:
+            self.fetch()
+            return self.session.request(method, url, **options)
+
+    def held(self) -> list[object]:
+        return [*super().held(), self.session.token]
+
+
+class Subclass(Library):
+    name, packages = "the copied subclass", ("requests-oauthlib",)
+
+    def set_up(self, how: str) -> None:
+        from .subclass import RefetchingSession
+
+        os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+        self.session = RefetchingSession(
+            self.world.auth.token_url, self.client_id, self.secret, SCOPES, in_body=how == "post"
+        )
+
+    def held(self) -> list[object]:
+        return [*super().held(), self.session.token]
+
+
+class Authlib(Library):
+    name, packages, margin = "Authlib", ("Authlib",), 60.0
+
+    def set_up(self, how: str) -> None:
+        from authlib.integrations.requests_client import OAuth2Session
+
+        method = {"basic": "client_secret_basic", "post": "client_secret_post"}.get(how)
+        self.session = OAuth2Session(
+            self.client_id,
+            self.secret,
+            token_endpoint_auth_method=method,
+            scope=" ".join(SCOPES),
+            token_endpoint=self.world.auth.token_url,
+            grant_type="client_credentials",
+        )
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        if not self.session.token:
+            self.session.fetch_token()
+        return self.session.request(method, url, **options)
+
+    def held(self) -> list[object]:
+        return [*super().held(), self.session.token]
+
+
+class RequestsOAuth2Client(Library):
+    name, packages, margin = "requests-oauth2client", ("requests-oauth2client",), 20.0
+
+    def set_up(self, how: str) -> None:
+        from requests_oauth2client import (
+            ClientSecretBasic,
+            ClientSecretPost,
+            OAuth2Client,
+            OAuth2ClientCredentialsAuth,
+        )
+
+        kind = ClientSecretBasic if how == "basic" else ClientSecretPost
+        client = OAuth2Client(
+            self.world.auth.token_url, auth=kind(self.client_id, self.secret), testing=True
+        )
+        self.session = requests.Session()
+        self.session.auth = OAuth2ClientCredentialsAuth(client, scope=SCOPES)
+
+    def held(self) -> list[object]:
+        return [*super().held(), self.session.auth.client, self.session.auth.token]
+
+
+class RequestsAuth(Library):
+    name, packages, margin = "requests_auth", ("requests_auth",), 30.0
+
+    def set_up(self, how: str) -> None:
+        from requests_auth import OAuth2ClientCredentials
+
+        if how == "post":
+            raise UnsupportedError
+        self.session = requests.Session()
+        self.session.auth = OAuth2ClientCredentials(
+            self.world.auth.token_url, self.client_id, self.secret, scope=SCOPES
+        )
+
+
+class GoogleAuth(Library):
+    name, packages, margin = "google-auth", ("google-auth", "cryptography"), 225.0
+    keys: ClassVar[tuple[str, str] | None] = None
+
+    def set_up(self, how: str) -> None:
+        from google.auth.transport.requests import AuthorizedSession
+        from google.oauth2.service_account import Credentials
+
+        from .certificate import make_key
+
+        if how or self.client_id != self.world.auth.client_id:
+            raise UnsupportedError
+        good = type(self).keys = type(self).keys or make_key()
+        self.world.auth.public_key = good[1]
+        key = good[0] if self.secret == self.world.auth.client_secret else make_key()[0]
+        info = {
+            "type": "service_account",
+            "client_email": self.client_id,
+            "private_key": key,
+            "token_uri": self.world.auth.token_url,
+        }
+        # With a subject it does not look up on the internet where the account may be used.
+        self.credentials = Credentials.from_service_account_info(
+            info, scopes=SCOPES, subject="somebody"
+        )
+        self.session = AuthorizedSession(self.credentials)
+
+    def held(self) -> list[object]:
+        return [*super().held(), self.credentials]
+
+
+class Msal(Library):
+    name, packages, margin, needs_tls = "msal", ("msal", "cryptography"), 300.0, True
+
+    def set_up(self, how: str) -> None:
+        from msal import ConfidentialClientApplication
+
+        if how == "basic":
+            raise UnsupportedError
+        self.app = ConfidentialClientApplication(
+            self.client_id,
+            client_credential=self.secret,
+            oidc_authority=self.world.auth.issuer,
+            verify=self.world.ca_file,
+        )
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        result = self.app.acquire_token_for_client(scopes=SCOPES)
+        headers = {"Authorization": "Bearer " + result["access_token"]}
+        return requests.request(method, url, headers=headers, **options)
+
+    def held(self) -> list[object]:
+        return [self.app]
+
+
+LIBRARIES: list[type[Library]] = [
+    Ours,
+    RequestsOAuthlib,
+    Subclass,
+    Authlib,
+    RequestsOAuth2Client,
+    RequestsAuth,
+    GoogleAuth,
+    Msal,
+]
