@@ -31,6 +31,7 @@ from pathlib import Path
 from soaking.callers import (
     Forker,
     Sessions,
+    Task,
     descriptors_left,
     flights_left,
     log_to,
@@ -56,7 +57,8 @@ def soak(seconds: float, seed: int, folder: Path) -> tuple[Journal, list[str]]:
         forker = Forker(world, sessions, folder, seed, until)
         gremlin.start()
         forker.start()
-        run_callers(sessions, world.api.url, str(seed), until, THREADS, world.journal.note)
+        task = Task(world.api.url, str(seed), until, world.journal.note)
+        run_callers(sessions, task, THREADS)
         forker.join()
         gremlin.stop()
         sessions.close()

@@ -89,7 +89,7 @@ class Answer:
     @classmethod
     def of(cls, response: requests.Response, secrets: Iterable[str]) -> Answer:
         """Read a response, of which ``secrets`` must not show."""
-        content = response._content  # noqa: SLF001 - `content` would read on from the network
+        content = response._content
         text = _decoded(content) if isinstance(content, bytes) else ""
         value = _json(text)
         known = {_plain(secret) for secret in (*secrets, *_sent(response.request), *_given(value))}
@@ -155,7 +155,7 @@ class Answer:
                 new.headers[name] = self.location()
             elif name.lower() not in ("set-cookie", "set-cookie2"):
                 new.headers[self.hidden(name)] = self.hidden(value)
-        new._content, new._content_consumed = self._content(), True  # type: ignore[attr-defined] # noqa: SLF001
+        new._content, new._content_consumed = self._content(), True  # type: ignore[attr-defined]
         new.request = requests.PreparedRequest()
         new.request.prepare_headers(dict(self._harmless(old.request)))
         new.request.method, new.request.url = getattr(old.request, "method", None), new.url

@@ -11,40 +11,22 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
 from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.exceptions import (
-    ChunkedEncodingError,
-    ContentDecodingError,
-    InvalidHeader,
-    InvalidSchema,
-    InvalidURL,
-    ProxyError,
-    SSLError,
-)
+from requests.exceptions import InvalidSchema
 from requests.sessions import merge_setting
 from requests_oauthlib import OAuth2Session
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
 from . import forks
-from .errors import (
-    ConfigurationError,
-    InvalidTokenResponse,
-    OAuthCCError,
-    TokenEndpointTimeout,
-    TokenEndpointUnreachable,
-)
-from .secret import hide
+from .errors import InvalidTokenResponse, OAuthCCError, TokenEndpointTimeout
+from .transport_errors import as_ours
 from .urls import is_loopback, origin_of, public_url
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
 SIZE_LIMIT = 1_048_576
-_TEXT_LIMIT = 500
-_TIMEOUTS = (requests.Timeout, ReadTimeoutError, TimeoutError)
-_BROKEN = (requests.ConnectionError, ChunkedEncodingError, HTTPError, ConnectionError)
 #: What can be carried over, by name, when the session is pickled or copied.
 _SETTINGS = (
     "adapters",
@@ -177,7 +159,9 @@ class ExchangeSession(OAuth2Session):
         request = requests.Request(method, url, headers=dict(headers), data=data)
         try:
             prepared = self.prepare_request(request)
-            settings = self.merge_environment_settings(url, {}, True, None, cert or self.cert)
+            settings = self.merge_environment_settings(
+                url, {}, stream=True, verify=None, cert=cert or self.cert
+            )
             if _lies_open(url):
                 settings["proxies"] = {}
             timeout = (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left))
@@ -188,7 +172,7 @@ class ExchangeSession(OAuth2Session):
         except OAuthCCError:
             raise
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise _as_ours(error, url, secrets) from None
+            raise as_ours(error, url, secrets) from None
         return response
 
 
@@ -223,31 +207,3 @@ def _read(response: requests.Response, url: str, deadline: float) -> None:
             raise TokenEndpointTimeout(f"{public_url(url)} did not finish its answer in time.")
     response._content = bytes(content)
     response._content_consumed = True  # type: ignore[attr-defined]
-
-
-def _as_ours(error: Exception, url: str, secrets: Sequence[str]) -> OAuthCCError:
-    """Turn a transport error into one of ours that says what to set, and quotes no secret."""
-    where = public_url(url)
-    query = urlsplit(url).query  # where some servers want a key
-    text = hide(str(error), (*secrets, f"?{query}" if query else None))
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    text = f"{type(error).__name__}: {text[:_TEXT_LIMIT]}"
-    reason = error.args[0] if error.args else None  # requests calls a stalled body a broken one
-    if isinstance(error, _TIMEOUTS) or isinstance(reason, _TIMEOUTS):
-        return TokenEndpointTimeout(f"{where} did not answer in time ({text}).")
-    if isinstance(error, SSLError):
-        remedy = "set session.verify or session.tokens.endpoint.verify to your CA bundle"
-        return TokenEndpointUnreachable(f"No trusted TLS connection to {where}: {remedy} ({text}).")
-    if isinstance(error, ProxyError):
-        remedy = "set session.proxies or session.tokens.endpoint.proxies, or NO_PROXY"
-        return TokenEndpointUnreachable(f"The proxy did not lead to {where}: {remedy} ({text}).")
-    if isinstance(error, ContentDecodingError):
-        return InvalidTokenResponse(f"{where} answered with a badly compressed body ({text}).")
-    if isinstance(error, _BROKEN):
-        return TokenEndpointUnreachable(f"No answer from {where} ({text}).")
-    # Else, where it is not of requests: a file is missing, or a header cannot be encoded.
-    if isinstance(error, (InvalidURL, InvalidHeader, InvalidSchema)) or not isinstance(
-        error, requests.RequestException
-    ):
-        return ConfigurationError(f"The request to {where} could not be made ({text}).")
-    return TokenEndpointUnreachable(f"The exchange with {where} failed ({text}).")

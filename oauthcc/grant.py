@@ -53,7 +53,7 @@ class Grant:
     scheme: Scheme
 
     @classmethod
-    def of(  # noqa: PLR0913 - the options of the public surface
+    def of(
         cls,
         token_url: str | None,
         client_id: str,

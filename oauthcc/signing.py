@@ -133,11 +133,12 @@ def twin_of(request: PreparedRequest) -> PreparedRequest:
     twin = object.__new__(type(request))
     twin.__dict__.update(request.__dict__)
     headers = request.headers
-    if type(headers) is CaseInsensitiveDict:  # its copy() enters every header anew
-        twin.headers = object.__new__(CaseInsensitiveDict)
-        vars(twin.headers)["_store"] = vars(headers)["_store"].copy()
-    else:
+    store = headers.__dict__.get("_store") if type(headers) is CaseInsensitiveDict else None
+    if store is None:
         twin.headers = headers.copy()
+    else:  # its copy() enters every header anew, which is a third of what signing costs
+        twin.headers = object.__new__(CaseInsensitiveDict)
+        twin.headers.__dict__["_store"] = store.copy()
     return twin
 
 

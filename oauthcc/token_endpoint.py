@@ -127,8 +127,8 @@ class TokenEndpoint(ExchangeSession):
     def _where(self, deadline: float) -> tuple[str, str]:
         """Return the token URL and what an assertion names as its audience."""
         if self._discovered is None:
-            assert self.grant.token_url is not None
-            return self.grant.token_url, self.grant.token_url
+            url = self.grant.token_url or ""  # one of the two was given
+            return url, url
 
         def get(url: str) -> requests.Response:
             accept = {"Accept": "application/json"}

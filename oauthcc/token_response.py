@@ -128,7 +128,7 @@ def _advice(error: str | None, status: int, scope: str | None, method: str | Non
 
 def _shape_fault(answer: Answer) -> TokenError | None:
     """Say what is wrong with the body of an answer that should hold a token."""
-    content = answer.response._content  # noqa: SLF001 - `content` would read on from the network
+    content = answer.response._content
     if isinstance(content, bytes) and len(content) > MOST_BYTES:
         fault = f"it sent more than {MOST_BYTES} bytes"
     elif not answer.text.strip():

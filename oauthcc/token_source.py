@@ -1,12 +1,11 @@
 """Where tokens come from: the one that is held, or the next one, obtained once for everybody.
 
 When something happens is decided in renewal.py, what is known is kept in ledger.py, where a token
-comes from is in supplier.py, how callers share it in flight.py. Here they meet.
+comes from is in supplier.py, how callers share it in fetching.py. Here they meet.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from functools import partial
 from typing import Any
@@ -15,8 +14,8 @@ import requests
 
 from . import events, forks
 from .access_token import Token
-from .errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
-from .flight import Flight, FlightLost, StillFlying
+from .errors import ConfigurationError, OAuthCCError
+from .fetching import Fetching, order_for
 from .grant import Grant
 from .ledger import Held, Ledger
 from .renewal import TOTAL_BUDGET, State
@@ -52,14 +51,13 @@ class TokenSource:
         self.grant = grant
         self._supplier = Supplier(grant, store, owner)
         self._ledger = Ledger(public_url(grant.issuer or grant.token_url), self._renew_at)
-        self._after_fork()
+        self._fetching = Fetching(
+            self._ledger, self._supplier, partial(events.tell, observer=on_event)
+        )
         forks.renewed_in_child(self)
 
     def _after_fork(self) -> None:
-        # The lock guards the ledger and the flight. It is re-entrant, since a signal handler or a
-        # finalizer may use the session in a thread that holds it: it waits in vain then, but ends.
-        self._lock = threading.RLock()
-        self._flight: Flight[Held] | None = None
+        self._fetching.begin_anew()
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -90,7 +88,7 @@ class TokenSource:
 
         Where none succeeds the token is used until it expires: another API may accept it.
         """
-        with self._lock:
+        with self._fetching.lock:
             self._ledger.put_in_margin(refused)
 
     @property
@@ -130,14 +128,14 @@ class TokenSource:
             if now.monotonic < held.aging_monotonic and now.wall < held.aging_wall:
                 return held
         try:
-            with self._lock:
+            with self._fetching.lock:
                 held, part = self._ledger.look()
                 if held is not None and part in _GOOD:
                     if part is State.AGING and self._ledger.may_renew_early():
-                        self._renew_early(held)
+                        self._fetching.renew_early(held)
                     return held
-                boarded = self._board(_order(_why(part), held))
-            return self._wait(*boarded, timeout)
+                boarded = self._fetching.board(order_for(_why(part), held))
+            return self._fetching.wait(*boarded, timeout)
         except OAuthCCError:
             held, part = self._ledger.look()
             if held is None or part is State.EXPIRED:
@@ -146,7 +144,7 @@ class TokenSource:
 
     def may_replace(self, refused: Token, origin: Origin | None) -> bool:
         """Say whether another token is held, or a renewal may be forced for this API."""
-        with self._lock:
+        with self._fetching.lock:
             return self._another(refused, 0.0) is not None or self._ledger.may_force(origin)
 
     def instead_of(
@@ -157,7 +155,7 @@ class TokenSource:
         ``signed_at`` (wall clock) is when the refused request was signed: a token of the store must
         be younger, since more than one token may have been revoked. Raises as `get`.
         """
-        with self._lock:
+        with self._fetching.lock:
             another = self._another(refused, signed_at)
             if another is None and not self._ledger.may_force(origin):
                 return None
@@ -173,7 +171,7 @@ class TokenSource:
         So for one API it is done less and less often; False where it was done too recently. Callers
         whose requests can be sent again are not concerned: theirs will tell.
         """
-        with self._lock:
+        with self._fetching.lock:
             if not self._ledger.may_force(origin, unproven=True):
                 return False
             self._ledger.put_in_margin(refused)
@@ -182,12 +180,12 @@ class TokenSource:
 
     def replay_refused(self, refused: Token, origin: Origin | None) -> None:
         """Take note that an API refused a brand-new token: leave it alone for a while."""
-        with self._lock:
+        with self._fetching.lock:
             self._ledger.replay_refused(refused, origin)
 
     def replay_accepted(self, origin: Origin | None) -> None:
         """Take note that a renewal helped."""
-        with self._lock:
+        with self._fetching.lock:
             self._ledger.replay_accepted(origin)
 
     def tell(self, event: events.Event) -> None:
@@ -204,118 +202,18 @@ class TokenSource:
         return self._board_for_another(refused, signed_at, left)
 
     def _board_for_another(self, refused: Token, signed_at: float, timeout: float | None) -> Held:
-        with self._lock:
+        with self._fetching.lock:
             another = self._another(refused, signed_at)
             if another is not None:
                 return another
             self._ledger.put_in_margin(refused)
-            boarded = self._board(Order("refused", refused.access_token, signed_at))
-        return self._wait(*boarded, timeout)
+            boarded = self._fetching.board(Order("refused", refused.access_token, signed_at))
+        return self._fetching.wait(*boarded, timeout)
 
     def _another(self, refused: Token, signed_at: float) -> Held | None:
         held, part = self._ledger.look()
         fits = held is not None and part in _GOOD and held.may_replace(refused, signed_at)
         return held if fits else None
-
-    # -- flights; the first three are called with the lock held --------------------------------
-
-    def _renew_early(self, held: Held) -> None:
-        if self._flight is not None and self._flight.is_in_the_air:
-            return
-        _, started = self._take_off(_order("aging", held))
-        if not started:
-            self._flight = None
-            self._ledger.no_thread(held)
-
-    def _board(self, order: Order) -> tuple[Flight[Held], bool]:
-        """Return the flight to wait for, and whether the caller must fly it.
-
-        Raises the caller's own copy of an error that is still remembered.
-        """
-        flight, started = self._flight, True
-        if flight is None or not flight.is_in_the_air:
-            known = self._ledger.remembered(others=self._supplier.store is not None)
-            flight, started = self._take_off(order.knowing(known))
-        elif flight.is_mine:
-            raise TokenError(
-                "The session was used from inside its own token request (by a secret callable, an"
-                " adapter or a hook of the token endpoint); use another session there."
-            )
-        flight.waiters += 1
-        return flight, not started
-
-    def _take_off(self, order: Order) -> tuple[Flight[Held], bool]:
-        told: list[events.Event] = []
-        flight = Flight(
-            partial(self._fly, order, told), TOTAL_BUDGET, partial(self._tell_all, told)
-        )
-        self._flight = flight
-        try:
-            return flight, flight.start()
-        except BaseException:
-            self._flight = None  # interrupted: whether it flies is unknown, so nobody shall wait
-            raise
-
-    def _wait(
-        self,
-        flight: Flight[Held],
-        fly_it: bool,  # noqa: FBT001 - it comes as `_board` returns it
-        timeout: float | None,
-    ) -> Held:
-        if fly_it:
-            flight.run()
-        patience = TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
-        try:
-            return flight.wait(patience)
-        except StillFlying:
-            raise TokenEndpointTimeout(
-                f"No token arrived from {self._ledger.name} within {patience:g} seconds; it is"
-                " still being fetched. Allow more by timeout=, or look at that server."
-            ) from None
-        except FlightLost as lost:
-            raise TokenError(f"The token request was interrupted by {lost}; try again.") from None
-
-    def _fly(self, order: Order, told: list[events.Event]) -> Held:
-        """Do what a flight is for, on its thread."""
-        begun = time.monotonic()
-        try:
-            obtained = self._supplier.obtain(
-                order,
-                begun + TOTAL_BUDGET,
-                lambda operation, error: told.append(events.StoreBypassed(operation, error)),
-            )
-            header = self.grant.scheme.authorization(obtained.token)
-        except Exception as error:  # noqa: BLE001 - every waiter raises it
-            ours = order.as_known(_as_ours(error))
-            with self._lock:
-                told += self._ledger.write_off(ours, order.why, self._supplier.fingerprint)
-                self._close_boarding()
-            raise ours from ours.__cause__
-        with self._lock:
-            held = self._ledger.take_in(
-                obtained.token, header, order.why, begun, from_store=obtained.from_store
-            )
-            self._close_boarding()
-        told.append(
-            events.TokenObtained(
-                self._ledger.name,
-                order.why,
-                time.monotonic() - begun,
-                obtained.token.lifetime,
-                obtained.attempts,
-            )
-        )
-        return held
-
-    def _close_boarding(self) -> None:
-        # The result is in the ledger. Whoever boarded now, with that very token refused, would be
-        # given it once more.
-        if self._flight is not None and self._flight.is_mine:
-            self._flight = None
-
-    def _tell_all(self, told: list[events.Event], waiters: int) -> None:
-        for event in told:
-            self.tell(event.seen_by(waiters) if isinstance(event, events.TokenObtained) else event)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: a copy has locks of its own and holds no token yet."""
@@ -337,23 +235,6 @@ def _why(part: State | None) -> events.Why:
     if part is None:
         return "absent"
     return "margin" if part is State.MARGIN else "expired"
-
-
-def _order(why: events.Why, held: Held | None) -> Order:
-    """Ask for a token that is neither the one held nor older: that may have been refused before."""
-    if held is None:
-        return Order(why)
-    return Order(why, held.token.access_token, held.token.issued_at)
-
-
-def _as_ours(error: Exception) -> OAuthCCError:
-    if isinstance(error, OAuthCCError):
-        error.__context__ = None  # what its own text hides may be quoted there
-        return error
-    # Its text is foreign and may quote anything; whoever debugs finds it as the cause.
-    ours = TokenError(f"No token could be had: {type(error).__name__} was raised on the way.")
-    ours.__cause__ = error
-    return ours
 
 
 def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:

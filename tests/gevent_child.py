@@ -4,7 +4,7 @@
 the library is imported first, and patched before a session is made.
 """
 
-# ruff: noqa: E402, I001 - the order of the imports is the point
+# ruff: noqa: I001 - the order of the imports is the point
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def early_renewal() -> None:
     with stage.auth.hold() as gate:
         stage.many()
         gate.wait_for(1)
-    stage.session.tokens._flight.wait(10)
+    _until(lambda: stage.session.tokens.get().access_token == stage.auth.issued[-1])
     assert stage.session.tokens.get().access_token == stage.auth.issued[-1]
     stage.end(token_requests=2)
 
@@ -116,7 +116,8 @@ def killed_caller() -> None:
         first = gevent.spawn(stage.get)
         gate.wait_for(1)
         others = [gevent.spawn(stage.get) for _ in range(5)]
-        _until(lambda: stage.session.tokens._flight.waiters == 6)
+        flight: Any = stage.session.tokens._fetching.flight
+        _until(lambda: flight.waiters == 6)
         first.kill()
     gevent.joinall(others, raise_error=True)
     assert [other.value for other in others] == [200] * 5
@@ -204,7 +205,7 @@ def fork() -> None:
 def _until(condition: Callable[[], bool]) -> None:
     with gevent.Timeout(10):
         while not condition():
-            gevent.sleep(0)
+            gevent.sleep(0.001)
 
 
 SCENES = {

@@ -34,7 +34,7 @@ ALL = [copy.copy, *ANEW]
 class NamedAdapter(HTTPAdapter):
     """An adapter that can be told from others, also when it was pickled."""
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "name"]
+    __attrs__ = [*HTTPAdapter.__attrs__, "name"]  # noqa: RUF012 - as in requests
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -68,7 +68,9 @@ def through(auth: AuthorizationServer) -> list[str | None]:
 
 @pytest.mark.parametrize("copied", ALL)
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
-def test_a_copy_works_and_renews(copied: Copied, warm: bool, auth, api) -> None:
+def test_a_copy_works_and_renews(
+    copied: Copied, warm: bool, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     with make(auth) as session:
         if warm:
@@ -83,7 +85,7 @@ def test_a_copy_works_and_renews(copied: Copied, warm: bool, auth, api) -> None:
 
 @pytest.mark.parametrize("kind", [ClientCredentialsSession, ClientCredentialsSession.using])
 def test_a_copy_keeps_the_source_and_its_owner_when_the_original_is_dropped(
-    kind: Any, auth, api
+    kind: Any, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     session = make(auth)
     session.mount("http://", NamedAdapter("of the original"))
@@ -98,10 +100,14 @@ def test_a_copy_keeps_the_source_and_its_owner_when_the_original_is_dropped(
     with twin:
         assert twin.get(f"{api.url}/anything").status_code == 200
         assert through(auth) == ["of the original"]
-    original().close()
+    gone = original()
+    assert gone is not None
+    gone.close()
 
 
-def test_a_copy_of_a_copy_shares_the_source_too(auth, api) -> None:
+def test_a_copy_of_a_copy_shares_the_source_too(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     with make(auth) as session, copy.copy(copy.copy(session)) as twin:
         gc.collect()
         session.get(f"{api.url}/anything")
@@ -111,7 +117,7 @@ def test_a_copy_of_a_copy_shares_the_source_too(auth, api) -> None:
         assert len(auth.token_requests) == 1
 
 
-def test_a_deep_copy_has_one_source_where_the_original_had_one(auth) -> None:
+def test_a_deep_copy_has_one_source_where_the_original_had_one(auth: AuthorizationServer) -> None:
     with make(auth) as session:
         session.authorize("https://one.example", scope="a")
         with copy.deepcopy(session) as twin:
@@ -121,12 +127,12 @@ def test_a_deep_copy_has_one_source_where_the_original_had_one(auth) -> None:
             assert found is not twin.tokens
             assert len(twin._own) == 2
             assert all(tokens.owner is twin for tokens in twin._own)
-            assert twin.tokens._lock is not session.tokens._lock
+            assert twin.tokens._fetching.lock is not session.tokens._fetching.lock
 
 
 @pytest.mark.parametrize("copied", ALL)
 def test_what_was_set_on_the_endpoint_survives(
-    copied: Copied, auth, api, tmp_path: Path
+    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI, tmp_path: Path
 ) -> None:
     certificate = tmp_path / "cert.pem"
     certificate.touch()
@@ -158,7 +164,9 @@ def in_the_open(url: str, headers: Any, kwargs: Any) -> tuple[str, Any, Any]:
 
 
 @pytest.mark.parametrize("copied", ANEW)
-def test_what_is_not_set_on_the_endpoint_is_as_in_the_copy(copied: Copied, auth) -> None:
+def test_what_is_not_set_on_the_endpoint_is_as_in_the_copy(
+    copied: Copied, auth: AuthorizationServer
+) -> None:
     with make(auth) as session:
         session.verify, session.trust_env = "/etc/ca.pem", False
         session.mount("http://", NamedAdapter("of the session"))
@@ -172,7 +180,9 @@ def test_what_is_not_set_on_the_endpoint_is_as_in_the_copy(copied: Copied, auth)
 
 
 @pytest.mark.parametrize("copied", ANEW)
-def test_a_copied_borrower_brings_its_lender_along(copied: Copied, auth, api) -> None:
+def test_a_copied_borrower_brings_its_lender_along(
+    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     with make(auth) as lender:
         lender.mount("http://", NamedAdapter("of the lender"))
         with ClientCredentialsSession.using(lender.tokens) as borrower, copied(borrower) as twin:
@@ -185,7 +195,9 @@ def test_a_copied_borrower_brings_its_lender_along(copied: Copied, auth, api) ->
             owner.close()
 
 
-def test_two_sessions_pickled_together_still_share_their_source(auth, api) -> None:
+def test_two_sessions_pickled_together_still_share_their_source(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     with make(auth) as lender, ClientCredentialsSession.using(lender.tokens) as borrower:
         one, two = pickled([borrower, lender])
         with one, two:
@@ -198,7 +210,7 @@ def test_two_sessions_pickled_together_still_share_their_source(auth, api) -> No
 
 @pytest.mark.parametrize("copied", ALL)
 def test_prefixes_survive_with_their_own_tokens_and_those_of_others(
-    copied: Copied, auth, api
+    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     with make(auth, scope="main") as session, make(auth, scope="lent") as lender:
         lender.mount("http://", NamedAdapter("of the lender"))
@@ -214,7 +226,9 @@ def test_prefixes_survive_with_their_own_tokens_and_those_of_others(
                 owner.close()
 
 
-def test_tokens_of_another_session_keep_that_session(auth, api) -> None:
+def test_tokens_of_another_session_keep_that_session(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     with make(auth) as session:
         lender = make(auth)
         lender.mount("http://", NamedAdapter("of the lender"))
@@ -224,14 +238,19 @@ def test_tokens_of_another_session_keep_that_session(auth, api) -> None:
         gc.collect()
         assert session.get(f"{api.url}/anything").status_code == 200
         assert through(auth) == ["of the lender"]
-        kept().close()
+        owner = kept()
+        assert owner is not None
+        owner.close()
+        del owner
     del session
     gc.collect()
     assert kept() is None
 
 
 @pytest.mark.parametrize("copied", ALL)
-def test_a_copy_uses_the_same_store_where_it_can(copied: Copied, auth, api) -> None:
+def test_a_copy_uses_the_same_store_where_it_can(
+    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     with make(auth, store=MemoryStore()) as session:
         session.get(f"{api.url}/anything")
         with copied(session) as twin:
@@ -257,7 +276,7 @@ def test_a_pickle_trusts_what_the_session_trusted(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("copied", ALL)
-def test_a_copy_is_told_of_forks(copied: Copied, auth) -> None:
+def test_a_copy_is_told_of_forks(copied: Copied, auth: AuthorizationServer) -> None:
     with make(auth) as session:
         known = set(forks._known)
         with copied(session) as twin:

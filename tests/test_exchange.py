@@ -372,7 +372,7 @@ def test_a_caller_leaves_a_server_that_drips_its_head(auth: AuthorizationServer)
             TokenEndpointTimeout, match=r"within 0\.05 seconds.*Allow more by timeout"
         ):
             session.get("https://api.example/never-reached", timeout=0.05)
-        flight = session.tokens._flight
+        flight = session.tokens._fetching.flight
         assert flight is not None
     assert flight._landed.wait(10)
 

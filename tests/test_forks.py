@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from oauthcc import ClientCredentialsSession, forks
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.token_source import TokenSource
 
 from .forked import (
     HANGS,
@@ -70,6 +71,16 @@ def _get(session: requests.Session, url: str) -> Callable[[], int]:
     return get
 
 
+def _renew(tokens: TokenSource) -> Callable[[], None]:
+    """Return a function for a child: fetch another token, and close what it came by."""
+
+    def renew() -> None:
+        tokens.renew()
+        tokens.close()
+
+    return renew
+
+
 def _pool(session: requests.Session, url: str) -> Any:
     """Return the connection pool that a session has for a URL."""
     adapter: Any = session.get_adapter(url)
@@ -80,7 +91,9 @@ def _pool(session: requests.Session, url: str) -> Any:
 # -- sockets -----------------------------------------------------------------------------------
 
 
-def test_parent_and_child_share_no_connection_to_the_api(session, api) -> None:
+def test_parent_and_child_share_no_connection_to_the_api(
+    session: ClientCredentialsSession, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
 
@@ -94,7 +107,9 @@ def test_parent_and_child_share_no_connection_to_the_api(session, api) -> None:
     assert api.connections == 2  # and that of the parent is still good
 
 
-def test_parent_and_child_share_no_connection_to_the_token_endpoint(session, auth) -> None:
+def test_parent_and_child_share_no_connection_to_the_token_endpoint(
+    session: ClientCredentialsSession, auth: AuthorizationServer
+) -> None:
     session.tokens.get()
 
     def child() -> None:
@@ -109,28 +124,32 @@ def test_parent_and_child_share_no_connection_to_the_token_endpoint(session, aut
     assert len(auth.token_requests) == 4
 
 
-def test_an_endpoint_with_an_adapter_of_its_own_shares_no_connection(session, auth) -> None:
+def test_an_endpoint_with_an_adapter_of_its_own_shares_no_connection(
+    session: ClientCredentialsSession, auth: AuthorizationServer
+) -> None:
     session.tokens.endpoint.mount("http://", HTTPAdapter(pool_maxsize=3))
     session.tokens.get()
-    in_child(lambda: (session.tokens.renew(), session.close()) and None)
+    in_child(_renew(session.tokens))
     assert auth.connections == 2
     session.tokens.renew()
     assert auth.connections == 2
 
 
-def test_a_source_without_its_session_shares_no_connection(auth) -> None:
+def test_a_source_without_its_session_shares_no_connection(auth: AuthorizationServer) -> None:
     tokens = _session(auth).tokens  # nobody keeps the session
     gc.collect()
     assert tokens.owner is None
     tokens.get()
-    in_child(lambda: (tokens.renew(), tokens.close()) and None)
+    in_child(_renew(tokens))
     assert auth.connections == 2
     tokens.renew()
     assert auth.connections == 2
     tokens.close()
 
 
-def test_a_child_closes_its_copies_of_idle_connections(session, api) -> None:
+def test_a_child_closes_its_copies_of_idle_connections(
+    session: ClientCredentialsSession, api: ProtectedAPI
+) -> None:
     # Else the server would not notice when the parent closes them.
     session.get(f"{api.url}/anything")
     sockets = [place.sock.fileno() for place in _pool(session, api.url).pool.queue if place]
@@ -151,7 +170,9 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
-def test_requests_in_progress_in_the_parent_are_not_disturbed(session, api) -> None:
+def test_requests_in_progress_in_the_parent_are_not_disturbed(
+    session: ClientCredentialsSession, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
     answers: list[int] = []
@@ -174,13 +195,17 @@ def test_requests_in_progress_in_the_parent_are_not_disturbed(session, api) -> N
 # -- the token, and flights --------------------------------------------------------------------
 
 
-def test_a_child_keeps_the_token(session, auth, api) -> None:
+def test_a_child_keeps_the_token(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     session.get(f"{api.url}/anything")
     assert in_child(_get(session, f"{api.url}/anything")) == 200
     assert len(auth.token_requests) == 1
 
 
-def test_a_child_renews_a_revoked_token_for_itself(session, auth, api) -> None:
+def test_a_child_renews_a_revoked_token_for_itself(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
     auth.revoke_all()
@@ -189,7 +214,9 @@ def test_a_child_renews_a_revoked_token_for_itself(session, auth, api) -> None:
     assert len(auth.token_requests) == 3
 
 
-def test_a_child_forked_in_mid_flight_starts_a_flight_of_its_own(session, auth, api) -> None:
+def test_a_child_forked_in_mid_flight_starts_a_flight_of_its_own(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     answers: list[int] = []
     caller = threading.Thread(target=lambda: answers.append(session.get(url).status_code))
@@ -204,7 +231,9 @@ def test_a_child_forked_in_mid_flight_starts_a_flight_of_its_own(session, auth, 
     assert len(auth.token_requests) == 2
 
 
-def test_a_child_may_be_forked_inside_a_flight(auth, api) -> None:
+def test_a_child_may_be_forked_inside_a_flight(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     forked: list[bool] = []
     children: list[Child] = []
     inside: list[ClientCredentialsSession] = []
@@ -221,7 +250,9 @@ def test_a_child_may_be_forked_inside_a_flight(auth, api) -> None:
     assert children[0].result() == 200
 
 
-def test_a_child_may_be_forked_by_a_thread(session, api) -> None:
+def test_a_child_may_be_forked_by_a_thread(
+    session: ClientCredentialsSession, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
     results: list[int] = []
@@ -231,7 +262,9 @@ def test_a_child_may_be_forked_by_a_thread(session, api) -> None:
     assert results == [200]
 
 
-def test_a_child_of_a_child_is_a_child(session, auth, api) -> None:
+def test_a_child_of_a_child_is_a_child(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
 
@@ -245,7 +278,9 @@ def test_a_child_of_a_child_is_a_child(session, auth, api) -> None:
     assert len(auth.token_requests) == 1
 
 
-def test_a_session_with_eq_and_without_hash_is_known_after_a_fork(auth, api) -> None:
+def test_a_session_with_eq_and_without_hash_is_known_after_a_fork(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     class Comparable(ClientCredentialsSession):
         def __eq__(self, other: object) -> bool:
             return isinstance(other, Comparable)
@@ -264,7 +299,7 @@ def test_a_session_with_eq_and_without_hash_is_known_after_a_fork(auth, api) -> 
         assert api.connections == 4
 
 
-def test_being_known_keeps_nothing_alive(auth, api) -> None:
+def test_being_known_keeps_nothing_alive(auth: AuthorizationServer, api: ProtectedAPI) -> None:
     gc.collect()
     before = len(forks._known)
     with _session(auth) as session:
@@ -293,7 +328,7 @@ def _jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
 
 
 def _source_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return session.tokens._lock
+    return session.tokens._fetching.lock
 
 
 def _endpoint_container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
@@ -322,7 +357,9 @@ LOCKS = [
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_no_lock_that_another_thread_held_hinders_a_child(lock, session, auth, api) -> None:
+def test_no_lock_that_another_thread_held_hinders_a_child(
+    lock: Any, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     session.tokens.endpoint.mount("http://", HTTPAdapter())
     session.get(f"{api.url}/set-cookie?a=1")
 
@@ -341,7 +378,9 @@ def test_no_lock_that_another_thread_held_hinders_a_child(lock, session, auth, a
 
 @pytest.mark.parametrize("which", ["pools", "queue", "cookies"])
 @pytest.mark.parametrize("ours", [False, True], ids=["plain", "ours"])
-def test_where_a_plain_session_hangs_ours_does_not(which, ours, auth, api) -> None:
+def test_where_a_plain_session_hangs_ours_does_not(
+    which: str, ours: bool, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     api.protected = False
     url = f"{api.url}/anything"
     lock = TellingLock()
@@ -385,7 +424,9 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize(("kind", "status"), [("plain", HANGS), ("ours", 7)])
-def test_a_child_that_exits_in_the_usual_way_waits_for_no_lock(kind, status, auth, api) -> None:
+def test_a_child_that_exits_in_the_usual_way_waits_for_no_lock(
+    kind: str, status: int, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     # urllib3 empties every pool at exit: a plain session waits there for ever.
     api.protected = False
     done = subprocess.run(
@@ -400,7 +441,9 @@ def test_a_child_that_exits_in_the_usual_way_waits_for_no_lock(kind, status, aut
 
 
 @pytest.mark.parametrize("which", ["guard", "key"])
-def test_no_lock_of_a_memory_store_hinders_a_child(which, auth, api) -> None:
+def test_no_lock_of_a_memory_store_hinders_a_child(
+    which: str, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     store = MemoryStore()
     with _session(auth, store=store) as first, _session(auth, store=store) as second:
@@ -414,7 +457,11 @@ def test_no_lock_of_a_memory_store_hinders_a_child(which, auth, api) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "redis"])
 def test_a_child_forked_while_the_parent_has_the_store_waits_for_its_token(
-    kind, auth, api, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str,
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     url = f"{api.url}/anything"
     if kind == "file":
@@ -449,7 +496,7 @@ class _OwnContext(HTTPAdapter):
         super().init_poolmanager(*args, ssl_context=self.context, **kwargs)
 
 
-def test_an_adapter_keeps_its_tls_settings_in_a_child(auth) -> None:
+def test_an_adapter_keeps_its_tls_settings_in_a_child(auth: AuthorizationServer) -> None:
     authority = trustme.CA()
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(theirs)
@@ -471,7 +518,9 @@ def test_an_adapter_keeps_its_tls_settings_in_a_child(auth) -> None:
         assert api.connections == 2
 
 
-def test_a_proxy_is_used_in_a_child_over_a_connection_of_its_own(auth, api) -> None:
+def test_a_proxy_is_used_in_a_child_over_a_connection_of_its_own(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     # The API stands in for the proxy: it takes whole URLs too.
     with _session(auth, api_url="http://api.example/") as session:
         session.proxies = {"http": api.url}
@@ -482,7 +531,9 @@ def test_a_proxy_is_used_in_a_child_over_a_connection_of_its_own(auth, api) -> N
         assert {seen.target for seen in api.requests} == {"http://api.example/anything"}
 
 
-def test_a_lock_of_a_proxys_pools_does_not_hinder_a_child(auth, api) -> None:
+def test_a_lock_of_a_proxys_pools_does_not_hinder_a_child(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     with _session(auth, api_url="http://api.example/") as session:
         session.proxies = {"http": api.url}
         session.get("http://api.example/anything")
@@ -491,7 +542,9 @@ def test_a_lock_of_a_proxys_pools_does_not_hinder_a_child(auth, api) -> None:
             assert in_child(_get(session, "http://api.example/anything")) == 200
 
 
-def test_adapters_and_jars_of_another_kind_are_left_alone(session, auth, api) -> None:
+def test_adapters_and_jars_of_another_kind_are_left_alone(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     class Wordless(requests.adapters.BaseAdapter):
         def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
             answer = requests.Response()
@@ -515,16 +568,20 @@ def test_adapters_and_jars_of_another_kind_are_left_alone(session, auth, api) ->
     assert in_child(_get(session, f"{api.url}/anything")) == 200
 
 
-def test_a_cookie_jar_without_a_lock_will_do(session, api) -> None:
+def test_a_cookie_jar_without_a_lock_will_do(
+    session: ClientCredentialsSession, api: ProtectedAPI
+) -> None:
     class Slotted:
         __slots__ = ()
 
-    session.cookies = Slotted()
+    session.cookies = Slotted()  # type: ignore[assignment]
     in_child(lambda: None)  # an error would be printed, not raised
     forks.renew_session(session)
 
 
-def test_an_idle_connection_that_cannot_be_closed_hinders_nobody(session, api) -> None:
+def test_an_idle_connection_that_cannot_be_closed_hinders_nobody(
+    session: ClientCredentialsSession, api: ProtectedAPI
+) -> None:
     class Stubborn:
         def close(self) -> None:
             raise OSError
@@ -533,7 +590,7 @@ def test_an_idle_connection_that_cannot_be_closed_hinders_nobody(session, api) -
     session.get(url)
     connection = next(place for place in _pool(session, url).pool.queue if place)
 
-    def child() -> int:
+    def child() -> Any:
         return session.get(url).status_code
 
     true, connection.sock = connection.sock, Stubborn()

@@ -1,4 +1,4 @@
-"""Under gevent's monkey patching: each scene in a process of its own, since patches are for good."""
+"""Under gevent's monkey patching: each scene in a process of its own, as patches are for good."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def test_nothing_public_shows_secret_or_token_when_it_is_looked_at(
         source = session.tokens
         source._ledger.replay_refused(source.get(), None)
         endpoint, ledger = source.endpoint, source._ledger
-        flight = source._flight
+        flight = source._fetching.flight
         own = ClientCredentialsAuth(auth.token_url, CLIENT, SECRET)
         prepared = requests.Request("GET", f"{api.url}/x", auth=own).prepare()
         for thing in (

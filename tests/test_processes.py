@@ -65,7 +65,9 @@ def call_by_own(url: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_session_goes_into_a_process(method: str, session, auth, api) -> None:
+def test_a_session_goes_into_a_process(
+    method: str, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
     processes: Any = multiprocessing.get_context(method)
@@ -84,7 +86,9 @@ def test_a_session_goes_into_a_process(method: str, session, auth, api) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_session_is_handed_to_a_pool_with_every_task(method: str, session, auth, api) -> None:
+def test_a_session_is_handed_to_a_pool_with_every_task(
+    method: str, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     session.get(f"{api.url}/anything")
     pool = concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context(method))
     with pool:
@@ -94,7 +98,9 @@ def test_a_session_is_handed_to_a_pool_with_every_task(method: str, session, aut
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_session_lives_in_each_process_of_a_pool(method: str, session, auth, api) -> None:
+def test_a_session_lives_in_each_process_of_a_pool(
+    method: str, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
     processes = multiprocessing.get_context(method)
@@ -109,7 +115,9 @@ def test_a_session_lives_in_each_process_of_a_pool(method: str, session, auth, a
 
 
 @pytest.mark.skipif("fork" not in METHODS, reason="there is no fork here")
-def test_a_pool_is_forked_while_threads_call(session, auth, api) -> None:
+def test_a_pool_is_forked_while_threads_call(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
     url = f"{api.url}/anything"
     session.get(url)
     enough = threading.Event()

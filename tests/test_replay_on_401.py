@@ -65,7 +65,7 @@ def test_the_answer_is_that_of_the_replay(scene: Scene, monkeypatch: pytest.Monk
     session = scene.refused()
     ticks = iter([100.0, 103.5])
     clocks = types.SimpleNamespace(time=lambda: 0.0, perf_counter=lambda: next(ticks))
-    monkeypatch.setattr("oauthcc.auth.time", clocks)
+    monkeypatch.setattr("oauthcc.handle_401.time", clocks)
     response = session.post(scene.url, data=b"body")
     assert response.history == []
     assert response.elapsed == timedelta(seconds=3.5)

@@ -367,7 +367,7 @@ def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revok
         assert found.wait(20)
         answers = []
         (thread,) = in_threads(1, lambda: answers.append(session.get(api.url)))
-        flight = session.tokens._flight
+        flight = session.tokens._fetching.flight
         assert flight is not None
         until(lambda: flight.waiters == 1)
         gone.set()

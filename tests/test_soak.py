@@ -1,11 +1,14 @@
-"""The soak in a short form, and that its verdict would notice."""
+"""The soak in a short form; and its verdict would notice, so that the zeroes mean something."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,25 +16,215 @@ import pytest
 from .forked import needs_fork
 from .scripts import ROOT
 
-SECONDS = 10
+SECONDS, SEED = 10, 7
 
 
 @needs_fork
 def test_ten_seconds_of_everything_at_once_leave_nothing_to_be_said() -> None:
     done = subprocess.run(
-        [sys.executable, "benchmarks/soak.py", "--seconds", str(SECONDS), "--seed", "7"],
+        [sys.executable, "benchmarks/soak.py", "--seconds", str(SECONDS), "--seed", str(SEED)],
         cwd=ROOT,
-        env=_environment(),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
         capture_output=True,
         text=True,
         timeout=100,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
-def _environment() -> dict[str, str]:
-    import os
+# -- the verdict -------------------------------------------------------------------------------
 
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+class Case:
+    """A journal in which one call was made at moment 10, with a token that is good for 100 s."""
+
+    def __init__(self, parts: Any) -> None:
+        self.parts = parts
+        self.journal = parts.journal.Journal()
+        self.call = parts.journal.Call(
+            name="c",
+            source="solo",
+            body="bytes",
+            replayable=True,
+            sha256="s",
+            timeout=3.0,
+            begun=10.0,
+            ended=10.1,
+            outcome="200",
+            answered_to="c",
+            answered_sha256="s",
+        )
+        self.asked(9.0, "t")
+
+    def asked(self, at: float, token: str | None = None, lifetime: float = 100.0) -> None:
+        """Note a token request; without a token it failed."""
+        outcome = "200" if token else "503"
+        request = self.parts.journal.TokenRequest
+        made = request("solo", at, at + 0.01, outcome, token, lifetime if token else 0.0)
+        self.journal.token_requests.append(made)
+
+    def sent(
+        self, outcome: str, token: str = "t", sha256: str = "s", path: str = "/call/c"
+    ) -> None:
+        """Note a request that reached the API."""
+        at = 10.01 + len(self.journal.attempts) / 100
+        attempt = self.parts.journal.Attempt("c", path, "solo", at, token, sha256, outcome)
+        self.journal.attempts.append(attempt)
+
+    def judged(self, **about_call: Any) -> dict[str, list[str]]:
+        """Return all that was found."""
+        self.journal.calls.append(dataclasses.replace(self.call, **about_call))
+        verdict = dataclasses.asdict(self.parts.judge.Judge(self.journal).judge())
+        del verdict["explained"]
+        return {name: found for name, found in verdict.items() if found}
+
+
+@pytest.fixture
+def case(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield Case(_Parts())
+    for name in [name for name in sys.modules if name.partition(".")[0] == "soaking"]:
+        del sys.modules[name]
+
+
+class _Parts:
+    """The modules of the soak, which is a script and no package of ours."""
+
+    def __getattr__(self, name: str) -> Any:
+        return importlib.import_module(f"soaking.{name}")
+
+
+ERROR: dict[str, Any] = {"outcome": "TokenEndpointUnavailable", "is_token_error": True}
+BROKEN: dict[str, Any] = {"outcome": "ConnectionError"}
+
+
+def test_a_call_that_went_well_is_well(case: Case) -> None:
+    case.sent("200")
+    assert not case.judged()
+
+
+def test_what_was_done_to_a_call_explains_its_end(case: Case) -> None:
+    case.sent("reset")
+    assert not case.judged(**BROKEN)
+
+
+def test_a_replay_is_well(case: Case) -> None:
+    case.sent("401", "t")
+    case.asked(10.015, "u")
+    case.sent("200", "u")
+    assert not case.judged()
+
+
+@pytest.mark.parametrize(
+    "about_call", [ERROR, BROKEN, {"outcome": "401"}, {"outcome": "503"}, {"outcome": "KeyError"}]
+)
+def test_a_failure_after_a_good_answer_is_a_loss(about_call: dict[str, Any], case: Case) -> None:
+    case.sent("200")
+    assert set(case.judged(**about_call)) == {"lost"}
+
+
+@pytest.mark.parametrize("about_call", [ERROR, BROKEN, {"outcome": "200"}])
+def test_a_failure_without_a_reason_is_a_loss(about_call: dict[str, Any], case: Case) -> None:
+    assert "lost" in case.judged(**about_call)
+
+
+def test_a_refusal_that_could_have_been_answered_is_a_loss(case: Case) -> None:
+    case.sent("401")
+    assert set(case.judged(outcome="401")) == {"lost"}
+
+
+def test_a_refusal_of_a_body_that_can_be_sent_once_is_none(case: Case) -> None:
+    case.sent("401")
+    assert not case.judged(outcome="401", replayable=False)
+
+
+def test_two_refusals_are_none(case: Case) -> None:
+    case.sent("401", "t")
+    case.asked(10.015, "u")
+    case.sent("401", "u")
+    assert not case.judged(outcome="401")
+
+
+def test_a_token_error_beside_a_living_token_is_a_loss(case: Case) -> None:
+    case.asked(9.9)
+    assert "lost" in case.judged(**ERROR)
+
+
+def test_a_token_error_without_a_living_token_is_none(case: Case) -> None:
+    case.journal.token_requests.clear()
+    case.asked(7.0, "t", lifetime=2.0)
+    case.asked(9.9)
+    assert not case.judged(**ERROR)
+
+
+def test_a_token_error_long_after_the_failure_is_a_loss(case: Case) -> None:
+    case.journal.token_requests.clear()
+    case.asked(1.0)
+    assert set(case.judged(**ERROR)) == {"lost"}
+
+
+def test_the_answer_to_another_call_is_wrong(case: Case) -> None:
+    case.sent("200")
+    assert set(case.judged(answered_to="d")) == {"wrong"}
+
+
+def test_other_bytes_are_wrong(case: Case) -> None:
+    case.sent("401", "t")
+    case.asked(10.015, "u")
+    case.sent("200", "u", sha256="half of it")
+    assert set(case.judged()) == {"wrong"}
+
+
+def test_a_request_without_a_token_is_wrong(case: Case) -> None:
+    case.sent("200", "")
+    assert set(case.judged()) == {"wrong"}
+
+
+@pytest.mark.parametrize(
+    "tries", [("401 t", "401 u", "200 v"), ("503 t", "200 u"), ("401 t", "200 t")]
+)
+def test_a_request_that_is_sent_too_often_is_wrong(tries: tuple[str, ...], case: Case) -> None:
+    for attempt in tries:
+        case.sent(*attempt.split())
+    assert "wrong" in case.judged()
+
+
+def test_a_call_that_took_too_long_is_late(case: Case) -> None:
+    case.sent("200")
+    assert set(case.judged(ended=13.0)) == {"late"}
+
+
+def test_a_call_that_had_to_wait_is_not_late(case: Case) -> None:
+    case.sent("stall")
+    assert not case.judged(ended=13.0, **BROKEN)
+    assert "late" in case.judged(ended=30.0, **BROKEN)
+
+
+def test_a_token_request_beside_a_young_token_is_needless(case: Case) -> None:
+    case.asked(9.5, "u")
+    case.sent("200", "u")
+    assert set(case.judged()) == {"needless"}
+
+
+def test_token_requests_in_quick_succession_are_noticed(case: Case) -> None:
+    case.journal.token_requests.clear()
+    for at in (9.0, 9.2, 9.4, 9.6):
+        case.asked(at)
+    assert set(case.judged(**ERROR)) == {"hammering"}
+
+
+def test_two_token_requests_at_once_are_noticed(case: Case) -> None:
+    case.journal.enter("solo")
+    case.journal.enter("solo")
+    case.sent("200")
+    assert set(case.judged()) == {"at_once"}
+
+
+def test_a_token_in_a_log_is_noticed(case: Case, tmp_path: Path) -> None:
+    token = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5"
+    (tmp_path / "parent.log").write_text(f"fine\nheader: Bearer {token}\n")
+    (tmp_path / "child-1.log").write_text("secret=demo-secret\nfine\n")
+    leaks = importlib.import_module("soak").leaks
+    del sys.modules["soak"]
+    assert leaks(tmp_path, {token}, {"demo-secret"}) == ["child-1.log:1", "parent.log:2"]

@@ -104,7 +104,7 @@ def storm(world: World, session: ClientCredentialsSession, call: Callable[[], An
         runner = threading.Thread(target=lambda: outcomes.extend(together(MANY, call)))
         runner.start()
         gate.wait_for(1, 20)
-        flight = session.tokens._flight
+        flight = session.tokens._fetching.flight
         assert flight is not None
         until(lambda: flight.waiters == MANY)
     joined([runner])
@@ -192,7 +192,7 @@ def test_no_call_waits_or_fails_over_several_expiries(world: World) -> None:
         world.clock.advance(1 / 40)
         # A call that waited would wait for itself: the gate opens when 12 more calls were made.
         assert world.get(session) == 200
-        ticks += session.tokens._flight is not None
+        ticks += session.tokens._fetching.flight is not None
         if ticks == 12:  # the token endpoint takes 300 ms
             gate.wait_for(1)
             gate.release()
@@ -446,7 +446,7 @@ with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
             gate.wait_for(1)
             for thread in others:
                 thread.start()
-            while session.tokens._flight.waiters < 6:
+            while session.tokens._fetching.flight.waiters < 6:
                 pass
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -484,7 +484,7 @@ def test_an_interrupt_in_the_first_caller_harms_no_other() -> None:
 def test_a_signal_handler_that_uses_the_session_does_not_hang(world: World) -> None:
     session = world.session()
     # The handler interrupted us where we hold the lock.
-    with session.tokens._lock, pytest.raises(TokenEndpointTimeout):
+    with session.tokens._fetching.lock, pytest.raises(TokenEndpointTimeout):
         session.tokens.get(timeout=0.01)
     landed()
     assert world.get(session) == 200
@@ -700,7 +700,7 @@ def test_an_interrupt_in_a_flight_in_place_is_told_to_those_who_wait(
         raise KeyboardInterrupt
 
     def flight() -> Any:
-        return session.tokens._flight
+        return session.tokens._fetching.flight
 
     def first() -> None:
         with pytest.raises(KeyboardInterrupt):
@@ -771,7 +771,7 @@ class SlowFirst:
 
 def abandon(session: ClientCredentialsSession) -> None:
     """Let the budget of the flight under way be over."""
-    flight = session.tokens._flight
+    flight = session.tokens._fetching.flight
     assert flight is not None
     flight._deadline = 0.0
 
@@ -830,17 +830,17 @@ def test_a_flight_that_comes_late_leaves_the_one_under_way_alone(world: World) -
     waiting = in_threads(1, session.tokens.get)
     until(lambda: slow.number == 1)
     abandon(session)
-    late = session.tokens._flight
+    late = session.tokens._fetching.flight
     with world.auth.hold() as gate:
         waiting += in_threads(1, session.tokens.get)
         gate.wait_for(1)
-        under_way = session.tokens._flight
+        under_way = session.tokens._fetching.flight
         assert under_way is not late
         slow.free.set()
         until(lambda: session.tokens._ledger.held is not None)
         landed_first, *_ = waiting
         joined([landed_first])
-        assert session.tokens._flight is under_way
+        assert session.tokens._fetching.flight is under_way
     joined(waiting)
     assert world.asked == 2
 
@@ -867,7 +867,7 @@ def test_whoever_has_a_brand_new_token_refused_does_not_board_the_flight_that_br
     with world.auth.hold() as gate:
         first = in_threads(1, session.tokens.get)
         gate.wait_for(1)
-        flight = session.tokens._flight
+        flight = session.tokens._fetching.flight
         assert flight is not None
         land = flight._landed.set
         flight._landed.set = lambda: land() if free.wait(20) else None  # type: ignore[method-assign]

@@ -84,7 +84,7 @@ def test_a_warm_token_is_read_without_the_lock(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     token = source.get()
-    with source._lock:
+    with source._fetching.lock:
         assert together(1, lambda: source.get(timeout=1)) == [token]
 
 
@@ -135,7 +135,7 @@ def test_whoever_comes_at_expiry_waits_for_the_early_flight_that_is_under_way(
         clock.advance(601)
         late: list[Any] = []
         waiting = in_threads(3, lambda: late.append(source.get()))
-        until(lambda: source._flight is not None and source._flight.waiters == 3)
+        until(lambda: source._fetching.flight is not None and source._fetching.flight.waiters == 3)
     joined(waiting)
     assert {token.access_token for token in late} == {auth.issued[1]}
     assert count(auth) == 2
@@ -333,7 +333,7 @@ def test_while_a_refused_token_is_renewed_nobody_is_given_it(
         waiting = in_threads(1, lambda: got.append(source.renew(refused)))
         gate.wait_for(1)
         waiting += in_threads(1, lambda: got.append(source.get()))
-        until(lambda: source._flight is None or source._flight.waiters == 2 or bool(got))
+        until(lambda: source._fetching.flight is None or source._fetching.flight.waiters == 2 or bool(got))
     joined(waiting)
     assert [token.access_token for token in got] == [auth.issued[1]] * 2
 
@@ -438,7 +438,7 @@ def test_a_token_of_the_store_that_may_be_revoked_too_does_not_stand_in_for_anot
     clock.advance(1)  # all tokens are revoked, and a request with this one is refused
     found: list[Any] = []
     waiting = in_threads(2, lambda: found.append(source.instead_of(refused, API, clock.wall, None)))
-    until(lambda: source._flight is not None and source._flight.waiters == 2)
+    until(lambda: source._fetching.flight is not None and source._fetching.flight.waiters == 2)
     store.free.set()
     joined(waiting)
     assert {held.token.access_token for held in found} == {auth.issued[2]}
@@ -503,7 +503,7 @@ def test_a_copy_has_a_lock_of_its_own_and_no_token(auth: AuthorizationServer, co
     assert twin._renew_at == (0.3, 0.4)
     assert twin.endpoint.verify == "/ca.pem"
     assert token.access_token.encode() not in pickle.dumps(source)
-    with source._lock:
+    with source._fetching.lock:
         assert len(together(1, lambda: twin.get(timeout=5).access_token)) == 1
     for made in (source, twin):
         made.close()

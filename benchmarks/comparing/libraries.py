@@ -1,66 +1,26 @@
-"""The libraries, each used as its own documentation says, behind one small face.
+"""The libraries, each used as its own documentation says.
 
-Those that have to be told to fetch (Authlib, requests-oauthlib) are told before the first call, and
-requests-oauthlib again when it says that the token expired. google-auth has no client credentials
-grant; its service account, which is what people use for the same job, signs an assertion in place of
-a secret. msal wants https and has no session: its token is put on a plain request.
+Those that have to be told to fetch (Authlib, requests-oauthlib) are told before the first call,
+and requests-oauthlib again when it says that the token expired. google-auth has no client
+credentials grant; its service account, which is what people use for the same job, signs an
+assertion in place of a secret. msal wants https and has no session: its token is put on a plain
+request.
 """
+
+# ruff: noqa: D101, D102 - what a method does, the base class tells
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import requests
 
-from .world import World
-
-SCOPES = ["orders:read", "orders:write"]
+from .library import SCOPES, Library, UnsupportedError
 
 
-class UnsupportedError(Exception):
-    """The library has no such thing."""
-
-
-class Library(ABC):
-    """One client, made anew for every situation; `how` is "basic", "post" or the default."""
-
-    name: ClassVar[str]
-    #: What pip installs.
-    packages: ClassVar[tuple[str, ...]]
-    #: Before how many seconds of its life's end a token is no longer used, by default.
-    margin: ClassVar[float] = 0.0
-    needs_tls: ClassVar[bool] = False
-
-    def __init__(
-        self, world: World, secret: str | None = None, *, client_id: str = "", how: str = ""
-    ) -> None:
-        """Make the client; nothing needs to be fetched yet."""
-        self.world = world
-        self.client_id = client_id or world.auth.client_id
-        self.secret = secret or world.auth.client_secret
-        self.session: requests.Session | None = None
-        self.set_up(how)
-
-    @abstractmethod
-    def set_up(self, how: str) -> None:
-        """Make what the library's documentation makes."""
-
-    def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        """Call the API as the documentation does."""
-        assert self.session is not None
-        return self.session.request(method, url, **options)
-
-    def held(self) -> list[object]:
-        """Give the objects that a user has in hand."""
-        assert self.session is not None
-        return [self.session, self.session.auth]
-
-    def close(self) -> None:
-        """Close what can be closed."""
-        if self.session is not None:
-            self.session.close()
+class ErrorAsDict(Exception):
+    """msal raises nothing where no token is to be had: it returns a dict that says so."""
 
 
 class Ours(Library):
@@ -130,7 +90,7 @@ class Subclass(Library):
 
 
 class Authlib(Library):
-    name, packages, margin = "Authlib", ("Authlib",), 60.0
+    name, packages, margin = "Authlib", ("Authlib",), 60
 
     def set_up(self, how: str) -> None:
         from authlib.integrations.requests_client import OAuth2Session
@@ -155,7 +115,7 @@ class Authlib(Library):
 
 
 class RequestsOAuth2Client(Library):
-    name, packages, margin = "requests-oauth2client", ("requests-oauth2client",), 20.0
+    name, packages, margin = "requests-oauth2client", ("requests-oauth2client",), 20
 
     def set_up(self, how: str) -> None:
         from requests_oauth2client import (
@@ -177,7 +137,7 @@ class RequestsOAuth2Client(Library):
 
 
 class RequestsAuth(Library):
-    name, packages, margin = "requests_auth", ("requests_auth",), 30.0
+    name, packages, margin = "requests_auth", ("requests_auth",), 30
 
     def set_up(self, how: str) -> None:
         from requests_auth import OAuth2ClientCredentials
@@ -191,7 +151,7 @@ class RequestsAuth(Library):
 
 
 class GoogleAuth(Library):
-    name, packages, margin = "google-auth", ("google-auth", "cryptography"), 225.0
+    name, packages, margin = "google-auth", ("google-auth", "cryptography"), 225
     keys: ClassVar[tuple[str, str] | None] = None
 
     def set_up(self, how: str) -> None:
@@ -222,7 +182,7 @@ class GoogleAuth(Library):
 
 
 class Msal(Library):
-    name, packages, margin, needs_tls = "msal", ("msal", "cryptography"), 300.0, True
+    name, packages, margin, needs_tls = "msal", ("msal", "cryptography"), 300, True
 
     def set_up(self, how: str) -> None:
         from msal import ConfidentialClientApplication
@@ -238,6 +198,8 @@ class Msal(Library):
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
         result = self.app.acquire_token_for_client(scopes=SCOPES)
+        if "access_token" not in result:
+            raise ErrorAsDict(result)
         headers = {"Authorization": "Bearer " + result["access_token"]}
         return requests.request(method, url, headers=headers, **options)
 

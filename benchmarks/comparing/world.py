@@ -49,11 +49,17 @@ def _is_loopback(host: str) -> bool:
 class Server(AuthorizationServer):
     """An authorization server that takes a service account's signed assertion for the secret."""
 
-    #: The public key (PEM) of the service account.
-    public_key: str | None = None
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        """Prepare a server with a path, which msal wants."""
+        super().__init__("reader", "s3cret-of-the-client", tls=tls, path="/tenant")
+        #: The public key (PEM) of the service account.
+        self.public_key: str | None = None
+        #: The requests as they came.
+        self.arrived: list[SeenRequest] = []
 
     def respond(self, request: SeenRequest, closing: Any) -> Outcome:
         """Translate a grant by assertion into the one that the server knows."""
+        self.arrived.append(request)
         form = dict(request.form)
         if form.get("grant_type") == SIGNED_GRANT:
             secret = self.client_secret if self._is_signed(form["assertion"]) else "not the secret"
@@ -61,14 +67,15 @@ class Server(AuthorizationServer):
                 f"grant_type=client_credentials&client_id={quote_plus(self.client_id)}"
                 f"&client_secret={quote_plus(secret)}"
             )
-            request = replace(request, body=body.encode())
+            plain = (("Content-Type", "application/x-www-form-urlencoded"),)
+            request = replace(request, body=body.encode(), raw_headers=plain)
         return super().respond(request, closing)
 
     def _is_signed(self, assertion: str) -> bool:
         from google.auth import jwt
 
         try:
-            jwt.decode(assertion, certs=self.public_key, audience=self.token_url)
+            jwt.decode(assertion, certs=self.public_key)
         except ValueError:
             return False
         return True
@@ -82,8 +89,7 @@ class World:
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         context = self._tls() if tls else None
-        self.auth = Server("reader", "s3cret-of-the-client", tls=context)
-        self.auth.metadata = {"authorization_endpoint": f"{self.auth.url}/authorize"}
+        self.auth = Server(context)
         self.api = ProtectedAPI(self.auth)
         self.foreign = AuthorizationServer()
 

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
@@ -77,19 +78,22 @@ class Sessions:
         return self._auth.tokens
 
 
-def run_callers(
-    sessions: Sessions,
-    url: str,
-    seed: str,
-    until: float,
-    threads: int,
-    note: Callable[[Call], None],
-) -> None:
-    """Have threads call the API until that moment, and wait for all of them."""
+@dataclass(frozen=True)
+class Task:
+    """Say what callers shall do: which API to call until when, and where to note it."""
+
+    url: str
+    seed: str
+    until: float
+    note: Callable[[Call], None]
+
+
+def run_callers(sessions: Sessions, task: Task, threads: int) -> None:
+    """Have threads call the API, and wait for all of them."""
     callers = [
         threading.Thread(
             target=_call_on,
-            args=(*sessions.all[number % len(sessions.all)], url, f"{seed}-{number}", until, note),
+            args=(*sessions.all[number % len(sessions.all)], task, f"{task.seed}-{number}"),
             name=f"caller-{number}",
         )
         for number in range(threads)
@@ -100,19 +104,12 @@ def run_callers(
         caller.join()
 
 
-def _call_on(
-    source: str,
-    session: requests.Session,
-    url: str,
-    seed: str,
-    until: float,
-    note: Callable[[Call], None],
-) -> None:
+def _call_on(source: str, session: requests.Session, task: Task, seed: str) -> None:
     chance = random.Random(seed)
     for number in itertools.count():
-        if time.monotonic() >= until:
+        if time.monotonic() >= task.until:
             return
-        note(_one_call(source, session, url, f"{seed}-{number}", chance))
+        task.note(_one_call(source, session, task.url, f"{seed}-{number}", chance))
         time.sleep(chance.uniform(0.0, 0.06))
 
 
@@ -211,12 +208,12 @@ def _work_as_child(sessions: Sessions, url: str, seed: str, report: Path) -> Non
     before = open_descriptors()
     calls: list[Call] = []
     until = time.monotonic() + CHILD_SECONDS
-    run_callers(sessions, url, seed, until, 4, calls.append)
+    run_callers(sessions, Task(url, seed, until, calls.append), 4)
     threads = flights_left()  # one that goes on would open a closed session again
     sessions.close()
     lines = [call.to_json() for call in calls]
-    for left in [*threads, *descriptors_left(before)]:
-        lines.append(json.dumps({"left_over": f"child {seed}: {left}"}))
+    left_over = [*threads, *descriptors_left(before)]
+    lines += [json.dumps({"left_over": f"child {seed}: {left}"}) for left in left_over]
     report.write_text("\n".join(lines) + "\n")
 
 
@@ -240,9 +237,9 @@ def open_descriptors() -> dict[str, str]:
     """Return what each descriptor is, by number; nothing where the system does not tell."""
     found: dict[str, str] = {}
     with contextlib.suppress(FileNotFoundError):
-        for number in os.listdir("/proc/self/fd"):
+        for descriptor in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
-                found[number] = os.readlink(f"/proc/self/fd/{number}")
+                found[descriptor.name] = str(descriptor.readlink())
     return found
 
 

@@ -21,26 +21,28 @@ its own ``timeout=`` allows for each wait that it had (for a token, for the API,
 after a refusal), or, where nothing was done to it and its token was in the best of health,
 ``QUICK`` seconds.
 
-A token request is *needless* where the source had a token younger than 60 % of its lifetime that no
-API had refused, and no failed request since. It is *hammering* where more requests failed in a
-second than one flight may make for each session of that source.
+A token request is *needless* where the source had a token that was younger than 60 % of its
+lifetime by ``SLACK`` seconds and that no API had refused, and no failed request since. It is
+*hammering* where more requests failed in a second than one flight may make for each session of
+that source.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .journal import CLOSED, GOOD, REDIRECTED, REFUSED, Attempt, Call, Journal, TokenRequest
 
-#: Seconds for which a failure of the token endpoint may be remembered (4, or 4 for the third
-#: refusal in a row), and for which no renewal is forced after a new token was refused.
-MEMORY, PAUSE = 4.5, 8.5
+#: Seconds for which a failure of the token endpoint may be remembered (4), and for which no renewal
+#: is forced after a new token was refused (8, for the fourth in a row), and some more.
+MEMORY, PAUSE = 5.5, 9.0
 #: Seconds for what the machine may be late by: a token's age is counted from when it was asked for.
 SLACK = 0.7
 QUICK, LATE_SLACK = 2.5, 2.0
 LOOK = 1.3
-ATTEMPTS, EARLY = 3, 0.6
+ATTEMPTS, EARLY, MARGIN = 3, 0.6, 0.9
 #: How many sessions with a memory of their own a source stands for.
 MEMBERS = {"solo": 1, "pair": 2, "plain": 1}
 
@@ -135,7 +137,9 @@ class Judge:
         if not call.replayable:
             return "401: the body can be sent once only"
         since = attempts[-1].at - PAUSE
-        if any(self._knows(call.source, *event) and since <= event[1] for event in self._twice_refused):
+        if any(
+            self._knows(call.source, *event) and since <= event[1] for event in self._twice_refused
+        ):
             return "401: forced renewals pause"
         return None
 
@@ -157,10 +161,10 @@ class Judge:
             return None
         # Who shares a store and remembers a failure looks once a second what others brought.
         known = call.begun - (LOOK if MEMBERS[call.source.partition("/")[0]] > 1 else 0.0)
-        held = self._held(call.source, known)
-        later = [r for r in self._requests[call.source] if r.token and known < r.ended <= call.ended]
-        lives = [r.begun + r.lifetime > call.ended + SLACK for r in (held, *later) if r]
-        return None if held and all(lives) else "TokenError: the token endpoint failed"
+        held = self._may_hold(call.source, known, call.ended)
+        if held and all(token.begun + token.lifetime > call.ended + SLACK for token in held):
+            return None
+        return "TokenError: the token endpoint failed"
 
     def _knows(self, source: str, other: str, at: float) -> bool:
         """Say whether a source knows of what happened to another: itself, or its parent's."""
@@ -175,17 +179,20 @@ class Judge:
             for name, begun, ended in self.journal.outages
         )
 
-    def _held(self, source: str, at: float) -> TokenRequest | None:
-        """Return the request that brought the token which a source held at a moment."""
-        brought = [r for r in self._requests[source] if r.token and r.ended <= at]
-        if brought:
-            return brought[-1]
+    def _may_hold(self, source: str, known: float, until: float) -> list[TokenRequest]:
+        """Return the requests that brought what a source may hold; the first it surely had.
+
+        That is the last that was answered before ``known``; others may have come ``until`` then. A
+        child has what its parent had, but who knows what was under way when it was forked.
+        """
+        brought = [(r, r.ended <= known) for r in self._requests[source] if r.token]
         name, _, child = source.partition("/")
-        if not child:
-            return None
-        before = self.journal.forks[int(child)].at - SLACK
-        inherited = [r for r in self._requests[name] if r.token and r.ended <= before]
-        return inherited[-1] if inherited else None
+        if child:
+            forked = self.journal.forks[int(child)].at
+            of_parent = [r for r in self._requests[name] if r.token and r.ended <= forked + SLACK]
+            brought = [(r, r.ended <= forked - SLACK) for r in of_parent] + brought
+        sure = [place for place, (_, is_sure) in enumerate(brought) if is_sure]
+        return [r for r, _ in brought[sure[-1] :] if r.ended <= until] if sure else []
 
     # -- wrong and late ------------------------------------------------------------------------
 
@@ -197,18 +204,13 @@ class Judge:
             faults.append("the answer tells of another body")
         if any(attempt.sha256 != call.sha256 for attempt in attempts):
             faults.append("another body arrived")
+        if not all(attempt.token for attempt in attempts):
+            faults.append("sent without a token")
         by_path: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in attempts:
             by_path[attempt.path].append(attempt)
         for tries in by_path.values():
-            if len(tries) > 2:
-                faults.append(f"sent {len(tries)} times")
-            if len(tries) == 2 and tries[0].outcome != REFUSED:
-                faults.append(f"sent again after {tries[0].outcome}")
-            if len(tries) == 2 and tries[0].token == tries[1].token:
-                faults.append("sent again with the same token")
-            if not all(attempt.token for attempt in tries):
-                faults.append("sent without a token")
+            faults += _faults_of_replay(tries)
         if faults:
             self.verdict.wrong.append(f"{', '.join(faults)}: {_told(call, attempts)}")
 
@@ -223,30 +225,29 @@ class Judge:
             self.verdict.late.append(f"{took:.2f} s of {allowed:g}: {_told(call, attempts)}")
 
     def _was_well(self, call: Call, attempts: list[Attempt]) -> bool:
-        held = self._held(call.source, call.begun)
+        held = self._may_hold(call.source, call.begun, call.ended)
         return (
-            bool(attempts)
+            bool(attempts and held)
             and all(attempt.outcome in (GOOD, REDIRECTED) for attempt in attempts)
-            and held is not None
-            and held.token not in self._refused
-            and held.begun + 0.9 * held.lifetime > call.ended + SLACK
+            and all(token.token not in self._refused for token in held)
+            and all(t.begun + MARGIN * t.lifetime > call.ended + SLACK for t in held)
         )
 
     # -- token requests ------------------------------------------------------------------------
 
     def _look_for_needless(self, source: str, requests: list[TokenRequest]) -> None:
         for number, request in enumerate(requests):
-            held = self._held(source, request.begun)
-            if held is None or (number == 0 and "/" in source):
+            if number == 0:
+                continue  # cold, or what a child inherited was not as good as it looked
+            held = self._may_hold(source, request.begun, request.begun)[-1:]
+            if not held or request.begun - held[0].begun >= EARLY * held[0].lifetime - SLACK:
                 continue
-            if request.begun - held.begun >= EARLY * held.lifetime - 0.05:
+            if any(r.token is None and r.ended >= held[0].begun for r in requests[:number]):
                 continue
-            if any(r.token is None and r.ended >= held.begun for r in requests[:number]):
+            if self._was_refused(source, held[0], request.begun):
                 continue
-            if self._was_refused(source, held, request.begun):
-                continue
-            age = request.begun - held.begun
-            at = f"at {request.begun:.2f}, held one of {age:.2f}/{held.lifetime:g} s"
+            age = request.begun - held[0].begun
+            at = f"at {request.begun:.2f}, held one of {age:.2f}/{held[0].lifetime:g} s"
             self.verdict.needless.append(f"{source} {at}")
 
     def _was_refused(self, source: str, held: TokenRequest, before: float) -> bool:
@@ -267,6 +268,16 @@ class Judge:
             failed = all(request.token is None and request.outcome != CLOSED for request in between)
             if failed and beyond.begun - first.begun < 0.9:
                 self.verdict.hammering.append(f"{source}: {most + 1} failed requests in a second")
+
+
+def _faults_of_replay(tries: list[Attempt]) -> Iterator[str]:
+    """Tell what is wrong with the requests that were made for one hop of a call."""
+    if len(tries) > 2:
+        yield f"sent {len(tries)} times"
+    if len(tries) > 1 and tries[0].outcome != REFUSED:
+        yield f"sent again after {tries[0].outcome}"
+    if len(tries) > 1 and tries[0].token == tries[1].token:
+        yield "sent again with the same token"
 
 
 def _told(call: Call, attempts: list[Attempt]) -> str:

@@ -10,9 +10,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, SeenRequest, faults
+from oauthcc.testing import (
+    Answer,
+    AuthorizationServer,
+    Fault,
+    ProtectedAPI,
+    SeenRequest,
+    faults,
+    json_answer,
+    oauth_error,
+)
 from oauthcc.testing.faults import Line, Outcome
-from oauthcc.testing import json_answer, oauth_error
 
 from .journal import CLOSED, Attempt, Journal, TokenRequest
 
@@ -183,8 +191,10 @@ class Gremlin(threading.Thread):
 
     def _break_token_endpoint(self) -> None:
         self._world.journal.faults += 1
-        times = self._draw.choice((1, 1, 2, 3))
-        self._world.auth.answer_next(self._draw.choice(TOKEN_FAULTS)(), times)
+        fault, times = self._draw.choice(TOKEN_FAULTS)(), self._draw.choice((1, 1, 2, 3))
+        if isinstance(fault, Answer) and fault.status == 401:
+            times = 1  # a refusal is remembered for longer each time
+        self._world.auth.answer_next(fault, times)
 
     def _break_api(self) -> None:
         self._world.journal.faults += 1

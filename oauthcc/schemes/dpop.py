@@ -189,7 +189,7 @@ def _nonce(headers: Mapping[str, str]) -> str | None:
 
 
 def _json_error(response: requests.Response) -> object:
-    content = response._content  # noqa: SLF001 - `content` would read on from the network
+    content = response._content
     if not isinstance(content, bytes) or len(content) > _MOST_BYTES:
         return None
     try:

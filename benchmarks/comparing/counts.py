@@ -1,0 +1,115 @@
+"""Situations in which it counts how often the token endpoint is asked, and who waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from unittest import mock
+
+from oauthcc.testing import Answer
+
+from .library import Library
+from .observing import THREADS, situation, storm, told, tried, warm
+from .world import World
+
+
+@situation("32 threads, cold: token requests; calls")
+def cold(kind: type[Library], world: World) -> str:
+    """Let everybody come before there is a token."""
+    client = kind(world)
+    return storm(world, lambda: client.request("GET", world.api.url))
+
+
+@situation("32 threads at expiry: token requests; calls")
+def expiry(kind: type[Library], world: World) -> str:
+    """Let everybody come when the token has entered the library's own margin."""
+    world.auth.token_lifetime, world.auth.real_lifetime = kind.margin + 1, 3600
+    client = warm(kind, world)
+    world.auth.token_lifetime = 3600
+    time.sleep(2.2)
+    world.auth.forget()
+    return storm(world, lambda: client.request("GET", world.api.url))
+
+
+@situation("32 threads, one revocation: token requests; calls")
+def revocation(kind: type[Library], world: World) -> str:
+    """Revoke the token while the requests of all threads are at the API."""
+    client = warm(kind, world)
+    world.auth.forget()
+
+    def revoke() -> None:
+        gate.wait_for(THREADS)
+        world.auth.revoke_all()
+        gate.release()
+
+    with world.api.hold() as gate:
+        revoking = threading.Thread(target=revoke, daemon=True)
+        revoking.start()
+        outcome = storm(world, lambda: client.request("GET", world.api.url))
+        revoking.join()
+    return outcome
+
+
+@situation("wrong secret, 100 calls: logins refused")
+def wrong_secret(kind: type[Library], world: World) -> str:
+    """Call on and on with a secret that the server does not know."""
+    client = kind(world, "not the secret")
+    for _ in range(100):
+        tried(lambda: client.request("GET", world.api.url))
+    return str(world.asked())
+
+
+@situation("429 with Retry-After: 60, 90 calls: token requests")
+def busy(kind: type[Library], world: World) -> str:
+    """Call on and on while the server asks for patience; pauses between attempts are left out."""
+    client = kind(world)
+    world.auth.answer_next(Answer(429, {"Retry-After": "60"}), None)
+    with mock.patch("time.sleep"):
+        for _ in range(90):
+            tried(lambda: client.request("GET", world.api.url))
+    return str(world.asked())
+
+
+@situation("API always says 401, 20 calls: token requests; API requests")
+def always_401(kind: type[Library], world: World) -> str:
+    """Call on and on where no token is ever accepted."""
+    client = kind(world)
+    world.api.refuse_next(None)
+    for _ in range(20):
+        tried(lambda: client.request("GET", world.api.url))
+    return told(world.asked(), str(len(world.api.requests)))
+
+
+@situation("token lives 15 s, 10 calls: token requests")
+def short_life(kind: type[Library], world: World) -> str:
+    """Hand out tokens that live no longer than the margins of most."""
+    world.auth.token_lifetime = 15
+    client = kind(world)
+    for _ in range(10):
+        client.request("GET", world.api.url).raise_for_status()
+    return str(world.asked())
+
+
+@situation("token endpoint down, token good for another 15 s")
+def down(kind: type[Library], world: World) -> str:
+    """Take the token endpoint away while the token is valid."""
+    world.auth.token_lifetime = 15
+    client = warm(kind, world)
+    world.auth.down()
+    return tried(lambda: client.request("GET", world.api.url))
+
+
+@situation("token endpoint hangs, token good for another 15 s")
+def slow(kind: type[Library], world: World) -> str:
+    """Hold the token endpoint up while the token is valid."""
+    world.auth.token_lifetime = 15
+    client = warm(kind, world)
+    call = threading.Thread(
+        target=lambda: tried(lambda: client.request("GET", world.api.url)), daemon=True
+    )
+    with world.auth.hold():
+        call.start()
+        call.join(1.0)
+        waits = call.is_alive()
+    call.join(5)
+    return "the caller waits" if waits else "answered at once"
