@@ -43,7 +43,7 @@ class NoNetwork(BaseAdapter):
         """Answer, without looking."""
         response = requests.Response()
         response.status_code, response.url, response.request = 200, str(request.url), request
-        response._content = b""  # noqa: SLF001 - there is nothing to read it from
+        response._content = b""
         return response
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ class NoNetwork(BaseAdapter):
         """Answer."""
         response = requests.Response()
         response.status_code, response.url, response.request = 200, str(request.url), request
-        response._content = b""  # noqa: SLF001 - there is nothing to read it from
+        response._content = b""
         return response
 
     def close(self) -> None:

@@ -30,7 +30,8 @@ if __name__ == "__main__":
         auth.revoke_all()
         answer = session.post(api.url + "/upload", data=file)
         assert answer.json()["sha256"] == expected
-        print(f"a file from offset 10: {answer.status_code}, {answer.json()['length']} bytes, whole")
+        length = answer.json()["length"]
+        print(f"a file from offset 10: {answer.status_code}, {length} bytes, whole")
 
         auth.revoke_all()
         answer = session.post(api.url + "/upload", data=pieces())

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urljoin
 
-import requests
 from requests import PreparedRequest, Response
+from requests.auth import AuthBase
 
 from . import signing
 from .grant import Grant
@@ -47,7 +47,7 @@ class _PlainHandler(Handle401):
         return not same_origin or self._reach.find(target) is None
 
 
-class ClientCredentialsAuth(requests.auth.AuthBase):
+class ClientCredentialsAuth(AuthBase):
     """Authorize the requests of a plain session, for code that cannot change its session.
 
     ::
@@ -73,7 +73,9 @@ class ClientCredentialsAuth(requests.auth.AuthBase):
         refused_status: Iterable[int] = (401,),
         **options: Any,
     ) -> None:
-        self.tokens = token_source(token_url, client_id, client_secret, scope, **options)
+        self.tokens: TokenSource = token_source(
+            token_url, client_id, client_secret, scope, **options
+        )
         self._reach = Reach(self.tokens, api_url)
         self._refused_status = checked_status(refused_status)
 

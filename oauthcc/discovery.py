@@ -214,7 +214,7 @@ class Discovered:
 
     def __init__(self, issuer: str) -> None:
         """Take an issuer; raise ConfigurationError where it cannot be one."""
-        self.issuer = check_issuer(issuer)
+        self.issuer: str = check_issuer(issuer)
         self._held: Metadata | None = None
         self._until = -math.inf
 

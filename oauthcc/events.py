@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-log = logging.getLogger("oauthcc")
+log: logging.Logger = logging.getLogger("oauthcc")
 log.addHandler(logging.NullHandler())
 
 Why = Literal["absent", "aging", "margin", "expired", "refused"]

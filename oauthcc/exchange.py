@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import requests
@@ -63,7 +63,8 @@ class ExchangeSession(OAuth2Session):
         for kind in ("access_token_request", "refresh_token_request"):
             hooks.setdefault(kind, set())
         self._verify = self._trust_env = None
-        self._defaults, self.adapters = self.adapters, type(self.adapters)()
+        self._defaults = self.adapters
+        self.adapters: MutableMapping[str, BaseAdapter] = type(self.adapters)()
         forks.renewed_in_child(self)
 
     def adopt(self, owner: requests.Session) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from . import events
@@ -37,7 +38,7 @@ class Fetching:
         """Have a lock that nobody holds, and no flight: so in the child of a fork."""
         # Re-entrant, since a signal handler or a finalizer may use the session in a thread that
         # holds it: it waits in vain then, but ends.
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self.flight: Flight[Held] | None = None
 
     def renew_early(self, held: Held) -> None:

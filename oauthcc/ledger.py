@@ -7,13 +7,14 @@ called with the lock of the token source held, except `look`, which reads one im
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from . import renewal
 from .access_token import Token
 from .errors import MENDED_BY_HUMANS, own_copy
 from .events import Event, RefusalRemembered, RenewalFailed, Why
-from .renewal import Backoff, Schedule, State
+from .renewal import Backoff, Instant, Schedule, State
 from .schemes import SecretHeader
 from .urls import Origin
 
@@ -68,7 +69,7 @@ class Ledger:
     """Keep the books of one token source."""
 
     def __init__(self, name: str, renew_at: tuple[float, float]) -> None:
-        self.now = renewal.now
+        self.now: Callable[[], Instant] = renewal.now
         self.held: Held | None = None
         self.failure: Failure | None = None
         self.early_pause: Backoff | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 from requests import PreparedRequest, Request, Response
+from requests.auth import AuthBase
 from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, select_proxy
 
 from . import forks, signing
@@ -27,7 +28,7 @@ class SigningSession(requests.Session):
     ``_own`` are closed with it.
     """
 
-    __attrs__ = [  # noqa: RUF012 - as in requests
+    __attrs__: list[str] = [  # noqa: RUF012 - as in requests
         *requests.Session.__attrs__,
         "tokens",
         "_own",
@@ -164,7 +165,7 @@ class SigningSession(requests.Session):
         self._settle()
 
 
-class _Undecided(requests.auth.AuthBase):
+class _Undecided(AuthBase):
     """Stand where requests would ask ``~/.netrc``, until the prepared URL shows what is right."""
 
     def __init__(self, session: SigningSession, url: Any) -> None:

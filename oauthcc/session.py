@@ -197,7 +197,8 @@ def fetch_token(
 
     ``timeout`` is in seconds (None: 60); ``verify`` is as in requests; the other options are those
     of `ClientCredentialsSession`. Raises `ConfigurationError`, or `TokenError` with
-    ``status_code``, ``error`` and ``error_description`` where the server gave them (RFC 6749 section 5.2).
+    ``status_code``, ``error`` and ``error_description`` where the server gave them (RFC 6749
+    section 5.2).
     """
     with ClientCredentialsSession(token_url, client_id, client_secret, scope, **options) as session:
         session.verify = verify

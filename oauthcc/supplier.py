@@ -88,7 +88,7 @@ class Supplier:
         owner: requests.Session | None,
     ) -> None:
         self.grant = grant
-        self.store = _checked_store(store)
+        self.store: TokenStore | None = _checked_store(store)
         self.settings: dict[str, Any] = {}
         #: The proof of the client that the last attempt was made with.
         self.fingerprint: bytes | None = None

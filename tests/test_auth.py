@@ -14,8 +14,8 @@ from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
 
 from oauthcc import ClientCredentialsAuth, ConfigurationError, InsecureURLError, TokenError
-from oauthcc.handle_401 import checked_status
 from oauthcc.events import ReplayImpossible, RequestReplayed
+from oauthcc.handle_401 import checked_status
 from oauthcc.testing import Answer, faults
 from oauthcc.testing.faults import HeaderFields
 

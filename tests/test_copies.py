@@ -247,6 +247,18 @@ def test_tokens_of_another_session_keep_that_session(
     assert kept() is None
 
 
+def test_who_becomes_the_owner_of_tokens_closes_their_endpoint(auth: AuthorizationServer) -> None:
+    tokens = make(auth).tokens  # nobody keeps the session
+    gc.collect()
+    tokens.endpoint.mount("http://", HTTPAdapter())
+    with ClientCredentialsSession.using(tokens) as session:
+        assert tokens.owner is session
+        session.tokens.get()
+        adapter: Any = tokens.endpoint.get_adapter(auth.token_url)
+        assert len(adapter.poolmanager.pools) == 1
+    assert len(adapter.poolmanager.pools) == 0
+
+
 @pytest.mark.parametrize("copied", ALL)
 def test_a_copy_uses_the_same_store_where_it_can(
     copied: Copied, auth: AuthorizationServer, api: ProtectedAPI

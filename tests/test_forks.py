@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,12 @@ def test_a_child_closes_its_copies_of_idle_connections(
     sockets = [place.sock.fileno() for place in _pool(session, api.url).pool.queue if place]
     assert sockets
 
-    def child() -> list[bool]:
-        return [_is_open(number) for number in sockets]
+    def child() -> tuple[list[bool], list[str]]:
+        return [_is_open(number) for number in sockets], [str(w.message) for w in warned]
 
-    assert in_child(child) == [False]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        assert in_child(child) == ([False], [])
     assert [_is_open(number) for number in sockets] == [True]
 
 

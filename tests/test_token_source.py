@@ -333,7 +333,8 @@ def test_while_a_refused_token_is_renewed_nobody_is_given_it(
         waiting = in_threads(1, lambda: got.append(source.renew(refused)))
         gate.wait_for(1)
         waiting += in_threads(1, lambda: got.append(source.get()))
-        until(lambda: source._fetching.flight is None or source._fetching.flight.waiters == 2 or bool(got))
+        fetching = source._fetching
+        until(lambda: fetching.flight is None or fetching.flight.waiters == 2 or bool(got))
     joined(waiting)
     assert [token.access_token for token in got] == [auth.issued[1]] * 2
 

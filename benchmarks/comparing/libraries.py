@@ -7,8 +7,6 @@ assertion in place of a secret. msal wants https and has no session: its token i
 request.
 """
 
-# ruff: noqa: D101, D102 - what a method does, the base class tells
-
 from __future__ import annotations
 
 import os

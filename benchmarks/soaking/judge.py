@@ -18,8 +18,8 @@ a fault, a status that nobody sent. A call is *wrong* where the answer is to ano
 other bytes than its body arrived with any of its attempts, where it was sent more than twice or
 the second time with the same token or without a refusal. It is *late* where it took longer than
 its own ``timeout=`` allows for each wait that it had (for a token, for the API, and again for each
-after a refusal), or, where nothing was done to it and its token was in the best of health,
-``QUICK`` seconds.
+after a refusal; in a plain session, as long as a flight may take for the first token), or, where
+nothing was done to it and its token was in the best of health, ``QUICK`` seconds.
 
 A token request is *needless* where the source had a token that was younger than 60 % of its
 lifetime by ``SLACK`` seconds and that no API had refused, and no failed request since. It is
@@ -41,7 +41,7 @@ MEMORY, PAUSE = 5.5, 9.0
 #: Seconds for what the machine may be late by: a token's age is counted from when it was asked for.
 SLACK = 0.7
 QUICK, LATE_SLACK = 2.5, 2.0
-LOOK = 1.3
+LOOK, BUDGET = 1.3, 60.0
 ATTEMPTS, EARLY, MARGIN = 3, 0.6, 0.9
 #: How many sessions with a memory of their own a source stands for.
 MEMBERS = {"solo": 1, "pair": 2, "plain": 1}
@@ -218,7 +218,9 @@ class Judge:
         took = call.ended - call.begun
         hops = len({attempt.path for attempt in attempts})
         refusals = sum(attempt.outcome == REFUSED for attempt in attempts)
-        allowed = 2 * call.timeout * max(1, hops) + 2 * call.timeout * refusals + LATE_SLACK
+        allowed = 2 * call.timeout * (max(1, hops) + refusals) + LATE_SLACK
+        if call.source == "plain":
+            allowed += BUDGET  # its token is fetched at prepare time, where no timeout is known
         if self._was_well(call, attempts):
             allowed = QUICK
         if took > allowed:

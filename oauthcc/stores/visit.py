@@ -35,7 +35,7 @@ class Visit:
         self._report = report
         self._is_broken = False
         #: Whether somebody else held the lock when we came.
-        self.has_waited = False
+        self.has_waited: bool = False
 
     def save(self, token: Token) -> None:
         """Store a token, if that can be done."""

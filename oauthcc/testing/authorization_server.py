@@ -51,7 +51,8 @@ class AuthorizationServer(Scriptable, LoopbackServer):
         section 2.3.1 asks, or raw. `path` ("/tenant") makes the issuer a URL with a path.
         """
         super().__init__(port=port, tls=tls)
-        self.client_id, self.client_secret = client_id, client_secret
+        self.client_id: str = client_id
+        self.client_secret: str = client_secret
         self.token_lifetime: Any = 3600
         self.real_lifetime: float | None = None
         self.token_fields: dict[str, Any] = {}

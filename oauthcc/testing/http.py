@@ -42,7 +42,7 @@ class Listener(ThreadingHTTPServer):
         """Bind and start; raise OSError where the port is taken."""
         super().__init__((HOST, port), Wire)
         self.respond = respond
-        self.closing = threading.Event()
+        self.closing: threading.Event = threading.Event()
         self._tls = tls
         self._accepted = accepted
         self._lock = threading.Lock()
@@ -55,7 +55,8 @@ class Listener(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind without asking the DNS for our name, which is slow on some machines."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = HOST, self.server_address[1]
+        self.server_name: str = HOST
+        self.server_port: int = self.server_address[1]
 
     def _accept(self) -> None:
         while not self.closing.is_set():
@@ -145,7 +146,7 @@ class LoopbackServer:
         self._placeholder: socket.socket | None = None
         self._port: int | None = None
         self._pid = os.getpid()
-        self.connections = 0
+        self.connections: int = 0
         """How many TCP connections were accepted."""
         self.watch: Callable[[SeenRequest, Outcome], None] | None = None
         """Called with every request and what it is answered with, just before that is sent."""

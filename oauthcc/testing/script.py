@@ -19,8 +19,8 @@ class Gate:
     def __init__(self, changed: threading.Condition, path: str) -> None:
         self._changed = changed
         self.path = path
-        self.released = False
-        self.held = 0
+        self.released: bool = False
+        self.held: int = 0
 
     def wait_for(self, n: int = 1, timeout: float = 10.0) -> None:
         """Wait until `n` requests are held; raise TimeoutError after `timeout` seconds."""
@@ -77,8 +77,8 @@ class Script:
         self._canned: list[_Canned] = []
         self._in_progress = 0
         self._main_path = main_path
-        self.delay = 0.0
-        self.max_concurrent = 0
+        self.delay: float = 0.0
+        self.max_concurrent: int = 0
 
     def hold(self, path: str | None = None) -> Gate:
         """Make a gate that holds every request for this path until it is released."""

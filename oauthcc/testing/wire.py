@@ -61,6 +61,7 @@ class Wire(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    close_connection: bool
     server: Listener  # pyright: ignore[reportIncompatibleVariableOverride] - no other makes us
 
     def __getattr__(self, name: str) -> Any:

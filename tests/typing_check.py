@@ -1,0 +1,80 @@
+"""What the type checkers must say of the public surface. Checked by ``make types``, never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import requests
+from typing_extensions import assert_type
+
+from oauthcc import (
+    ClientCredentialsAuth,
+    ClientCredentialsSession,
+    ClientSecretPost,
+    DPoP,
+    Event,
+    PrivateKeyJWT,
+    Token,
+    TokenError,
+    TokenObtained,
+    TokenSource,
+    fetch_token,
+)
+from oauthcc.stores import FileStore, MemoryStore, RedisStore, TokenStore
+
+
+class Ours(ClientCredentialsSession):
+    """A subclass keeps its own type through every constructor."""
+
+
+def observe(event: Event) -> None:
+    if isinstance(event, TokenObtained):
+        assert_type(event.expires_in, "float | None")
+
+
+def sessions() -> None:
+    session = ClientCredentialsSession("https://as.example/token", "id", "secret", "a b")
+    plain: requests.Session = session
+    assert_type(session.get("https://api.example"), requests.Response)
+    assert_type(session.tokens, TokenSource)
+    assert_type(session.tokens.get(), Token)
+    assert_type(session.authorize("https://b.example", scope="c"), TokenSource)
+    assert_type(Ours.using(session.tokens), Ours)
+    assert_type(Ours.from_env(), Ours)
+    assert_type(Ours.from_issuer("https://as.example", "id"), Ours)
+    assert_type(Ours.from_profile("orders", Path("profiles.ini")), Ours)
+    requests.get("https://api.example", auth=ClientCredentialsAuth("https://as.example/t", "id"))
+    plain.close()
+
+
+def options() -> None:
+    stores: list[TokenStore] = [FileStore(), MemoryStore(), RedisStore("redis://cache.example")]
+    for store in stores:
+        ClientCredentialsSession(
+            "https://as.example/token",
+            "id",
+            Path("/run/secrets/id"),
+            ["a", "b"],
+            api_url=["https://a.example", "https://b.example/v1"],
+            audience="https://a.example",
+            resource=["https://a.example"],
+            token_params={"tenant": "blue"},
+            client_auth=ClientSecretPost,
+            scheme=DPoP(),
+            store=store,
+            renew_at=(0.9, 0.95),
+            refused_status=(401, 403),
+            on_event=observe,
+        )
+    ClientCredentialsSession("https://as.example/token", "id", lambda: "secret")
+    ClientCredentialsSession("https://as.example/token", "id", client_auth=PrivateKeyJWT("pem"))
+
+
+def errors() -> None:
+    try:
+        assert_type(fetch_token("https://as.example/token", "id", "secret", timeout=5), Token)
+    except TokenError as error:
+        assert_type(error.status_code, "int | None")
+        assert_type(error.error, "str | None")
+        assert_type(error.retry_after, "float | None")
+        assert_type(error.response, "requests.Response | None")
