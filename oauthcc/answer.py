@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urljoin
@@ -35,7 +35,7 @@ _LEAVES = (str, int, float, type(None))
 NOT_JSON = object()
 #: Error codes that are kept even where a secret of somebody's test is called "client".
 _CODES = set(
-    "access_denied invalid_client invalid_dpop_proof invalid_grant invalid_request invalid_scope"  # noqa: SIM905
+    "access_denied invalid_client invalid_dpop_proof invalid_grant invalid_request invalid_scope"  # noqa: SIM905 - short
     " invalid_target server_error temporarily_unavailable unauthorized_client"
     " unsupported_grant_type use_dpop_nonce".split()
 )
@@ -62,15 +62,6 @@ def retry_after(response: requests.Response) -> float | None:
     except (InvalidHeader, LookupError, TypeError, ValueError, ArithmeticError):
         return None
     return min(max(seconds, 0.0), MOST_RETRY_AFTER)
-
-
-def scrub(response: requests.Response, secrets: Sequence[str] = ()) -> requests.Response:
-    """Return a copy fit for an error: no secret, token, cookie, query, history or connection.
-
-    Its ``request`` has method, public URL and harmless headers, but no body. Hidden are
-    ``secrets``, what the request carried of them, and every token in the body.
-    """
-    return Answer.of(response, secrets).scrubbed()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -146,7 +137,11 @@ class Answer:
         return self.url(target)
 
     def scrubbed(self) -> requests.Response:
-        """Return a response like this one without anything that must not be shown."""
+        """Return a response like this one, fit for an error.
+
+        It has no secret, token, cookie, query, history or connection. Its ``request`` has method,
+        public URL and harmless headers, but no body.
+        """
         old, new = self.response, requests.Response()
         new.status_code, new.reason = old.status_code, self.hidden(_plain(old.reason or ""))
         new.url, new.elapsed, new.encoding = self.url(old.url), old.elapsed, "utf-8"

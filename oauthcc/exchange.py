@@ -106,6 +106,16 @@ class ExchangeSession(OAuth2Session):
         for adapter in self._defaults.values():
             forks.renew_adapter(adapter)
 
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send as requests does."""
+        try:
+            return super().send(request, **kwargs)
+        finally:
+            # requests-mock, when it is done, leaves the method of requests where ours stood.
+            shadow = vars(self).get("get_adapter")
+            if getattr(shadow, "__func__", None) is requests.Session.get_adapter:
+                del self.get_adapter
+
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Follow no redirect: it would carry the client's secret to another place."""
 
@@ -116,7 +126,7 @@ class ExchangeSession(OAuth2Session):
         except InvalidSchema:
             owner = self._owner()
             if owner is not None:
-                return owner.get_adapter(url)
+                return owner.get_adapter(url=url)
             prefix = "https://" if url.lower().startswith("https://") else "http://"
             return self._defaults[prefix]
 

@@ -29,6 +29,30 @@ class FlightLost(Exception):
     """Tell the callers that whatever carried the flight was stopped from outside."""
 
 
+class _Latch:
+    """Keep callers waiting until it is set.
+
+    Not an Event: that holds a lock of its own for a moment, and a signal handler or a finalizer
+    which uses the session at that moment would stop its thread, and the flight, for ever.
+    """
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def set(self) -> None:
+        """Let everybody through, one after the other."""
+        self.is_set = True
+        self._gate.release()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds; say whether it is set."""
+        if not self.is_set and self._gate.acquire(timeout=timeout):
+            self._gate.release()  # for the next one
+        return self.is_set
+
+
 class Flight(Generic[T]):
     """Carry one piece of work out once, for everybody who waits for it.
 
@@ -43,7 +67,7 @@ class Flight(Generic[T]):
         self._work: Callable[[], T] | None = work
         self._afterwards: Callable[[int], None] | None = afterwards
         self._deadline = time.monotonic() + budget
-        self._landed = threading.Event()
+        self._landed = _Latch()
         self._result: T | None = None
         self._error: Exception | None = None
         #: How many callers waited; whoever counts guards it.
@@ -52,12 +76,11 @@ class Flight(Generic[T]):
     def start(self) -> bool:
         """Start the work on a thread of its own; False where no thread can be had."""
         context = contextvars.copy_context()
-        thread = threading.Thread(
-            target=context.run, args=(self.run,), name="oauthcc-flight", daemon=True
-        )
         try:
-            thread.start()
-        except RuntimeError:  # at interpreter exit, or at a limit of the system
+            threading.Thread(
+                target=context.run, args=(self.run,), name="oauthcc-flight", daemon=True
+            ).start()
+        except RuntimeError:  # at exit, at a limit, or in an interpreter without daemon threads
             return False
         return True
 
@@ -66,7 +89,7 @@ class Flight(Generic[T]):
         work, afterwards = self._work, self._afterwards
         self._work = self._afterwards = None  # they may hold a session: let go of it
         assert work is not None  # noqa: S101 - nobody flies twice
-        assert afterwards is not None  # noqa: S101
+        assert afterwards is not None  # noqa: S101 - the same
         mark = _aboard.set((*_aboard.get(), self))
         try:
             self._result = work()
@@ -85,12 +108,12 @@ class Flight(Generic[T]):
     @property
     def is_in_the_air(self) -> bool:
         """Say whether the flight is worth joining: neither landed nor past its budget."""
-        return not self._landed.is_set() and time.monotonic() < self._deadline
+        return not self._landed.is_set and time.monotonic() < self._deadline
 
     @property
     def is_mine(self) -> bool:
         """Say whether the caller runs inside this flight, so that waiting would never end."""
-        return self in _aboard.get() and not self._landed.is_set()
+        return self in _aboard.get() and not self._landed.is_set
 
     def wait(self, timeout: float) -> T:
         """Wait at most ``timeout`` seconds; return the result or raise one's own copy of the error.

@@ -118,7 +118,7 @@ class Handle401(signing.Handler):
         session = None if self._session is None else self._session()
         url = str(request.url)
         if session is not None:
-            adapter: Any = session.get_adapter(url)
+            adapter: Any = session.get_adapter(url=url)
         else:
             adapter = getattr(refusal, "connection", None)
         if adapter is None:

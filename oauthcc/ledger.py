@@ -101,7 +101,7 @@ class Ledger:
         come late: what a later one brought meanwhile is better.
         """
         now = self.now()
-        plan = renewal.schedule(token, now, random.uniform(*self._renew_at))  # noqa: S311
+        plan = renewal.schedule(token, now, random.uniform(*self._renew_at))
         is_found = from_store and why != "refused"
         arrived = Held.of(token, header, plan, is_found=is_found)
         held, part = self.look()
@@ -204,6 +204,6 @@ class Ledger:
             self.early_pause,
             plan,
             self.now(),
-            random.random(),  # noqa: S311
+            random.random(),
             retry_after,
         )

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from .errors import ConfigurationError, InsecureURLError
-from .urls import Origin, Prefix, PrefixMap, is_secure, origin_of, origin_text, public_url
+from .prefix import Prefix, PrefixMap
+from .urls import Origin, is_secure, origin_of, origin_text, public_url
 
 T = TypeVar("T")
 _log = logging.getLogger("oauthcc")

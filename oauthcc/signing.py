@@ -1,6 +1,6 @@
 """Put our header on a request, recognise it later, and take it off again.
 
-What a request may carry is decided by whoever sends it (auth.py, session.py). That decision travels
+What a request may carry is decided by whoever sends it (auth.py, sending.py). That decision travels
 with the request as the *type* of its ``hooks`` mapping, since that survives ``copy()``, which drops
 unknown attributes, and ``register_hook``, and the redirects that requests follows.
 """

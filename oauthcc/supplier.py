@@ -81,12 +81,7 @@ Report = Callable[[str, Exception], None]
 class Supplier:
     """Bring the grant, its token endpoint and the store together."""
 
-    def __init__(
-        self,
-        grant: Grant,
-        store: TokenStore | None,
-        owner: requests.Session | None,
-    ) -> None:
+    def __init__(self, grant: Grant, store: TokenStore | None) -> None:
         self.grant = grant
         self.store: TokenStore | None = _checked_store(store)
         self.settings: dict[str, Any] = {}
@@ -94,8 +89,6 @@ class Supplier:
         self.fingerprint: bytes | None = None
         self._endpoints: dict[str, TokenEndpoint] = {}
         self._owner: Callable[[], requests.Session | None] = lambda: None
-        if owner is not None:
-            self.adopt(owner)
         self._key: tuple[bytes, str] | None = None
 
     @property
@@ -150,7 +143,7 @@ class Supplier:
             if stored is None:
                 raise known
             return stored
-        patience = random.uniform(*LOCK_PATIENCE)  # noqa: S311
+        patience = random.uniform(*LOCK_PATIENCE)
         with visit.turn(patience, partial(_fitting, order)) as stored:
             if stored is not None:
                 return stored

@@ -21,7 +21,7 @@ from urllib3.util import Retry
 from . import renewal
 from .access_token import Token
 from .client_auth import Attempt
-from .discovery import Discovered, grant_warning, method_warning
+from .discovery import Discovered
 from .errors import (
     ConfigurationError,
     InvalidTokenResponse,
@@ -32,6 +32,7 @@ from .errors import (
 )
 from .exchange import ExchangeSession
 from .grant import Grant
+from .metadata import grant_warning, method_warning
 from .token_response import read_token
 from .urls import check_token_url
 
@@ -40,7 +41,8 @@ ATTEMPTS = 3
 #: Seconds that a flight waits between two attempts at the most; a longer ``Retry-After`` ends it.
 LONGEST_PAUSE = 5.0
 _WORTH_A_RETRY = {None, 429, 502, 503, 504}
-_FORM = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+_JSON = "application/json"
+_FORM = {"Accept": _JSON, "Content-Type": "application/x-www-form-urlencoded"}
 _log = logging.getLogger("oauthcc")
 
 
@@ -131,8 +133,7 @@ class TokenEndpoint(ExchangeSession):
             return url, url
 
         def get(url: str) -> requests.Response:
-            accept = {"Accept": "application/json"}
-            return self.exchange("GET", url, headers=accept, deadline=deadline)
+            return self.exchange("GET", url, headers={"Accept": _JSON}, deadline=deadline)
 
         metadata = self._discovered.metadata(get, renewal.now())
         self._warn(grant_warning(metadata), method_warning(metadata, self.grant.client_auth.name))
@@ -184,16 +185,7 @@ class TokenEndpoint(ExchangeSession):
         kwargs: dict[str, Any] = {"data": dict(pairs) if len(dict(pairs)) == len(pairs) else pairs}
         asked = url
         for hook in hooks:
-            try:
-                url, headers, kwargs = hook(url, headers, kwargs)
-            except OAuthCCError:
-                raise
-            except Exception as error:  # noqa: BLE001 - a hook may raise anything
-                # From None: its text may quote the headers and the body that it was given.
-                raise ConfigurationError(
-                    f"The compliance hook {_name(hook)} raised {type(error).__name__} on the token"
-                    " request: it must take and return the URL, the headers and {'data': ...}."
-                ) from None
+            url, headers, kwargs = _hooked(hook, url, headers, kwargs)
         if url != asked:
             check_token_url(url, "the URL that an access_token_request hook set")
         data = kwargs.pop("data", "")
@@ -220,6 +212,23 @@ class TokenEndpoint(ExchangeSession):
                     status_code=response.status_code,
                 ) from None
         return response
+
+
+def _hooked(
+    hook: Any, url: str, headers: dict[str, Any], kwargs: dict[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Let one hook change the request; raise ConfigurationError where it cannot."""
+    try:
+        url, headers, kwargs = hook(url, headers, kwargs)
+    except OAuthCCError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a hook may raise anything
+        # From None: its text may quote the headers and the body that it was given.
+        raise ConfigurationError(
+            f"The compliance hook {_name(hook)} raised {type(error).__name__} on the token request:"
+            " it must take and return the URL, the headers and {'data': ...}."
+        ) from None
+    return url, headers, kwargs
 
 
 def _name(hook: Any) -> str:

@@ -16,9 +16,7 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient
 
 from .access_token import Token
-from .answer import MOST_BYTES, NOT_JSON, Answer
-from .answer import retry_after as retry_after  # noqa: PLC0414 - part of what is offered here
-from .answer import scrub as scrub  # noqa: PLC0414 - the same
+from .answer import MOST_BYTES, NOT_JSON, Answer, retry_after
 from .errors import InvalidTokenResponse, TokenEndpointUnavailable, TokenError, TokenRequestDenied
 
 #: A longer lifetime is a mistake, a date, or a way to say "for ever"; in seconds (ten years).

@@ -38,7 +38,6 @@ class TokenSource:
         self,
         grant: Grant,
         *,
-        owner: requests.Session | None = None,
         store: TokenStore | None = None,
         renew_at: tuple[float, float] = (0.6, 0.8),
         on_event: events.Observer | None = None,
@@ -49,7 +48,7 @@ class TokenSource:
         self._on_event = on_event
         #: What is asked for; it never changes.
         self.grant = grant
-        self._supplier = Supplier(grant, store, owner)
+        self._supplier = Supplier(grant, store)
         self._ledger = Ledger(public_url(grant.issuer or grant.token_url), self._renew_at)
         self._fetching = Fetching(
             self._ledger, self._supplier, partial(events.tell, observer=on_event)

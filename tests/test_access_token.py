@@ -11,15 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oauthcc import Token
+from tests.json_values import nested
 
 FULL = Token("abc", "Bearer", 1000.0, 4600.0, "read", MappingProxyType({"id_token": {"x": 1}}))
 
 times = st.floats(-1e14, 1e14)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=5,
-)
+json_values = nested(st.none() | st.booleans() | st.integers() | st.text(), st.text())
 tokens = st.builds(
     Token,
     st.text(min_size=1),

@@ -341,12 +341,6 @@ def test_a_copy_shares_the_tokens_and_a_pickle_holds_none(
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as auth:
-        yield auth
-
-
-@pytest.fixture
 def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
     with ProtectedAPI(auth) as api:
         yield api

@@ -579,7 +579,7 @@ def test_a_read_only_jwk_has_the_fingerprint_of_its_content() -> None:
 def test_a_method_is_named_by_its_object_class_or_registered_name(
     value: Any, has_secret: bool, expected: ClientAuth
 ) -> None:
-    method = client_auth_from(value, has_secret)
+    method = client_auth_from(value, has_secret=has_secret)
     assert method == expected
     assert value in (None, type(method), method) or value == method.name
 
@@ -606,7 +606,7 @@ def test_what_is_no_method_is_refused_with_the_choices(
     value: Any, has_secret: bool, remedy: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=remedy):
-        client_auth_from(value, has_secret)
+        client_auth_from(value, has_secret=has_secret)
 
 
 def test_a_method_of_ones_own_is_taken_as_it_is() -> None:

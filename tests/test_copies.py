@@ -7,7 +7,7 @@ import gc
 import pickle
 import ssl
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +43,6 @@ class NamedAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         request.headers["X-Through"] = self.name
         return super().send(request, *args, **kwargs)
-
-
-@pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
-
-
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as server:
-        yield server
 
 
 def make(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:

@@ -17,12 +17,9 @@ from oauthcc.discovery import (
     MAX_AGE,
     PAUSE,
     Discovered,
-    Metadata,
     check_issuer,
     discover,
-    grant_warning,
     locations,
-    method_warning,
 )
 from oauthcc.errors import (
     ConfigurationError,
@@ -32,7 +29,9 @@ from oauthcc.errors import (
     TokenEndpointUnreachable,
 )
 from oauthcc.exchange import ExchangeSession
+from oauthcc.metadata import Metadata, grant_warning, method_warning
 from oauthcc.renewal import Instant
+from tests.json_values import nested
 
 if TYPE_CHECKING:
     from .servers.oidc import OIDCServer
@@ -265,7 +264,6 @@ def test_everything_of_use_is_taken_from_the_metadata() -> None:
         token_endpoint=TOKEN_URL,
         token_endpoint_auth_methods=("private_key_jwt", "tls_client_auth"),
         mtls_token_endpoint="https://mtls.as.example/token",
-        dpop_algs=("ES256",),
         grant_types=("client_credentials",),
     )
 
@@ -337,10 +335,8 @@ def test_an_issuer_on_loopback_may_have_its_token_endpoint_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "member",
-    ["token_endpoint_auth_methods_supported", "dpop_signing_alg_values_supported",
-     "grant_types_supported"],
-)  # fmt: skip
+    "member", ["token_endpoint_auth_methods_supported", "grant_types_supported"]
+)
 @pytest.mark.parametrize("value", ["ES256", 1, True, {"a": 1}, [1], [None], [["ES256"]]])
 def test_lists_of_the_wrong_shape_are_told_by_their_name(member: str, value: object) -> None:
     assert f"{member} that is no list of names" in fault({**GOOD, member: value})
@@ -352,14 +348,10 @@ def test_aliases_of_the_wrong_shape_are_told(value: object) -> None:
 
 
 _TEXTS = st.text(max_size=8) | st.sampled_from([ISSUER, "token_endpoint"])
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | _TEXTS,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_TEXTS, inner, max_size=2),
-    max_leaves=4,
-)
+_JSON = nested(st.none() | st.booleans() | st.integers() | st.floats() | _TEXTS, _TEXTS, 2)
 _MEMBERS = st.sampled_from(
     ["issuer", "token_endpoint", "mtls_endpoint_aliases", "grant_types_supported",
-     "token_endpoint_auth_methods_supported", "dpop_signing_alg_values_supported"]
+     "token_endpoint_auth_methods_supported"]
 )  # fmt: skip
 _URLS = st.text(alphabet="htps:/@#?.[]%\\ as\x00\ud800\u2028é1", max_size=20).map(
     lambda text: f"https://{text}"
@@ -542,7 +534,6 @@ def test_a_real_issuer_is_discovered_through_the_bounded_exchange(oidc: OIDCServ
         metadata = discover(oidc.issuer, get=get)
         assert metadata.token_endpoint == oidc.token_url
         assert "private_key_jwt" in (metadata.token_endpoint_auth_methods or ())
-        assert "ES256" in (metadata.dpop_algs or ())
         assert method_warning(metadata, "private_key_jwt") is None
         assert grant_warning(metadata) is None
         assert 1 <= len(asked) <= 2

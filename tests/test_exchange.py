@@ -8,7 +8,6 @@ import gzip
 import pickle
 import ssl
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ from oauthcc import (
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
 from tests.internet import TOKEN_URL, Internet
 from tests.servers.connect_proxy import ConnectProxy
-
-
-@pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import sys
 import threading
 import traceback
 import weakref
@@ -193,3 +195,55 @@ def test_a_flight_lets_go_of_its_work() -> None:
     flight.wait(20)
     landed()
     assert left() is None
+
+
+def test_whoever_is_interrupted_anywhere_on_the_way_into_waiting_may_wait_too() -> None:
+    """So a signal handler or a finalizer that uses the session stops neither thread nor flight."""
+    free = threading.Event()
+    flight = flight_of(lambda: free.wait(20))
+    flight.start()
+    interrupted: list[int] = []
+
+    def wait_for_no_time() -> None:
+        with pytest.raises(StillFlying):
+            flight.wait(0)
+
+    def wait_interrupted_at(step: int) -> None:
+        passed = 0
+
+        def trace(frame: Any, event: str, arg: Any) -> Any:
+            nonlocal passed
+            passed += 1
+            if passed == step:
+                sys.settrace(None)
+                interrupted.append(step)
+                wait_for_no_time()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with contextlib.suppress(StillFlying):
+                flight.wait(0)
+        finally:
+            sys.settrace(None)
+
+    for step in range(1, 20):
+        caller = threading.Thread(target=wait_interrupted_at, args=(step,), daemon=True)
+        caller.start()
+        joined([caller])
+    free.set()
+    assert flight.wait(20) is True
+    assert interrupted[:5] == [1, 2, 3, 4, 5]
+
+
+def test_where_no_daemon_thread_may_be_made_the_flight_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def thread(**options: Any) -> Any:
+        raise RuntimeError("daemon threads are disabled in this interpreter")
+
+    flight = flight_of(lambda: "done")
+    monkeypatch.setattr(threading, "Thread", thread)
+    assert not flight.start()
+    flight.run()
+    assert flight.wait(0) == "done"

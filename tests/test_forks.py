@@ -41,18 +41,6 @@ pytestmark = [needs_fork, fork_among_threads]
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
-
-
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as server:
-        yield server
-
-
-@pytest.fixture
 def session(auth: AuthorizationServer) -> Iterator[ClientCredentialsSession]:
     with _session(auth) as made:
         yield made

@@ -33,12 +33,6 @@ OAUTH, OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as auth:
-        yield auth
-
-
-@pytest.fixture
 def protected(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
     with ProtectedAPI(auth) as protected:
         yield protected

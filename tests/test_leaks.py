@@ -156,12 +156,6 @@ def auth() -> Iterator[AuthorizationServer]:
         yield server
 
 
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as server:
-        yield server
-
-
 class Log:
     """All that is logged at any level by anybody but the servers, whose threads are theirs."""
 
@@ -501,6 +495,24 @@ def test_an_error_keeps_no_frame_alive_that_knows_the_secret(auth: Authorization
     gc.collect()
 
 
+def test_a_foreign_error_brings_no_frame_that_knows_the_secret(auth: AuthorizationServer) -> None:
+    class Broken(HTTPAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise RuntimeError("boom") from KeyError("second")
+
+    with session_for(auth) as session:
+        session.tokens.endpoint.mount("http://", Broken())
+        with pytest.raises(TokenError, match=r"RuntimeError .* \(test_leaks.py, line \d+\)") as caught:
+            session.tokens.get()
+    foreign = caught.value.__cause__
+    assert str(foreign) == "boom"
+    assert [one.__traceback__ for one in chain(foreign)] == [None] * 3
+    assert_clean(all_of(caught.value))
+
+
 def test_the_query_of_the_token_url_is_shown_by_no_error(auth: AuthorizationServer) -> None:
     url = f"{auth.token_url}?key={quote(SECRET, safe='')}"
     down = AuthorizationServer()
@@ -660,7 +672,7 @@ def test_the_true_values_were_on_the_wire_all_the_same(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     """Without this, all of the above would hold for a library that sends nothing."""
-    sent: Callable[[Any], str] = lambda seen: seen.headers["Authorization"]  # noqa: E731
+    sent: Callable[[Any], str] = lambda seen: seen.headers["Authorization"]  # noqa: E731 - short
     with session_for(auth) as session:
         session.get(f"{api.url}/x")
     assert sent(auth.token_requests[0]) == f"Basic {BASIC}"

@@ -55,12 +55,6 @@ with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as auth:
-        yield auth
-
-
-@pytest.fixture
 def protected(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
     with ProtectedAPI(auth) as protected:
         yield protected
@@ -274,7 +268,7 @@ def test_a_request_without_the_token_stays_possible(
         (faults.unavailable(503, "60"), OAuth2Error, TokenEndpointUnavailable),
     ],
 )
-def test_errors_are_all_errors_of_requests(  # noqa: PLR0917
+def test_errors_are_all_errors_of_requests(  # noqa: PLR0917 - by pytest, by name
     auth: AuthorizationServer,
     old: OAuth2Session,
     new: ClientCredentialsSession,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,18 +11,6 @@ from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults
 
 from .clock import moved_clock
-
-
-@pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
-
-
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as server:
-        yield server
 
 
 def make(auth: AuthorizationServer, store: MemoryStore | None = None) -> ClientCredentialsSession:

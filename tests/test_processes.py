@@ -25,18 +25,6 @@ _own: list[ClientCredentialsSession] = []
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
-
-
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as server:
-        yield server
-
-
-@pytest.fixture
 def session(auth: AuthorizationServer) -> Iterator[ClientCredentialsSession]:
     with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as made:
         yield made

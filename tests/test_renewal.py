@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -286,12 +286,6 @@ class ForReal(Player):
 @each_row
 def test_a_row_holds_for_the_pure_functions(row: dict[str, Any]) -> None:
     assert OnPaper(row, Clock()).play() == (row["state"], row["action"])
-
-
-@pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
 
 
 @each_row

@@ -58,7 +58,7 @@ def test_what_people_and_logs_see_of_a_header_hides_the_token(
         str(header),
         f"{header}{header!s}{header!r}{header:>40}",
         "{}".format(header),  # noqa: UP032 - the other way to the same place
-        "%s %r" % (header, header),  # noqa: UP031
+        "%s %r" % (header, header),  # noqa: UP031 - the same
         pprint.pformat({"Authorization": header}),
         repr(requests.structures.CaseInsensitiveDict(Authorization=header)),
         repr(ValueError(header)),

@@ -36,12 +36,6 @@ def crowd() -> Iterator[list[Worker]]:
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as auth:
-        yield auth
-
-
-@pytest.fixture
 def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
     with ProtectedAPI(auth) as api:
         yield api

@@ -42,7 +42,8 @@ class Shop:
         secret = auth.client_secret if secret is None else secret
         self.owner = requests.Session()
         grant = Grant.of(auth.token_url, auth.client_id, secret)
-        self.supplier = Supplier(grant, store, self.owner)
+        self.supplier = Supplier(grant, store)
+        self.supplier.adopt(self.owner)
         self.reported: Reported = []
 
     def obtain(self, order: Order) -> Any:
@@ -202,11 +203,11 @@ def test_a_store_that_is_down_is_reported_and_by_passed(auth: AuthorizationServe
 @pytest.mark.parametrize("store", [object(), "memory", MemoryStore, 7])
 def test_what_is_no_store_is_refused_at_once(auth: AuthorizationServer, store: Any) -> None:
     with pytest.raises(ConfigurationError, match="load, save and lock"):
-        Supplier(Grant.of(auth.token_url, "id", "secret"), store, None)
+        Supplier(Grant.of(auth.token_url, "id", "secret"), store)
 
 
 def test_the_endpoint_is_made_once_and_set_as_it_was(auth: AuthorizationServer) -> None:
-    supplier = Supplier(Grant.of(auth.token_url, "id", "secret"), None, None)
+    supplier = Supplier(Grant.of(auth.token_url, "id", "secret"), None)
     assert supplier.current_settings() == {}
     supplier.settings = {"_verify": "/ca.pem"}
     assert supplier.current_settings() == {"_verify": "/ca.pem"}
@@ -220,7 +221,8 @@ def test_the_endpoint_is_made_once_and_set_as_it_was(auth: AuthorizationServer) 
 
 def test_the_owner_lends_its_transport_and_is_not_kept_alive(auth: AuthorizationServer) -> None:
     owner = requests.Session()
-    supplier = Supplier(Grant.of(auth.token_url, "id", "secret"), None, owner)
+    supplier = Supplier(Grant.of(auth.token_url, "id", "secret"), None)
+    supplier.adopt(owner)
     endpoint, other = supplier.endpoint, requests.Session()
     assert endpoint.get_adapter(auth.token_url) is owner.get_adapter(auth.token_url)
     supplier.adopt(other)
@@ -234,4 +236,4 @@ def test_the_owner_lends_its_transport_and_is_not_kept_alive(auth: Authorization
 
 
 def test_closing_what_was_never_used_is_harmless(auth: AuthorizationServer) -> None:
-    Supplier(Grant.of(auth.token_url, "id", "secret"), None, None).close()
+    Supplier(Grant.of(auth.token_url, "id", "secret"), None).close()

@@ -37,18 +37,6 @@ GRANT = {"grant_type": "client_credentials"}
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
-
-
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as server:
-        yield server
-
-
-@pytest.fixture
 def http() -> Iterator[requests.Session]:
     with requests.Session() as session:
         session.trust_env = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,6 @@ from oauthcc.token_endpoint import LONGEST_PAUSE
 from tests.internet import Told
 
 API = "https://api.example/never-reached"
-
-
-@pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -50,7 +50,8 @@ def events() -> list[Any]:
 @pytest.fixture
 def source(auth: AuthorizationServer, events: list[Any]) -> Iterator[TokenSource]:
     with requests.Session() as owner:
-        made = TokenSource(grant_of(auth), owner=owner, on_event=events.append)
+        made = TokenSource(grant_of(auth), on_event=events.append)
+        made.adopt(owner)
         yield made
         landed()
         made.close()

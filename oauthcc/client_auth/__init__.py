@@ -42,8 +42,7 @@ _NEED_MORE = {
 
 
 def client_auth_from(
-    value: ClientAuth | type[ClientAuth] | str | None,
-    has_secret: bool,  # noqa: FBT001
+    value: ClientAuth | type[ClientAuth] | str | None, *, has_secret: bool
 ) -> ClientAuth:
     """Return a method of client authentication for what a caller wrote as ``client_auth=``.
 

@@ -13,7 +13,7 @@ def require_pyjwt(*, cryptography: bool = False) -> Any:
         import jwt
 
         if cryptography:
-            from cryptography.hazmat.primitives.asymmetric import ec  # noqa: F401
+            from cryptography.hazmat.primitives.asymmetric import ec  # noqa: F401 - is it there?
     except ImportError as error:
         raise ConfigurationError(
             'Signing needs PyJWT with cryptography: pip install "oauthcc[jwt]"'

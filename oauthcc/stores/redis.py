@@ -111,7 +111,7 @@ class RedisStore(Place):
             if remaining <= 0:
                 raise TimeoutError(f"Another process kept the token lock for {timeout:g} seconds.")
             # Drawn, so that waiters do not come in step.
-            time.sleep(min(pause * random.uniform(0.5, 1.0), remaining))  # noqa: S311
+            time.sleep(min(pause * random.uniform(0.5, 1.0), remaining))
             pause = min(2 * pause, POLL_MOST)
 
     def _release(self, name: str, holder: str) -> None:
