@@ -164,7 +164,7 @@ def _as_ours(error: Exception) -> OAuthCCError:
         error.__context__ = None  # what its own text hides may be quoted there
         return error
     # Its text is foreign and may quote anything; whoever debugs finds it as the cause. Its frames
-    # hold the client's secret, and crash reporters send what frames hold: so only their end is told.
+    # hold the client's secret, and crash reporters send what frames hold: told is where they end.
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     where = f"{Path(frame.f_code.co_filename).name}, line {line}"
     ours = TokenError(

@@ -68,8 +68,9 @@ def _leave_to_parent(idle: Any) -> None:
 
 
 def _in_child() -> None:
-    for thing in list(_known.values()):
-        thing._after_fork()
+    with contextlib.ExitStack() as every_one:  # also where an odd adapter makes one of them raise
+        for thing in list(_known.values()):
+            every_one.callback(thing._after_fork)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none

@@ -79,10 +79,10 @@ class SigningSession(requests.Session):
         source = self._source_for(request)
         if source is None:
             return super().send(_bare(request), **self._without_our_cert(request, kwargs))
-        url = str(request.url)
+        twin = signing.twin_of(request)  # before the wait: others may change what is theirs
+        url = str(twin.url)
         origin = origin_of(url)
         held = source.current(signing.seconds(kwargs.get("timeout")))
-        twin = signing.twin_of(request)
         signing.sign(twin, held, source.grant.scheme)
         handler = Handle401(twin, source, held, self._refused_status, self)
         twin.hooks = signing.OurHooks.of(handler, request.hooks, self._reach, source, origin)

@@ -7,14 +7,16 @@ import gc
 import gzip
 import pickle
 import ssl
+import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import trustme
-from requests import PreparedRequest, Response
+from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Retry
@@ -536,6 +538,46 @@ def test_the_body_of_an_adapter_that_read_it_already_is_taken() -> None:
     with ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret") as session:
         session.mount("https://", Ready())
         assert session.tokens.get().access_token == "abc"
+
+
+def test_adapters_are_looked_up_by_name_as_requests_does(auth: AuthorizationServer) -> None:
+    class Chosen(ClientCredentialsSession):
+        def get_adapter(self, **said: Any) -> BaseAdapter:  # type: ignore[override]
+            return super().get_adapter(said["url"])
+
+    grant = auth.token_url, auth.client_id, auth.client_secret
+    with ProtectedAPI(auth) as api, Chosen(*grant) as session:
+        session.get(f"{api.url}/x")
+        auth.revoke_all()
+        assert session.get(f"{api.url}/x").status_code == 200
+
+
+def as_requests_mock_does(patch: pytest.MonkeyPatch) -> None:
+    """Hold one lock around every `send`, and leave the look-up of requests on the session."""
+    lock, send, get_adapter = threading.RLock(), Session.send, Session.get_adapter
+
+    def fake(self: Session, request: PreparedRequest, **kwargs: Any) -> Response:
+        if not lock.acquire(timeout=10):
+            raise RuntimeError("possible deadlock scenario")
+        try:
+            return send(self, request, **kwargs)
+        finally:
+            vars(self)["get_adapter"] = types.MethodType(get_adapter, self)
+            lock.release()
+
+    fake.__module__ = "requests_mock.mocker"
+    patch.setattr(Session, "send", fake)
+
+
+def test_a_token_is_renewed_under_requests_mock_too(
+    auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_requests_mock_does(monkeypatch)
+    with ProtectedAPI(auth) as api, session_for(auth) as session:
+        for _ in range(3):
+            assert session.get(f"{api.url}/x").status_code == 200
+            auth.revoke_all()
+    assert len(auth.token_requests) == 3
 
 
 def test_unavailable_is_the_parent_of_all_that_may_pass() -> None:

@@ -559,6 +559,20 @@ def test_adapters_and_jars_of_another_kind_are_left_alone(
     assert in_child(_get(session, f"{api.url}/anything")) == 200
 
 
+def test_what_cannot_be_made_anew_hinders_nothing_else(
+    session: ClientCredentialsSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd:
+        def _after_fork(self) -> None:
+            raise TypeError("an odd adapter")
+
+    odd, lock = Odd(), session.tokens._fetching.lock
+    monkeypatch.setattr(forks, "_known", {0: odd, 1: session.tokens, 2: odd})
+    with pytest.raises(TypeError, match="an odd adapter"):
+        forks._in_child()
+    assert session.tokens._fetching.lock is not lock
+
+
 def test_a_cookie_jar_without_a_lock_will_do(
     session: ClientCredentialsSession, api: ProtectedAPI
 ) -> None:

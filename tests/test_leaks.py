@@ -505,7 +505,7 @@ def test_a_foreign_error_brings_no_frame_that_knows_the_secret(auth: Authorizati
 
     with session_for(auth) as session:
         session.tokens.endpoint.mount("http://", Broken())
-        with pytest.raises(TokenError, match=r"RuntimeError .* \(test_leaks.py, line \d+\)") as caught:
+        with pytest.raises(TokenError, match=r"RuntimeError .*\(test_leaks.py, line") as caught:
             session.tokens.get()
     foreign = caught.value.__cause__
     assert str(foreign) == "boom"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -623,6 +624,24 @@ def test_reach_alone_finds_the_longest_prefix_and_refuses_an_empty_list() -> Non
 
 def session_for(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
     return ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret, **options)
+
+
+def test_a_request_that_is_edited_while_its_token_is_fetched_goes_where_it_was_sent() -> None:
+    with (
+        AuthorizationServer() as auth,
+        ProtectedAPI(auth) as api,
+        ProtectedAPI(auth) as other,
+        session_for(auth, api_url=api.url) as session,
+    ):
+        prepared = session.prepare_request(Request("GET", f"{api.url}/a"))
+        with auth.hold() as gate:
+            caller = threading.Thread(target=session.send, args=(prepared,))
+            caller.start()
+            gate.wait_for(1)
+            prepared.url = f"{other.url}/a"
+        caller.join()
+        assert [seen.path for seen in api.requests] == ["/a"]
+        assert not other.requests
 
 
 def test_a_redirect_to_another_port_leaves_the_token_behind(
