@@ -239,9 +239,9 @@ class Judge:
 
     def _look_for_needless(self, source: str, requests: list[TokenRequest]) -> None:
         for number, request in enumerate(requests):
-            if number == 0:
-                continue  # cold, or what a child inherited was not as good as it looked
-            held = self._may_hold(source, request.begun, request.begun)[-1:]
+            # What a child inherited may not be as good as it looks: its own alone count.
+            before = [r for r in requests[:number] if r.token and r.ended <= request.begun]
+            held = before[-1:]
             if not held or request.begun - held[0].begun >= EARLY * held[0].lifetime - SLACK:
                 continue
             if any(r.token is None and r.ended >= held[0].begun for r in requests[:number]):
