@@ -10,8 +10,9 @@ explain one:
   forced renewals pause, since a new token was refused in the last ``PAUSE`` seconds;
 - a ``TokenError`` where the token endpoint failed this source, or was down, in the time of the call
   or in the ``MEMORY`` seconds before, and the source held no token that was still to live for
-  ``SLACK`` seconds when the call ended (refused or not; where a store is shared, for ``LOOK``
-  seconds already), or this call had one refused.
+  ``SLACK`` seconds when the call ended (refused or not), or this call had one refused. Where a
+  store is shared, one session held it for ``LOOK`` seconds and no request failed since: that is how
+  soon the other one looks.
 
 Anything else is lost: an error with a good answer, an error with a living token, an error without
 a fault, a status that nobody sent. A call is *wrong* where the answer is to another call, where
@@ -145,13 +146,7 @@ class Judge:
 
     def _of_token_error(self, call: Call, attempts: list[Attempt]) -> str | None:
         since = call.begun - MEMORY
-        failed = any(
-            request.token is None
-            and request.begun <= call.ended
-            and request.ended >= since
-            and self._knows(call.source, request.source, request.begun)
-            for request in self.journal.token_requests
-        )
+        failed = self._failed(call.source, since, call.ended)
         if not failed and not self._was_down("token endpoint", since, call.ended):
             return None
         last = attempts[-1].outcome if attempts else None
@@ -159,12 +154,26 @@ class Judge:
             return "TokenError: refused, and no other token"
         if last not in (None, REDIRECTED):
             return None
-        # Who shares a store and remembers a failure looks once a second what others brought.
-        known = call.begun - (LOOK if MEMBERS[call.source.partition("/")[0]] > 1 else 0.0)
+        known = call.begun
+        if MEMBERS[call.source.partition("/")[0]] > 1:
+            # Who shares a store looks what others brought a second after each failure.
+            known -= LOOK
+            if self._failed(call.source, known, call.ended):
+                return "TokenError: the token endpoint failed"
         held = self._may_hold(call.source, known, call.ended)
         if held and all(token.begun + token.lifetime > call.ended + SLACK for token in held):
             return None
         return "TokenError: the token endpoint failed"
+
+    def _failed(self, source: str, since: float, until: float) -> bool:
+        """Say whether a token request failed that a source knows of."""
+        return any(
+            request.token is None
+            and request.begun <= until
+            and request.ended >= since
+            and self._knows(source, request.source, request.begun)
+            for request in self.journal.token_requests
+        )
 
     def _knows(self, source: str, other: str, at: float) -> bool:
         """Say whether a source knows of what happened to another: itself, or its parent's."""
@@ -190,7 +199,8 @@ class Judge:
         if child:
             forked = self.journal.forks[int(child)].at
             of_parent = [r for r in self._requests[name] if r.token and r.ended <= forked + SLACK]
-            brought = [(r, r.ended <= forked - SLACK) for r in of_parent] + brought
+            sure_until = min(known, forked - SLACK)
+            brought = [(r, r.ended <= sure_until) for r in of_parent] + brought
         sure = [place for place, (_, is_sure) in enumerate(brought) if is_sure]
         return [r for r, _ in brought[sure[-1] :] if r.ended <= until] if sure else []
 
