@@ -20,7 +20,7 @@ from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from .errors import TokenError
-from .secret import hide
+from .redaction import redact
 from .urls import public_url
 
 #: No answer that is read is larger than this, in bytes.
@@ -101,7 +101,7 @@ class Answer:
 
     def hidden(self, text: str) -> str:
         """Return a text without our secrets and the tokens of the body."""
-        return hide(text, self.known)
+        return redact(text, self.known)
 
     def url(self, url: str | None) -> str:
         """Return the form of a URL that may be shown."""

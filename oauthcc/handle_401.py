@@ -21,8 +21,8 @@ from .errors import ConfigurationError
 from .events import ReplayImpossible, RequestReplayed
 from .exchange import hang_up
 from .ledger import Held
+from .redaction import redact
 from .replay import UnreplayableBody, body_position, release, rewind
-from .secret import hide
 from .token_source import TokenSource
 from .urls import Origin, origin_of, public_url
 
@@ -176,7 +176,7 @@ class Handle401(signing.Handler):
             error.__cause__ = error.__context__ = None  # they quote it too
 
     def _hidden(self, text: str) -> str:
-        return hide(text, [held.token.access_token for held in (self._first, self._held)])
+        return redact(text, [held.token.access_token for held in (self._first, self._held)])
 
     def _request_of(self, response: Response) -> PreparedRequest:
         return self._request() or response.request

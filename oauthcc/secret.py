@@ -6,11 +6,9 @@ takes effect without a restart. Nothing here shows a secret: neither a ``repr`` 
 
 from __future__ import annotations
 
-import html
-import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +20,6 @@ SecretLike = str | Callable[[], str] | os.PathLike[str]
 #: More than any secret or key needs; keeps a path like /dev/zero from filling the memory.
 MOST_BYTES = 1 << 20
 #: RFC 6749 appendix A allows VSCHAR; servers take more, but no one means a control character.
-_PIECE = re.compile(r"\\+|.", re.DOTALL)
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -124,40 +121,6 @@ def call(source: Callable[[], object], what: str) -> object:
         raise TokenError(
             f"The {what} could not be had: its callable raised {type(error).__name__}."
         ) from error
-
-
-def hide(text: str, secrets: Iterable[str | None]) -> str:
-    """Replace secrets in a text by ``***``, in each of the spellings in which they travel.
-
-    Those are: as they are, form- or percent-encoded (once or more often), escaped as in JSON, HTML
-    or ``repr``, and read as latin-1.
-    Call it before a text is cut, or the first half of a secret stays at the end.
-    """
-    present = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-    if not present:
-        return text
-    spellings = ("".join(map(_spelling, _PIECE.findall(secret))) for secret in present)
-    return re.sub("|".join(spellings), "***", text)
-
-
-def _spelling(piece: str) -> str:
-    """Return the pattern of all spellings of one character, or of a run of backslashes.
-
-    Nobody encodes the same set of characters, and an error that quotes an error doubles each
-    backslash. http.client makes latin-1 of everything.
-    """
-    if piece.isascii() and piece.isalnum():
-        return piece
-    octets = piece.encode("utf-8", "surrogatepass")
-    percent = "".join(f"%(?:25)*{octet:02x}" for octet in octets)
-    if piece.startswith("\\"):
-        return rf"(?:\\{{{len(piece)},{8 * len(piece)}}}|(?i:{percent}))"
-    escaped = "".join(rf"\\{{1,8}}x{octet:02x}" for octet in octets)
-    latin = octets.decode("latin-1")
-    forms = {piece, latin, html.escape(piece), json.dumps(piece)[1:-1]}
-    forms |= {repr(form)[1:-1] for form in (piece, latin)} | ({"+"} if piece == " " else set())
-    plain = sorted((form.lstrip("\\") for form in forms), key=len, reverse=True)
-    return rf"(?:\\{{0,8}}(?:{'|'.join(map(re.escape, plain))})|(?i:{percent}|{escaped}))"
 
 
 def _fit(value: object, what: str) -> str:

@@ -25,7 +25,7 @@ from .errors import (
     TokenEndpointTimeout,
     TokenEndpointUnreachable,
 )
-from .secret import hide
+from .redaction import redact
 from .urls import public_url
 
 _TEXT_LIMIT = 500
@@ -64,7 +64,7 @@ def as_ours(error: Exception, url: str, secrets: Sequence[str]) -> OAuthCCError:
     """Turn a transport error into one of ours that says what to set, and quotes no secret."""
     where = public_url(url)
     query = urlsplit(url).query  # where some servers want a key
-    text = hide(str(error), (*secrets, f"?{query}" if query else None))
+    text = redact(str(error), (*secrets, f"?{query}" if query else None))
     text = "".join(c if c.isprintable() else "?" for c in text)
     text = f"{type(error).__name__}: {text[:_TEXT_LIMIT]}"
     for causes, kind, said in _TRANSLATIONS:

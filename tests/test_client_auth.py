@@ -37,7 +37,8 @@ from oauthcc.client_auth import (
 )
 from oauthcc.errors import ConfigurationError, TokenError
 from oauthcc.jwt import load_key
-from oauthcc.secret import Secret, hide
+from oauthcc.redaction import redact
+from oauthcc.secret import Secret
 
 CLIENT_ID = "my id:é"
 SECRET = "s:e%c+r/e&t ü"
@@ -474,7 +475,7 @@ def methods(pair: tuple[str, str]) -> list[ClientAuth]:
 def test_everything_secret_is_noted_for_hiding(pair: tuple[str, str]) -> None:
     for method in methods(pair):
         made = authenticated(method, LONG_SECRET)
-        shown = hide(f"{made.headers} {made.params}", made.secrets)
+        shown = redact(f"{made.headers} {made.params}", made.secrets)
         sent = dict(made.params)
         secrets = [sent.get("client_assertion"), sent.get("client_secret"), LONG_SECRET]
         secrets.append(made.headers.get("Authorization", "Basic ").removeprefix("Basic ") or None)

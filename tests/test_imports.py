@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
-    0: ["errors"],
+    0: ["access_token", "errors"],
     1: [
-        "access_token",
         "challenge",
         "flight",
         "forks",
+        "clock",
         "jwt",
+        "redaction",
         "replay",
         "secret",
         "settings",

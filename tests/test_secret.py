@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauthcc.errors import ConfigurationError, TokenError
-from oauthcc.secret import MOST_BYTES, Secret, absolute, hide
+from oauthcc.redaction import redact
+from oauthcc.secret import MOST_BYTES, Secret, absolute
 
 SECRET = "s3cr3t:with/all%sorts+of &things"
 
@@ -233,22 +234,22 @@ def test_a_pickle_holds_a_string_but_of_a_file_only_the_path(file: Path) -> None
     ],
 )
 def test_a_secret_is_hidden_in_whatever_spelling_it_comes(spelling: str) -> None:
-    shown = hide(f"the server said <{spelling}>", [SECRET])
+    shown = redact(f"the server said <{spelling}>", [SECRET])
     assert shown.replace('"', "") == "the server said <***>"
 
 
 @given(st.text(min_size=1), st.text(alphabet="-", max_size=3))
 def test_a_secret_of_any_characters_is_hidden(secret: str, around: str) -> None:
     for spelling in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret)):
-        hidden = hide(f"{around}{spelling}{around}", [secret])
+        hidden = redact(f"{around}{spelling}{around}", [secret])
         assert hidden.replace("***", "").strip("-") == ""
         assert "***" in hidden
 
 
 def test_a_secret_within_another_leaves_nothing_of_the_longer_one() -> None:
-    assert hide("abc-abcdef", ["abc", None, "", "abcdef"]) == "***-***"
+    assert redact("abc-abcdef", ["abc", None, "", "abcdef"]) == "***-***"
 
 
 def test_a_text_without_secrets_stays_as_it_is() -> None:
-    assert hide("nothing to hide", [None, ""]) == "nothing to hide"
-    assert hide("nothing to hide", ["hush"]) == "nothing to hide"
+    assert redact("nothing to hide", [None, ""]) == "nothing to hide"
+    assert redact("nothing to hide", ["hush"]) == "nothing to hide"

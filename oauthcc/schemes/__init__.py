@@ -12,9 +12,9 @@ from typing import Protocol
 import requests
 
 from ..access_token import Token
+from ..redaction import SecretHeader
 from .bearer import Bearer
 from .dpop import DPoP
-from .header import SecretHeader
 
 __all__ = ["Bearer", "DPoP", "Scheme", "SecretHeader"]
 
