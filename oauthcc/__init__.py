@@ -1,4 +1,4 @@
-"""The session you put where ``requests.Session()`` stood.
+"""A session that takes the place of ``requests.Session()``.
 
 ::
 
@@ -7,8 +7,8 @@
     api = ClientCredentialsSession("https://as.example/token", "my-id", "my-secret", "orders:read")
     api.get("https://api.example/orders").json()
 
-From then on machine-to-machine OAuth 2.0 (the client credentials grant, RFC 6749 section 4.4) is
-somebody else's problem.
+It does machine-to-machine OAuth 2.0 (the client credentials grant, RFC 6749 section 4.4): it
+fetches a token, renews it, and sends a refused request once more with a new one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from .events import (
 from .schemes import Bearer, DPoP, Scheme
 from .session import ClientCredentialsSession, fetch_token
 from .stores import TokenStore
-from .token_source import TokenSource
+from .tokens.source import TokenSource
 
 __version__ = "0.1.0"
 

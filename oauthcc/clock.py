@@ -1,10 +1,19 @@
-"""The two clocks of the library, read in one place so that tests can move them."""
+"""The two clocks of the library.
+
+Rule of this module: every decision about the life of a token reads the time here, by
+``clock.monotonic()``, ``clock.wall()`` or ``clock.now()``, so that a test can move both clocks.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from typing import NamedTuple
+
+#: The clock that nobody can set back, in seconds from an unknown start.
+monotonic = time.monotonic
+#: Seconds since the epoch, as other processes and machines see them.
+wall = time.time
 
 
 class Instant(NamedTuple):
@@ -20,4 +29,4 @@ ALWAYS = Instant(-math.inf, -math.inf)
 
 def now() -> Instant:
     """Return the time of both clocks."""
-    return Instant(time.monotonic(), time.time())
+    return Instant(monotonic(), wall())

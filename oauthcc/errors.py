@@ -1,20 +1,20 @@
-"""What can go wrong, drawn as a tree.
+"""The errors that this library raises.
 
 ::
 
     OAuthCCError(requests.RequestException)
-    ├ ConfigurationError (also ValueError)          what was configured cannot work
-    ├ InsecureURLError (also InvalidURL)            a token was about to travel in the clear
+    ├ ConfigurationError (also ValueError)          the configuration cannot work
+    ├ InsecureURLError (also InvalidURL)            a token would travel over plain http
     ├ DiscoveryError                                the issuer's metadata cannot be used
-    └ TokenError                                    no usable token
-      ├ TokenRequestDenied                          the server said no (RFC 6749 section 5.2)
-      ├ InvalidTokenResponse                        a 2xx or 3xx answer that holds no token
-      └ TokenEndpointUnavailable                    429 or 5xx: later, perhaps
+    └ TokenError                                    there is no usable token
+      ├ TokenRequestDenied                          refused by the server (RFC 6749 section 5.2)
+      ├ InvalidTokenResponse                        a 2xx or 3xx answer without a token
+      └ TokenEndpointUnavailable                    429 or 5xx: try again later
         ├ TokenEndpointUnreachable (also requests.ConnectionError)
         └ TokenEndpointTimeout (also requests.Timeout)
 
-All of them are ``requests.RequestException``, so an ``except requests.RequestException`` that
-stands around old code catches them too. What lives here must not import anything of ours.
+Every error is a ``requests.RequestException``, so an ``except requests.RequestException`` in
+existing code catches it. This module imports nothing else of the library.
 """
 
 from __future__ import annotations
@@ -29,28 +29,29 @@ E = TypeVar("E", bound=BaseException)
 
 
 class OAuthCCError(requests.RequestException):
-    """Be the root of every error that this library raises."""
+    """The base class of every error that this library raises."""
 
 
 class ConfigurationError(OAuthCCError, ValueError):
-    """Say that what was configured cannot work, and what to write instead."""
+    """A configuration that cannot work. The message says what to write instead."""
 
 
 class InsecureURLError(OAuthCCError, InvalidURL):
-    """Say that a token was about to go over plain http beyond loopback (RFC 6750 section 5.3)."""
+    """A request that would send a token over plain http beyond loopback (RFC 6750 section 5.3)."""
 
 
 class DiscoveryError(OAuthCCError):
-    """Say that the metadata of an issuer cannot be used (RFC 8414 section 3)."""
+    """An issuer whose metadata cannot be used (RFC 8414 section 3)."""
 
 
 class TokenError(OAuthCCError):
-    """Say that no usable token could be had.
+    """No usable token could be obtained.
 
-    ``response`` is the token endpoint's answer where there was one (its ``request`` holds neither
-    body nor ``Authorization``), ``status_code`` its HTTP status. ``error``, ``error_description``
-    and ``error_uri`` are what the server said (RFC 6749 section 5.2), filtered to the characters
-    that the RFC allows. ``retry_after`` is the number of seconds the server asked us to wait.
+    ``response`` is the answer of the token endpoint, if there was one. Its ``request`` has neither
+    a body nor an ``Authorization`` header. ``status_code`` is the HTTP status of the answer.
+    ``error``, ``error_description`` and ``error_uri`` are what the server answered (RFC 6749
+    section 5.2), reduced to the characters that the RFC allows. ``retry_after`` is the number of
+    seconds that the server asked the client to wait.
     """
 
     def __init__(
@@ -75,35 +76,35 @@ class TokenError(OAuthCCError):
 
 
 class TokenRequestDenied(TokenError):
-    """Say that the authorization server refused (RFC 6749 section 5.2)."""
+    """The authorization server refused the token request (RFC 6749 section 5.2)."""
 
 
 class InvalidTokenResponse(TokenError):
-    """Say that the token endpoint answered with something that is no token."""
+    """The answer of the token endpoint contains no usable token."""
 
 
 class TokenEndpointUnavailable(TokenError):
-    """Say that the token endpoint is unwell: 429, 5xx, or no answer at all."""
+    """The token endpoint is unavailable: it answered 429 or 5xx, or did not answer."""
 
 
 class TokenEndpointUnreachable(TokenEndpointUnavailable, requests.ConnectionError):
-    """Say that no connection to the token endpoint came about, or that it broke."""
+    """No connection to the token endpoint could be made, or the connection broke."""
 
 
 class TokenEndpointTimeout(TokenEndpointUnavailable, requests.Timeout):
-    """Say that the token did not arrive within the time allowed."""
+    """The token did not arrive within the allowed time."""
 
 
-#: What stays as it is until a human mends it; anything else passes.
-MENDED_BY_HUMANS = (TokenRequestDenied, ConfigurationError, DiscoveryError)
+#: Errors that only a change of configuration can fix. All others are temporary.
+PERMANENT_ERRORS = (TokenRequestDenied, ConfigurationError, DiscoveryError)
 
 
-def own_copy(error: E) -> E:
+def copy_error(error: E) -> E:
     """Return a copy of an error for one more caller to raise.
 
-    One instance raised by many threads would grow its traceback without end.
+    If many threads raised the same instance, its traceback would grow without end.
     """
-    twin = copy.copy(error)
-    twin.__cause__ = error.__cause__
-    twin.__suppress_context__ = error.__suppress_context__
-    return twin
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied

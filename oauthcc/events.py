@@ -1,7 +1,8 @@
-"""What happened, told to one observer and to the log.
+"""The events of a session, which go to the log and to one observer.
 
-Every event is a frozen value without secrets. The observer is called outside all locks, after what
-it tells is done; what it raises is logged and never felt. The log is the ``oauthcc`` logger.
+Every event is a frozen value without secrets. The observer is called outside of all locks, after
+the thing that the event reports is done. Exceptions in it are logged and ignored. The log is the
+``oauthcc`` logger.
 """
 
 from __future__ import annotations
@@ -9,22 +10,23 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 log: logging.Logger = logging.getLogger("oauthcc")
 log.addHandler(logging.NullHandler())
 
+#: Why a token is needed.
 Why = Literal["absent", "aging", "margin", "expired", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenObtained:
-    """Tell that a new token is there.
+    """A new token was obtained.
 
-    ``why`` it was needed, ``seconds`` it took, ``expires_in`` seconds it lives (None: unknown),
-    ``attempts`` at the token endpoint (0: it was in the store), ``waiters``: how many callers
-    waited for it.
+    ``why`` is the reason for the fetch. ``seconds`` is the time that it took, and ``expires_in``
+    the lifetime of the token in seconds (None: unknown). ``attempts`` is the number of token
+    requests (0: the token was in the store). ``waiters`` is the number of callers that waited.
     """
 
     token_url: str
@@ -37,17 +39,17 @@ class TokenObtained:
 
     @property
     def from_store(self) -> bool:
-        """Say whether the token was in the store: somebody else had fetched it."""
+        """Return whether the token was in the store, because another session had fetched it."""
         return self.attempts == 0
-
-    def seen_by(self, waiters: int) -> TokenObtained:
-        """Return the same event with the number of those who waited."""
-        return replace(self, waiters=waiters)
 
 
 @dataclass(frozen=True, slots=True)
 class RenewalFailed:
-    """Tell that no new token could be had; ``usable`` says that the current one still serves."""
+    """No new token could be obtained.
+
+    ``usable`` is True if the current token can still be used. The next attempt is allowed after
+    ``next_try_in`` seconds.
+    """
 
     token_url: str
     why: Why
@@ -59,7 +61,7 @@ class RenewalFailed:
 
 @dataclass(frozen=True, slots=True)
 class RefusalRemembered:
-    """Tell that callers get this error for ``seconds`` seconds without a further request."""
+    """The error that all callers get for ``seconds`` seconds, without another token request."""
 
     token_url: str
     error: Exception
@@ -69,7 +71,7 @@ class RefusalRemembered:
 
 @dataclass(frozen=True, slots=True)
 class RequestReplayed:
-    """Tell that a refused request was sent once more, and with what result."""
+    """A refused request was sent again. ``status`` is the status of the second answer."""
 
     method: str
     url: str
@@ -80,7 +82,7 @@ class RequestReplayed:
 
 @dataclass(frozen=True, slots=True)
 class ReplayImpossible:
-    """Tell that a refused request was not sent once more, and why."""
+    """A refused request was not sent again, for the given reason."""
 
     method: str
     url: str
@@ -91,7 +93,7 @@ class ReplayImpossible:
 
 @dataclass(frozen=True, slots=True)
 class StoreBypassed:
-    """Tell that the token store failed and that the session went on without it."""
+    """The token store failed, and the session continued without it."""
 
     operation: str
     error: Exception
@@ -109,22 +111,25 @@ Event: TypeAlias = (
 Observer = Callable[[Event], object]
 
 
-# The observers that the current context is called by.
-_told: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar("_told", default=())
+# The observers that are being called in this context.
+_active: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar(
+    "_active", default=()
+)
 
 
-def tell(event: Event, observer: Observer | None) -> None:
-    """Log an event and hand it to the observer, whose errors are logged and not raised.
+def emit(event: Event, observer: Observer | None) -> None:
+    """Write an event to the log and call the observer.
 
-    An observer that uses the session is not told of what that brings about, or it might never end.
+    Exceptions in the observer are logged and not raised. An observer that uses the session itself
+    gets no events of that use, because it could then call itself without end.
     """
     log.log(event.level, "%r", event)
-    if observer is None or observer in _told.get():
+    if observer is None or observer in _active.get():
         return
-    mark = _told.set((*_told.get(), observer))
+    mark = _active.set((*_active.get(), observer))
     try:
         observer(event)
     except Exception:
-        log.exception("the on_event observer raised an error")
+        log.exception("the on_event observer raised an exception")
     finally:
-        _told.reset(mark)
+        _active.reset(mark)

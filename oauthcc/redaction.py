@@ -1,7 +1,8 @@
-"""Everything that keeps secrets and tokens out of texts, errors and logs.
+"""Everything that keeps secrets and tokens out of texts, errors and logs (promise P9).
 
-Rule of this module: whatever hides a secret or a token is here, so that one file shows whether any
-of them can appear in a log line, a ``repr``, a message or the pickle of an error.
+Rule of this module: whatever hides a secret or a token is here. To audit the promise, read this
+file. Its only helper elsewhere is ``urls.public_url``, which leaves userinfo, query and fragment
+out of a URL.
 """
 
 from __future__ import annotations
@@ -9,25 +10,34 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urljoin
 
-from .access_token import Token
-from .errors import InvalidTokenResponse
+import requests
 
-_PIECE = re.compile(r"\\+|.", re.DOTALL)
+from .urls import public_url
+
 _REDACTED = "***"
 _SCHEME_AND_REST = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,31}) ")
+_PIECE = re.compile(r"\\+|.", re.DOTALL)
+_TOKEN_MEMBERS = {"access_token", "refresh_token", "id_token"}
+_TOKEN_IN_TEXT = re.compile(
+    r"((?:access|refresh|id)_token[\"'\\]*\s*[:=>]\s*[\"'\\]*)[^\"'\\<&]+", re.IGNORECASE
+)
+_SECRET_PARAMETERS = {"client_secret", "client_assertion"}
+_SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "DPoP", "Cookie")
+_HARMLESS_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class SecretHeader(str):
-    """Carry a header value that is right on the wire and hidden everywhere else.
+    """A header value that is complete on the wire and redacted everywhere else.
 
-    ``encode()``, comparison, hashing, slicing, joining and adding work on the true value: that is
-    all that requests, urllib3 and http.client do with it. ``repr()``, ``str()``, ``format()``,
-    ``"%s"`` and pickle give ``Bearer ***``. To read the true value: ``value.encode().decode()``.
-    What cannot be hidden from inside a ``str``: ``"".join([value])``, ``"" + value`` and
-    ``json.dumps(value)``, which look at the characters without asking.
+    ``encode()``, comparison, hashing, slicing, joining and adding use the true value. Requests,
+    urllib3 and http.client do nothing else with it. ``repr()``, ``str()``, ``format()``, ``"%s"``
+    and pickle give ``Bearer ***``. To read the true value: ``value.encode().decode()``. Some
+    operations read the characters directly and cannot be redacted from inside a ``str``:
+    ``"".join([value])``, ``"" + value`` and ``json.dumps(value)``.
     """
 
     __slots__ = ()
@@ -55,35 +65,163 @@ class SecretHeader(str):
         return SecretHeader, (self._redacted(),)
 
 
-def authorization_value(scheme: str, token: Token) -> SecretHeader:
-    """Return the value of ``Authorization``; raise InvalidTokenResponse where it cannot be sent."""
-    # RFC 6749 appendix A.12. http.client would quote the token in its ValueError; one from a
-    # shared store has not come through the gate.
-    text = token.access_token
-    if not (text.isascii() and text.isprintable()):
-        raise InvalidTokenResponse("The access token holds characters that no header can carry.")
-    return SecretHeader(f"{scheme} {text}")
-
-
 def redact(text: str, secrets: Iterable[str | None]) -> str:
-    """Replace secrets in a text by ``***``, in each of the spellings in which they travel.
+    """Replace secrets in a text by ``***``, in each spelling in which they are sent or quoted.
 
-    Those are: as they are, form- or percent-encoded (once or more often), escaped as in JSON, HTML
-    or ``repr``, and read as latin-1.
-    Call it before a text is cut, or the first half of a secret stays at the end.
+    The spellings are: unchanged, form-encoded or percent-encoded (once or more often), escaped as
+    in JSON, HTML or ``repr``, and decoded as latin-1. Call this before a text is cut. Otherwise
+    the first half of a secret can remain at its end.
     """
     present = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
     if not present:
         return text
     spellings = ("".join(map(_spelling, _PIECE.findall(secret))) for secret in present)
-    return re.sub("|".join(spellings), "***", text)
+    return re.sub("|".join(spellings), _REDACTED, text)
+
+
+def redact_error(error: requests.RequestException, tokens: Iterable[str]) -> None:
+    """Remove tokens from the message of an error, in place, and its causes if they quote one.
+
+    A transport error can quote what a broken server echoed.
+    """
+    text = str(error)
+    redacted = redact(text, tokens)
+    if redacted != text:
+        error.args = (redacted,)
+        error.__cause__ = error.__context__ = None
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Return an error after its frames, and those of all errors that led to it, were dropped.
+
+    The frames of a token request contain the client's secret, and crash reporters send the local
+    variables of frames.
+    """
+    chain: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while chain:
+        one = chain.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            chain += [one.__cause__, one.__context__]
+    return error
+
+
+class Redactor:
+    """The secrets and tokens of one token request, and how to show its answer without them.
+
+    ``secrets`` are those that the client used. The secrets in the request that was really sent,
+    and the tokens in the JSON value ``document`` of the answer, are added to them.
+    """
+
+    def __init__(
+        self, secrets: Iterable[str], request: requests.PreparedRequest | None, document: Any
+    ) -> None:
+        known = {plain_text(s) for s in (*secrets, *_sent(request), *_tokens_in(document))}
+        # http.client decodes UTF-8 in a header as latin-1, and we do so with a body that is not
+        # UTF-8.
+        known |= {secret.encode().decode("latin-1") for secret in known}
+        self._known = tuple(known - {""})
+
+    def text(self, text: str) -> str:
+        """Return a text without the secrets and tokens."""
+        return redact(text, self._known)
+
+    def url(self, url: str | None) -> str:
+        """Return the part of a URL that may be shown: origin and path."""
+        return self.text(public_url(self.text(url or "")))
+
+    def location(self, response: requests.Response) -> str:
+        """Return the target of a redirect, in the form that may be shown."""
+        try:
+            target = urljoin(response.url, self.text(response.headers["Location"]))
+        except (KeyError, ValueError):
+            return self.url(None)
+        return self.url(target)
+
+    def content(self, text: str) -> str:
+        """Return the text of a body without secrets and without anything named like a token."""
+        return _TOKEN_IN_TEXT.sub(rf"\1{_REDACTED}", self.text(text))
+
+    def document(self, value: Any) -> Any:
+        """Return a JSON value with redacted texts and without its token members."""
+        if isinstance(value, str):
+            return self.content(value)
+        if isinstance(value, list):
+            return [self.document(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            self.text(name): _REDACTED if name in _TOKEN_MEMBERS else self.document(item)
+            for name, item in value.items()
+        }
+
+    def response(self, original: requests.Response, content: str) -> requests.Response:
+        """Return a new response for an error, with this redacted content.
+
+        It has the status, the harmless headers and the content of the original, but no cookie,
+        query, history or connection. Its ``request`` has method, public URL and harmless headers,
+        but no body.
+        """
+        new = requests.Response()
+        new.status_code = original.status_code
+        new.reason = self.text(plain_text(original.reason or ""))
+        new.url, new.elapsed, new.encoding = self.url(original.url), original.elapsed, "utf-8"
+        for name, value in original.headers.items():
+            if name.lower() == "location":
+                new.headers[name] = self.location(original)
+            elif name.lower() not in ("set-cookie", "set-cookie2"):
+                new.headers[self.text(name)] = self.text(value)
+        # Redacted once more, because a secret may span what JSON puts between two texts.
+        new._content = self.text(content).encode()
+        new._content_consumed = True  # type: ignore[attr-defined]
+        new.request = requests.PreparedRequest()
+        new.request.prepare_headers(dict(self._harmless_headers(original.request)))
+        new.request.method = getattr(original.request, "method", None)
+        new.request.url = new.url
+        return new
+
+    def _harmless_headers(
+        self, request: requests.PreparedRequest | None
+    ) -> Iterator[tuple[str, str]]:
+        headers = getattr(request, "headers", None) or {}
+        for name in _HARMLESS_HEADERS:
+            if name in headers:
+                yield name, self.text(plain_text(headers[name]))
+
+
+def plain_text(text: str | bytes) -> str:
+    """Return the true characters of a text that may be bytes or a `SecretHeader`."""
+    octets = text if isinstance(text, bytes) else text.encode("utf-8", "ignore")
+    return octets.decode("utf-8", "replace")
+
+
+def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
+    """Yield the secrets that a request carried."""
+    headers, body = getattr(request, "headers", None) or {}, getattr(request, "body", None)
+    for name in _SECRET_HEADERS:
+        value = plain_text(headers.get(name) or "")
+        yield value
+        yield value.partition(" ")[2]
+    if isinstance(body, (str, bytes)):
+        for name, value in parse_qsl(plain_text(body)):
+            if name in _SECRET_PARAMETERS:
+                yield value
+
+
+def _tokens_in(document: Any) -> Iterator[str]:
+    """Yield the tokens in the JSON object of a token response."""
+    for name in _TOKEN_MEMBERS if isinstance(document, dict) else ():
+        if isinstance(document.get(name), str):
+            yield document[name].strip()
 
 
 def _spelling(piece: str) -> str:
-    """Return the pattern of all spellings of one character, or of a run of backslashes.
+    """Return a pattern for all spellings of one character, or of a run of backslashes.
 
-    Nobody encodes the same set of characters, and an error that quotes an error doubles each
-    backslash. http.client makes latin-1 of everything.
+    Libraries encode different sets of characters, and an error that quotes another error doubles
+    each backslash. http.client decodes everything as latin-1.
     """
     if piece.isascii() and piece.isalnum():
         return piece

@@ -1,6 +1,10 @@
-"""The session that stands where ``requests.Session()`` stood: how it is made.
+"""`ClientCredentialsSession`, the session that takes the place of ``requests.Session()``.
 
-What it does with a request is in sending.py, and what it does on a 401 in handle_401.py.
+It is a `requests.Session`. Its tokens come from a `TokenSource` (tokens/source.py), which asks a
+`TokenEndpoint` (token_request/endpoint.py). There each token request has an oauthlib
+`BackendApplicationClient`, which writes the request and reads the answer. So the session has no
+client and no token of its own, and requests-oauthlib's `OAuth2Session` is only the base class of
+the endpoint: as base class of this session it would log tokens and send them to any host.
 """
 
 from __future__ import annotations
@@ -8,59 +12,107 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import requests
+from requests import PreparedRequest, Request, Response
+from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, select_proxy
 
+from . import forks
 from .access_token import Token
-from .auth import token_source
+from .api_request.allowed_urls import AllowedURLs
+from .api_request.authorization import (
+    CallerHooks,
+    TokenHooks,
+    brings_its_own,
+    carries_token_of_auth,
+    copy_request,
+    put_token,
+    take_token_off,
+    token_header,
+    without_token,
+)
+from .api_request.handle_401 import Handle401, checked_status, seconds
 from .client_auth import ClientAuth
 from .errors import ConfigurationError
 from .events import Observer
 from .schemes import Scheme
 from .secret import SecretLike
-from .sending import SigningSession
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
-from .token_source import TokenSource
+from .tokens.source import SourceOptions, TokenSource
+from .urls import Origin, is_loopback
 
 if TYPE_CHECKING:
     if sys.version_info >= (3, 11):
-        from typing import Self
+        from typing import Self, Unpack
     else:
-        from typing_extensions import Self
+        from typing_extensions import Self, Unpack
 
 
-class ClientCredentialsSession(SigningSession):
-    """Be a ``requests.Session`` whose requests carry an OAuth 2.0 access token.
+class SessionOptions(SourceOptions, total=False):
+    """The keyword options of `ClientCredentialsSession`, which explains them."""
+
+    api_url: str | Iterable[str] | None
+    refused_status: Iterable[int]
+
+
+class APIOptions(SourceOptions, total=False):
+    """The keyword options of `ClientCredentialsSession.add_api`."""
+
+    token_url: str | None
+    issuer: str | None
+    client_id: str
+    client_secret: SecretLike | None
+    scope: str | Iterable[str] | None
+
+
+class ClientCredentialsSession(requests.Session):
+    """A `requests.Session` that adds an OAuth 2.0 access token to its requests.
 
     ::
 
         api = ClientCredentialsSession("https://as.example/token", "my-id", "my-secret", "orders")
         api.get("https://api.example/orders").json()
 
-    The token is fetched by the client credentials grant (RFC 6749 section 4.4) when the first
-    request needs it, renewed before it expires, and replaced once where the API answers 401.
+    The token is fetched with the client credentials grant (RFC 6749 section 4.4) when the first
+    request needs it. It is renewed before it expires, and replaced once if the API answers 401.
 
-    Order of a request: ``request`` → ``prepare_request`` (no network) → ``send``: copy, sign, and
-    send → a 401 is answered by one renewal and one replay → the caller's hooks → redirects, each
-    hop through ``send`` again.
-
-    - ``api_url``: URL prefixes that may receive the token; None: whatever is asked for.
-    - ``issuer``: where ``token_url`` is None, who says where it is (RFC 8414); see `from_issuer`.
-    - ``audience``, ``resource`` (RFC 8707), ``token_params``: more for the token request.
-    - ``client_auth``: how the client proves who it is: an object such as `PrivateKeyJWT`, a class
-      or a registered name; None: ``client_secret_basic``, or ``none`` without a secret.
-    - ``scheme``: how the token is shown: `Bearer` (None) or `DPoP` (RFC 9449).
+    - ``token_url``: the token endpoint; None if ``issuer`` is given.
+    - ``client_id``, ``client_secret``: the client. The secret is a string, a ``pathlib.Path`` of
+      the file that contains it, or a callable that returns it.
+    - ``scope``: the requested scope, a string or several.
+    - ``api_url``: the URL prefixes that may receive the token; None means every requested URL.
+    - ``issuer``: the issuer that publishes its token endpoint (RFC 8414); see `from_issuer`.
+    - ``audience``, ``resource`` (RFC 8707), ``token_params``: further parameters of the token
+      request.
+    - ``client_auth``: how the client authenticates: an object such as `PrivateKeyJWT`, a class or a
+      registered name. None means ``client_secret_basic``, or ``none`` without a secret.
+    - ``scheme``: how the token is sent: `Bearer` (None) or `DPoP` (RFC 9449).
     - ``store``: where tokens are shared with other sessions and processes.
-    - ``renew_at``: the shares of a token's lifetime between which it is renewed.
-    - ``refused_status``: the statuses that mean "this token is refused".
-    - ``on_event``: a callable that is told what happens.
+    - ``renew_at``: the two shares of a token's lifetime between which it is renewed.
+    - ``refused_status``: the statuses that mean that the token is refused.
+    - ``on_event``: a callable that gets each event.
 
-    Raises `ConfigurationError` for what cannot work. Requests raise, besides what requests raises,
-    `TokenError` and its kind where no token can be had, and `InsecureURLError` where one would go
-    over plain http.
+    Raises `ConfigurationError` if the configuration cannot work. Requests raise, besides what
+    requests raises, `TokenError` or one of its subclasses if no token can be obtained, and
+    `InsecureURLError` if a token would go over plain http.
     """
+
+    __attrs__: list[str] = [  # noqa: RUF012 - as in requests
+        *requests.Session.__attrs__,
+        "tokens",
+        "_own",
+        "_allowed_urls",
+        "_refused_status",
+        "_owners",
+    ]
+
+    #: The source of the tokens of this session.
+    tokens: TokenSource
+    # The sources that are closed with this session.
+    _own: list[TokenSource]
 
     def __init__(
         self,
@@ -82,7 +134,7 @@ class ClientCredentialsSession(SigningSession):
         on_event: Observer | None = None,
     ) -> None:
         super().__init__()
-        tokens = token_source(
+        tokens = TokenSource._of(
             token_url,
             client_id,
             client_secret,
@@ -97,8 +149,6 @@ class ClientCredentialsSession(SigningSession):
             renew_at=renew_at,
             on_event=on_event,
         )
-        tokens.adopt(self)
-        self._own = [tokens]
         self._begin(tokens, api_url, refused_status)
 
     @classmethod
@@ -109,13 +159,13 @@ class ClientCredentialsSession(SigningSession):
         api_url: str | Iterable[str] | None = None,
         refused_status: Iterable[int] = (401,),
     ) -> Self:
-        """Make a session that uses the token source of another one.
+        """Return a session that uses the token source of another one.
 
-        Token requests go through the other session's adapters; closing this one leaves them open.
+        Token requests go through the adapters of the other session. Closing this session does not
+        close them.
         """
         session = cls.__new__(cls)
         requests.Session.__init__(session)
-        session._own = []
         session._begin(tokens, api_url, refused_status)
         return session
 
@@ -126,61 +176,225 @@ class ClientCredentialsSession(SigningSession):
         client_id: str,
         client_secret: SecretLike | None = None,
         scope: str | Iterable[str] | None = None,
-        **options: Any,
+        **options: Unpack[SessionOptions],
     ) -> Self:
-        """Make a session that asks an issuer for its token endpoint (RFC 8414, OpenID Connect).
+        """Return a session that asks an issuer for its token endpoint (RFC 8414, OpenID Connect).
 
         The issuer is asked when the first token is needed.
         """
         return cls(None, client_id, client_secret, scope, issuer=issuer, **options)
 
     @classmethod
-    def from_env(cls, prefix: str = "OAUTH_") -> Self:
-        """Make a session from environment variables.
+    def from_env(cls, prefix: str = "OAUTH_", **options: Unpack[SessionOptions]) -> Self:
+        """Return a session configured by environment variables.
 
-        ``OAUTH_TOKEN_URL`` or ``OAUTH_ISSUER``, ``OAUTH_CLIENT_ID``, ``OAUTH_CLIENT_SECRET`` or
-        ``OAUTH_CLIENT_SECRET_FILE``, and as wanted ``OAUTH_SCOPE``, ``OAUTH_API_URL`` (prefixes
-        separated by spaces or commas), ``OAUTH_AUDIENCE``, ``OAUTH_RESOURCE``,
-        ``OAUTH_CLIENT_AUTH``. Raises `ConfigurationError` that names what is missing.
+        Required are ``OAUTH_TOKEN_URL`` or ``OAUTH_ISSUER``, ``OAUTH_CLIENT_ID``, and
+        ``OAUTH_CLIENT_SECRET`` or ``OAUTH_CLIENT_SECRET_FILE``. Optional are ``OAUTH_SCOPE``,
+        ``OAUTH_API_URL`` (prefixes separated by spaces or commas), ``OAUTH_AUDIENCE``,
+        ``OAUTH_RESOURCE`` and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises
+        `ConfigurationError` that names what is missing.
         """
-        options = options_from_env(prefix)
-        return cls(options.pop("token_url", None), **options)
+        found = {**options_from_env(prefix), **options}
+        return cls(found.pop("token_url", None), **found)
 
     @classmethod
-    def from_profile(cls, name: str, path: str | os.PathLike[str] | None = None) -> Self:
-        """Make a session from a section of an INI file.
+    def from_profile(
+        cls,
+        name: str,
+        path: str | os.PathLike[str] | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> Self:
+        """Return a session configured by a section of an INI file.
 
         The keys are those of `from_env`, without prefix and in lower case. ``path`` is by default
-        ``oauthcc/profiles.ini`` in the user's configuration folder. Raises `ConfigurationError`
-        where the profile is missing or unfit, or others can read a secret.
+        ``oauthcc/profiles.ini`` in the user's configuration folder. ``options`` win over the file.
+        Raises `ConfigurationError` if the profile is missing or invalid, or if others can read a
+        secret in it.
         """
-        options = options_from_profile(name, path)
-        return cls(options.pop("token_url", None), **options)
+        found = {**options_from_profile(name, path), **options}
+        return cls(found.pop("token_url", None), **found)
 
-    def authorize(
-        self, prefix: str, *, tokens: TokenSource | None = None, **options: Any
+    def add_api(
+        self, prefix: str, *, tokens: TokenSource | None = None, **options: Unpack[APIOptions]
     ) -> TokenSource:
-        """Give the URLs under a prefix a token of their own; the longest prefix wins.
+        """Let the URLs under a prefix have tokens of their own; the longest prefix wins.
 
-        Pass ``scope``, ``audience``, ``resource``, ``token_params`` for that API; what names the
-        client and the server (``token_url``, ``issuer``, ``client_id``, ``client_secret``,
-        ``client_auth``, ``scheme``) and ``store``, ``renew_at``, ``on_event`` are this session's
-        where they are left out. Or pass the ``tokens`` of another session. Like ``mount``, this is
-        for one thread, before others use the session. Raises `ConfigurationError`.
+        Pass ``scope``, ``audience``, ``resource`` or ``token_params`` for that API. The options
+        that name the client and the server (``token_url``, ``issuer``, ``client_id``,
+        ``client_secret``, ``client_auth``, ``scheme``) and ``store``, ``renew_at``, ``on_event``
+        are this session's by default. Or pass the ``tokens`` of another session. Like ``mount``,
+        call this in one thread before others use the session. Raises `ConfigurationError`.
         """
         if tokens is None:
-            tokens = self.tokens.sibling(**options)
-            tokens.adopt(self)
-            self._reach.add(prefix, tokens)
-            self._own = [*self._own, tokens]
+            tokens = self.tokens._sibling(**options)
         elif options:
-            raise ConfigurationError("authorize() takes tokens= or options, not both.")
+            raise ConfigurationError("add_api() takes tokens= or options, not both.")
         elif not isinstance(tokens, TokenSource):
             raise ConfigurationError("tokens= takes the `tokens` of another session.")
-        else:
-            self._reach.add(prefix, tokens)
-        self._settle()
+        self._allowed_urls.add(prefix, tokens)
+        self._adopt_sources()
         return tokens
+
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """Prepare a request as requests does. This adds nothing and uses no network."""
+        if request.auth is not None or self.auth is not None:
+            prepared = super().prepare_request(request)
+            prepared.hooks = CallerHooks(prepared.hooks)
+            return prepared
+        if not self.trust_env:
+            return super().prepare_request(request)
+        # If there is no auth, requests looks into ~/.netrc, which would displace our token. An auth
+        # that looks there only for URLs that get no token takes its place.
+        copied = object.__new__(type(request))
+        auth = partial(self._use_netrc_if_not_ours, request.url)
+        copied.__dict__.update(request.__dict__, auth=auth)
+        return super().prepare_request(copied)
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        """Send a prepared request, with a token if one belongs on it.
+
+        Everything passes here: ``get`` and the other verbs, ``request``, ``send`` and every hop of
+        a redirect. The order of operations:
+
+        1. Find the token source for the URL. None: send the request as requests does.
+        2. Copy the request, because the caller may use it again, in other threads too.
+        3. Get the token held; wait for a fetch if there is none.
+        4. Put the token on the copy, and our response hook before the user's hooks.
+        5. Send the copy. The hook answers a 401 by one renewal and one replay.
+        6. requests calls the user's hooks and follows redirects. Each hop is a new `send`.
+        """
+        tokens, origin = self._tokens_for(request)
+        if tokens is None:
+            return super().send(without_token(request), **self._without_our_cert(request, kwargs))
+        copied = copy_request(request)
+        timeout = kwargs.get("timeout")
+        current = tokens._get(None if timeout is None else seconds(timeout))
+        handler = Handle401(
+            copied, tokens, current, self._refused_status, session=self, origin=origin
+        )
+        put_token(copied, current, tokens._config.scheme, handler)
+        if origin != self._allowed_urls.first_origin:
+            self._allowed_urls.note_origin(str(copied.url), origin)
+        if origin is not None and origin.scheme == "http" and is_loopback(origin):
+            self._avoid_proxy(copied, origin, kwargs)
+        cert = tokens._config.client_auth.cert
+        if cert is not None and not kwargs.get("cert", self.cert):
+            kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
+        try:
+            return super().send(copied, **kwargs)
+        except requests.RequestException as error:
+            handler.redact_error(error)
+            raise
+
+    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+        """Keep our token on a redirect that stays at its API, and remove it from any other."""
+        if self._stays_at_its_api(prepared_request):
+            return  # without netrc; `send` puts the token on it anew
+        if not carries_token_of_auth(prepared_request):
+            take_token_off(prepared_request)
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Close the adapters and the connections to the token endpoint. Nothing is waited for."""
+        super().close()
+        for tokens in self._own:
+            tokens.close()
+
+    def _begin(
+        self,
+        tokens: TokenSource,
+        api_url: str | Iterable[str] | None,
+        refused_status: Iterable[int],
+    ) -> None:
+        self.tokens = tokens
+        self._own = []
+        self._allowed_urls = AllowedURLs(tokens, api_url)
+        self._refused_status = checked_status(refused_status)
+        self._adopt_sources()
+
+    def _adopt_sources(self) -> None:
+        """Become the owner of the sources that have none: a new one, or one that was unpickled."""
+        sources = [self.tokens, *self._own, *self._allowed_urls.values()]
+        for tokens in sources:
+            if tokens._owner is None:
+                tokens._adopt(self)
+                self._own = list(dict.fromkeys([*self._own, tokens]))
+        # A source refers weakly to its owner, through whose adapters, proxies and CA bundle it
+        # fetches. So whoever uses the source of another session must keep that session alive.
+        owners = {id(tokens._owner): tokens._owner for tokens in sources}
+        self._owners = [owner for owner in owners.values() if owner is not self]
+        forks.renewed_in_child(self)
+
+    def _tokens_for(self, request: PreparedRequest) -> tuple[TokenSource | None, Origin | None]:
+        """Return whose token belongs on a request, and the origin; None if it is sent as it is."""
+        if not isinstance(request, PreparedRequest) or not request.url or request.headers is None:
+            return None, None  # requests raises an error about that
+        if self.auth is not None:
+            return None, None
+        handler = request.hooks.handler if isinstance(request.hooks, TokenHooks) else None
+        if isinstance(handler, Handle401) and handler.is_of(self):  # a redirect, or sent again
+            if self._stays_at_its_api(request):
+                return handler.tokens, handler.origin
+            return None, None
+        tokens, origin = self._allowed_urls.find(request.url)
+        if brings_its_own(request):
+            return None, None
+        if tokens is None:
+            self._allowed_urls.refuse_plain_http(request.url)
+        return tokens, origin
+
+    def _stays_at_its_api(self, request: PreparedRequest) -> bool:
+        """Return whether a request still goes to the origin and the API that its token is for."""
+        handler = request.hooks.handler if isinstance(request.hooks, TokenHooks) else None
+        return (
+            isinstance(handler, Handle401)
+            and handler.is_of(self)
+            and token_header(request) is not None
+            and (handler.tokens, handler.origin) == self._allowed_urls.find(str(request.url))
+        )
+
+    def _use_netrc_if_not_ours(self, url: Any, r: PreparedRequest) -> PreparedRequest:
+        """Use the login of ``~/.netrc`` as requests does, but only if the URL gets no token."""
+        prepared = str(r.url)
+        names_user = "@" in prepared and any(get_auth_from_url(prepared))
+        is_not_ours = (
+            names_user
+            or "Authorization" in r.headers
+            or self._allowed_urls.find(prepared)[0] is None
+        )
+        netrc = get_netrc_auth(url) if is_not_ours else None
+        if netrc is not None or names_user:
+            r.prepare_auth(netrc, url)
+        return r
+
+    def _avoid_proxy(
+        self, request: PreparedRequest, origin: Origin, kwargs: dict[str, Any]
+    ) -> None:
+        """Send a plain http request to this machine directly: a proxy would read the token."""
+        proxies: Any = self.proxies
+        if "proxies" not in kwargs:
+            kwargs["proxies"] = resolve_proxies(request, proxies, self.trust_env)
+        proxies = kwargs["proxies"]
+        if proxies and select_proxy(str(request.url), proxies) is not None:
+            # For this host only: a redirect may lead to one that only the proxy can reach.
+            kwargs["proxies"] = {**proxies, f"http://{origin.host}": ""}
+            request.headers.pop("Proxy-Authorization", None)  # set for a redirect
+
+    def _without_our_cert(self, request: PreparedRequest, kwargs: dict[str, Any]) -> dict[str, Any]:
+        # requests passes the certificate of the first request to every hop.
+        cert = kwargs.get("cert")
+        if cert is None or cert is self.cert:
+            return kwargs
+        sources = self._allowed_urls.values()
+        is_ours = any(cert is tokens._config.client_auth.cert for tokens in sources)
+        return {**kwargs, "cert": self.cert} if is_ours else kwargs
+
+    def _after_fork(self) -> None:
+        forks.renew_session(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        self._adopt_sources()
 
 
 def fetch_token(
@@ -189,17 +403,20 @@ def fetch_token(
     client_secret: SecretLike | None = None,
     scope: str | Iterable[str] | None = None,
     *,
+    issuer: str | None = None,
     timeout: float | None = None,
     verify: bool | str = True,
-    **options: Any,
+    **options: Unpack[SessionOptions],
 ) -> Token:
-    """Fetch one token: for a script what the session is for a program.
+    """Fetch one token, for a script that needs no session.
 
-    ``timeout`` is in seconds (None: 60); ``verify`` is as in requests; the other options are those
+    ``timeout`` is in seconds (None: 60). ``verify`` is as in requests. The other options are those
     of `ClientCredentialsSession`. Raises `ConfigurationError`, or `TokenError` with
-    ``status_code``, ``error`` and ``error_description`` where the server gave them (RFC 6749
+    ``status_code``, ``error`` and ``error_description`` if the server answered with them (RFC 6749
     section 5.2).
     """
-    with ClientCredentialsSession(token_url, client_id, client_secret, scope, **options) as session:
+    with ClientCredentialsSession(
+        token_url, client_id, client_secret, scope, issuer=issuer, **options
+    ) as session:
         session.verify = verify
         return session.tokens.get(timeout)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import requests
 
 from ..access_token import Token
-from ..redaction import SecretHeader, authorization_value
+from ..redaction import SecretHeader
 
 
 class Bearer:
@@ -25,7 +25,7 @@ class Bearer:
 
     def authorization(self, token: Token) -> SecretHeader:
         """Return ``Bearer`` and the token; raise InvalidTokenResponse where it cannot be sent."""
-        return authorization_value("Bearer", token)
+        return SecretHeader(f"Bearer {token.access_token}")
 
     def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:
         """Return nothing: whoever bears the token may use it."""

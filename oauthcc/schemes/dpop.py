@@ -24,7 +24,7 @@ from ..access_token import Token
 from ..challenge import parse_challenges
 from ..errors import ConfigurationError, TokenError
 from ..jwt import Key, KeyLike, Material, generate_key, load_key, require_pyjwt
-from ..redaction import SecretHeader, authorization_value
+from ..redaction import SecretHeader
 from ..secret import absolute, call, read_file
 from ..urls import Origin, origin_of, origin_text, public_url
 
@@ -99,7 +99,7 @@ class DPoP:
 
     def authorization(self, token: Token) -> SecretHeader:
         """Return ``DPoP`` and the token; raise InvalidTokenResponse where it cannot be sent."""
-        return authorization_value("DPoP", token)
+        return SecretHeader(f"DPoP {token.access_token}")
 
     def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:
         """Return the header ``DPoP`` for one request, attempt and hop (section 4.2).

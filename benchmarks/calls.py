@@ -1,0 +1,114 @@
+"""How many function calls of the library one request makes, in how many files.
+
+A reader who follows a request through the code follows these calls. The numbers do not depend on
+the speed of the machine. Calls into other packages are not counted.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import oauthcc
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
+
+LIBRARY = Path(oauthcc.__file__).parent
+FETCH = "oauthcc-"
+
+
+class Trail:
+    """The calls of one request, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.names: list[str] = []
+
+    def note(self, frame: FrameType, event: str, _: Any) -> None:
+        """Note a call of the library; the parts of its test kit do not count."""
+        if event != "call":
+            return
+        path = Path(frame.f_code.co_filename)
+        if LIBRARY not in path.parents or LIBRARY / "testing" in path.parents:
+            return
+        if frame.f_code.co_name in ("<genexpr>", "<lambda>", "<listcomp>", "<dictcomp>"):
+            return
+        self.files.append(str(path.relative_to(LIBRARY)))
+        self.names.append(frame.f_code.co_name)
+
+    @property
+    def changes(self) -> int:
+        """Return how often a call is in another file than the call before it."""
+        return sum(a != b for a, b in zip(self.files, self.files[1:], strict=False))
+
+
+def follow(request: Callable[[], object]) -> Trail:
+    """Return what one request calls, on its own thread and on that of its token request."""
+    trail = Trail()
+    threading.setprofile(trail.note)
+    sys.setprofile(trail.note)
+    try:
+        request()
+        for thread in threading.enumerate():
+            if thread.name.startswith(FETCH):
+                thread.join(10)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]  # as the standard library documents it
+    return trail
+
+
+def main() -> None:
+    """Print a line for each kind of request; with ``-v`` the calls too."""
+    with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+        session = oauthcc.ClientCredentialsSession(
+            auth.token_url, auth.client_id, auth.client_secret, "orders:read"
+        )
+        url = f"{api.url}/orders"
+
+        def refused() -> None:
+            auth.revoke_all()
+            session.get(url)
+
+        def aging() -> None:
+            tokens = session.tokens
+            token = tokens.get()
+            early = oauthcc.Token(token.access_token, "Bearer", time.time() - 3000, time.time() + 600)
+            hold(tokens, early)
+            session.get(url)
+
+        with session:
+            session.get(url)  # imports and caches are not counted
+            forget(session.tokens)
+            for name, request in (
+                ("cold", lambda: session.get(url)),
+                ("warm", lambda: session.get(url)),
+                ("401", refused),
+                ("aging", aging),
+            ):
+                trail = follow(request)
+                print(
+                    f"{name:6} {len(trail.names):4} calls in {len(set(trail.files)):3} files,"
+                    f" {trail.changes:4} changes of file"
+                )
+                if "-v" in sys.argv:
+                    print(*map(" ".join, zip(trail.files, trail.names, strict=True)), sep="\n")
+
+
+def hold(tokens, token):
+    from oauthcc import clock
+    from oauthcc.tokens import renewal
+    from oauthcc.tokens.state import CurrentToken
+    plan = renewal.schedule(token, clock.now(), 0.7)
+    tokens._state.current = CurrentToken(token, tokens._config.scheme.authorization(token), plan)
+
+def forget(tokens):
+    tokens.forget()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""The answer to a 401: one renewal, one replay.
+
+It is a response hook, as requests' own `HTTPDigestAuth` is. requests calls response hooks before it
+follows a redirect, and gives each hook what the one before it returned. So our hook comes first:
+it sees the 401 before a hook of the user (such as one that calls ``raise_for_status``) does, and
+the user's hooks see only the final answer.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from typing import Any
+
+import requests
+from requests import PreparedRequest, Response
+from urllib3.exceptions import HTTPError
+
+from ..challenge import find_error
+from ..errors import ConfigurationError
+from ..events import ReplayImpossible, RequestReplayed
+from ..redaction import SecretHeader, redact, redact_error
+from ..token_request.transport import drop_idle_connections
+from ..tokens.refusals import Refusal, Route
+from ..tokens.source import TokenSource
+from ..tokens.state import CurrentToken
+from ..urls import Origin, origin_of, public_url
+from .authorization import ResponseHandler, copy_request, put_token
+from .body import UnreplayableBody, body_position, rewind
+
+#: A refused answer is read up to this number of bytes, to keep its connection in the pool.
+RELEASE_LIMIT = 65_536
+_SCHEMES = ("bearer", "dpop")
+_cookies: Any = requests.cookies  # its functions are not typed
+
+
+class Handle401(ResponseHandler):
+    """The response hook of one request that carries a token.
+
+    It is made for one sending and knows the token that was sent. It refers weakly to the request,
+    which refers back, and to the session, which a response must not keep alive.
+    """
+
+    def __init__(
+        self,
+        request: PreparedRequest,
+        tokens: TokenSource,
+        current: CurrentToken,
+        refused_status: Collection[int],
+        *,
+        session: requests.Session | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        self._request = weakref.ref(request)
+        self._session = None if session is None else weakref.ref(session)
+        self.tokens = tokens
+        self._scheme = tokens._config.scheme
+        #: The origin for which the session decided to send the token.
+        self.origin = origin
+        self._current = self._first = current
+        self._sent_at = time.time()
+        self._refused_status = refused_status
+        self._is_spent = False
+        self._position: Any = None
+        if request.body is not None:
+            try:
+                self._position = body_position(request.body)
+            except UnreplayableBody as reason:
+                self._position = reason
+
+    def __call__(self, response: Response, **kwargs: Any) -> Response | None:
+        """Return the answer to the replay, or None to leave the response as it is."""
+        if self._is_spent:
+            return None  # the request was sent again through a plain session
+        self._is_spent = not self.is_from_auth
+        if not self._scheme.proves and response.status_code not in self._refused_status:
+            return None
+        answer = self._answer_nonce_demand(response, kwargs)
+        answer = self._answer_refusal(answer, kwargs, may_demand_nonce=answer is response)
+        return None if answer is response else answer
+
+    def _answer_nonce_demand(self, response: Response, kwargs: dict[str, Any]) -> Response:
+        """Answer a demand for a nonce by a replay with a new proof (RFC 9449 section 9)."""
+        request = self._request_of(response)
+        if not self._scheme.proves or not self._carries_our_token(request):
+            return response
+        self._scheme.learn(str(request.url), response.headers)
+        if not self._scheme.demands_nonce(response):
+            return response
+        try:
+            adapter = self._prepare_replay(request, response)
+        except UnreplayableBody as reason:
+            self._report_impossible(self._refusal(request), response, reason)
+            return response
+        return self._replay(adapter, request, response, self._current, kwargs)
+
+    def _answer_refusal(
+        self, response: Response, kwargs: dict[str, Any], *, may_demand_nonce: bool
+    ) -> Response:
+        """Answer the refusal of the token by a replay with another token."""
+        request = self._request_of(response)
+        if not self._is_refusal(response) or not self._carries_our_token(request):
+            return response
+        tokens, refusal = self.tokens, self._refusal(request)
+        if not tokens._may_replace(refusal):
+            return response
+        try:
+            adapter = self._prepare_replay(request, response)
+        except UnreplayableBody as reason:
+            if tokens._refused_without_replay(refusal):
+                self._report_impossible(refusal, response, reason)
+            return response
+        release(response)
+        current = tokens._replacement_for(refusal, seconds(kwargs.get("timeout")))
+        if current is None:
+            return response
+        answer = self._replay(adapter, request, response, current, kwargs)
+        if may_demand_nonce:
+            answer = self._answer_nonce_demand(answer, kwargs)
+        event = RequestReplayed(
+            refusal.route.method,
+            self._redacted(refusal.route.url),
+            response.status_code,
+            answer.status_code,
+        )
+        tokens._replayed(refusal, event, self._current.token if self._is_refusal(answer) else None)
+        return answer
+
+    def _prepare_replay(self, request: PreparedRequest, response: Response) -> Any:
+        """Rewind the body and return the adapter to send it through."""
+        session = None if self._session is None else self._session()
+        if session is not None:
+            adapter: Any = session.get_adapter(url=str(request.url))
+        else:
+            adapter = getattr(response, "connection", None)
+        if adapter is None:
+            raise UnreplayableBody("the response does not say which adapter it came through")
+        if request.body is not None:  # a redirect may have dropped the body
+            if isinstance(self._position, UnreplayableBody):
+                raise self._position
+            rewind(request.body, self._position)
+        return adapter
+
+    def _replay(
+        self,
+        adapter: Any,
+        request: PreparedRequest,
+        response: Response,
+        current: CurrentToken,
+        kwargs: dict[str, Any],
+    ) -> Response:
+        """Send the same request again. It is changed in place: redirects continue from it."""
+        release(response)
+        _keep_cookies(None if self._session is None else self._session(), request, response)
+        put_token(request, current, self._scheme)
+        self._current, self._sent_at = current, time.time()
+        cert = self.tokens._config.client_auth.cert
+        if cert is not None and cert == kwargs.get("cert"):
+            # It may have been renewed, and the new token be bound to the new one.
+            drop_idle_connections(adapter)
+        began = time.perf_counter()
+        answer: Response = adapter.send(request, **kwargs)
+        answer.elapsed = timedelta(seconds=time.perf_counter() - began)
+        if self._scheme.proves:
+            self._scheme.learn(str(request.url), answer.headers)
+        return answer
+
+    def _refusal(self, request: PreparedRequest) -> Refusal:
+        url = request.url
+        route = Route(str(request.method), origin_of(str(url)), public_url(url))
+        return Refusal(self._current.token, route, self._sent_at)
+
+    def _report_impossible(
+        self, refusal: Refusal, response: Response, reason: UnreplayableBody
+    ) -> None:
+        method, url = refusal.route.method, self._redacted(refusal.route.url)
+        self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
+
+    def is_of(self, session: requests.Session) -> bool:
+        """Return whether this session has put the token on the request."""
+        return self._session is not None and self._session() is session
+
+    def redact_error(self, error: requests.RequestException) -> None:
+        """Remove our tokens from an error that quotes what a broken server echoed."""
+        redact_error(error, self._tokens_sent())
+
+    def _redacted(self, text: str) -> str:
+        return redact(text, self._tokens_sent())
+
+    def _tokens_sent(self) -> list[str]:
+        return [current.token.access_token for current in (self._first, self._current)]
+
+    def _request_of(self, response: Response) -> PreparedRequest:
+        return self._request() or response.request
+
+    def _carries_our_token(self, request: PreparedRequest) -> bool:
+        header = request.headers.get("Authorization")
+        return isinstance(header, SecretHeader) and header == self._current.header
+
+    def _is_refusal(self, response: Response) -> bool:
+        if response.status_code not in self._refused_status:
+            return False
+        if self._scheme.proves and self._scheme.demands_nonce(response):
+            return False
+        # A new token cannot help if the scope is insufficient (RFC 6750 section 3.1).
+        challenge = response.headers.get("WWW-Authenticate")
+        return challenge is None or find_error(challenge, _SCHEMES) != "insufficient_scope"
+
+
+def release(response: Response, limit: int = RELEASE_LIMIT) -> None:
+    """Free the connection of an answer and keep the beginning of its body.
+
+    Up to ``limit`` bytes become its ``content``, and the connection goes back to the pool. If there
+    is more, or the body is cut or badly compressed, the connection is closed. A body that an
+    adapter has read already, or has made, is kept.
+    """
+    answer: Any = response  # its types do not know of content that was not read yet
+    if answer._content is not False or answer.raw is None:
+        return
+    answer._content = _beginning(answer, limit)
+    answer.close()  # the connection too, unless everything was read
+    answer._content_consumed = True
+
+
+def _beginning(response: Response, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    try:
+        for chunk in response.iter_content(8192):
+            chunks.append(chunk)
+            if sum(map(len, chunks)) > limit:
+                break
+    except (OSError, HTTPError) as error:  # the errors of requests are OSErrors
+        # A broken body says nothing about the token, so what was read is enough.
+        del error
+    return b"".join(chunks)[:limit]
+
+
+def _keep_cookies(session: requests.Session | None, request: Any, response: Response) -> None:
+    """Put the cookies of a refusal into the session's jar and, as digest does, on the replay."""
+    if session is not None:
+        _cookies.extract_cookies_to_jar(session.cookies, request, response.raw)
+    before = request._cookies
+    if before is None:
+        return
+    after = _cookies._copy_cookie_jar(before)
+    _cookies.extract_cookies_to_jar(after, request, response.raw)
+    request._cookies = after
+    bare = copy_request(request)
+    sent = bare.headers.pop("Cookie", None)
+    if sent != _cookies.get_cookie_header(before, bare):
+        return  # the caller wrote the header
+    now = _cookies.get_cookie_header(after, bare)
+    if now is not None:
+        request.headers["Cookie"] = now  # in its old place
+    elif sent is not None:
+        del request.headers["Cookie"]
+
+
+def seconds(timeout: Any) -> float | None:
+    """Return how long a caller with this ``timeout=`` waits for a token, None without a limit."""
+    if timeout is None or isinstance(timeout, (int, float)):
+        return timeout
+    if isinstance(timeout, tuple):
+        parts: list[Any] = list(timeout)
+    else:  # urllib3's Timeout
+        total = getattr(timeout, "total", None)
+        if isinstance(total, (int, float)):
+            return total
+        parts = [getattr(timeout, "_connect", None), getattr(timeout, "_read", None)]
+    if not parts or not all(isinstance(part, (int, float)) for part in parts):
+        return None
+    return float(sum(parts))
+
+
+def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
+    """Return the statuses that mean "this token is refused"; raise ConfigurationError."""
+    try:
+        statuses = frozenset(refused_status)
+    except TypeError:
+        statuses = frozenset({refused_status})  # type: ignore[arg-type]
+    if not statuses or not all(isinstance(s, int) and 400 <= s < 500 for s in statuses):
+        raise ConfigurationError("refused_status must contain 4xx statuses, such as (401, 403).")
+    return statuses

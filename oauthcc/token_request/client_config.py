@@ -1,0 +1,219 @@
+"""The configuration of one client: who requests a token, for what, and by which authentication.
+
+Rule of this module: a configuration is checked completely when it is made, so that a mistake is an
+error at construction, and it never changes afterwards. Nothing here does I/O, except for reading a
+secret or key that is in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+from urllib.parse import urlsplit
+
+from ..client_auth import ClientAuth, check_secret, client_auth_from
+from ..errors import ConfigurationError
+from ..schemes import Bearer, DPoP, Scheme
+from ..secret import Secret, SecretLike
+from ..urls import check_token_url
+from .discovery import check_issuer
+
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from typing import Unpack
+    else:
+        from typing_extensions import Unpack
+
+
+class ConfigOptions(TypedDict, total=False):
+    """The keyword options of a token request; `ClientCredentialsSession` explains them."""
+
+    audience: str | Iterable[str] | None
+    resource: str | Iterable[str] | None
+    token_params: Mapping[str, str | Iterable[str]] | None
+    client_auth: ClientAuth | type[ClientAuth] | str | None
+    scheme: Scheme | None
+
+
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SCHEME_MEMBERS = (
+    *("name", "proves", "thumbprint"),
+    *("accepts", "authorization", "proof", "learn", "demands_nonce"),
+)
+_OPTION_OF = {
+    "grant_type": "none, because this library only uses client_credentials",
+    "client_id": "client_id",
+    "client_secret": "client_secret",
+    "scope": "scope",
+    "audience": "audience",
+    "resource": "resource",
+    "client_assertion": "client_auth",
+    "client_assertion_type": "client_auth",
+}
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """A checked configuration of the client credentials grant (RFC 6749 section 4.4)."""
+
+    token_url: str | None = field(repr=False)  # its query may contain a key
+    issuer: str | None
+    client_id: str
+    client_secret: Secret | None
+    scope: str | None
+    params: tuple[tuple[str, str], ...] = field(repr=False)  # they may contain a key
+    client_auth: ClientAuth
+    scheme: Scheme
+
+    @classmethod
+    def of(
+        cls,
+        token_url: str | None,
+        client_id: str,
+        client_secret: SecretLike | Secret | None = None,
+        scope: str | Iterable[str] | None = None,
+        *,
+        issuer: str | None = None,
+        **options: Unpack[ConfigOptions],
+    ) -> ClientConfig:
+        """Check a configuration; raise ConfigurationError that says what to write instead."""
+        unknown = options.keys() - ConfigOptions.__annotations__.keys()
+        if unknown:
+            raise ConfigurationError(
+                f"There is no option {', '.join(sorted(unknown))}: choose from"
+                f" {', '.join(ConfigOptions.__annotations__)}."
+            )
+        if token_url is not None and issuer is not None:
+            raise ConfigurationError("Pass token_url or issuer, not both: one leads to the other.")
+        secret = client_secret
+        if secret is not None and not isinstance(secret, Secret):
+            secret = Secret.of(secret)
+        method = client_auth_from(options.get("client_auth"), has_secret=secret is not None)
+        check_secret(method, _checked_client_id(client_id), secret)
+        audiences = _strings("audience", options.get("audience"))
+        resources = _strings("resource", options.get("resource"))
+        return cls(
+            None if issuer is not None else check_token_url(token_url or ""),
+            None if issuer is None else check_issuer(issuer),
+            client_id,
+            secret,
+            _checked_scope(scope),
+            (
+                *(("audience", text) for text in audiences),
+                *(("resource", _checked_resource(text)) for text in resources),
+                *_checked_params(options.get("token_params") or {}),
+            ),
+            method,
+            _checked_scheme(options.get("scheme")),
+        )
+
+    def sibling(self, **options: Any) -> ClientConfig:
+        """Return the configuration for another API, by default of the same client and server."""
+        if not {"token_url", "issuer"} & options.keys():
+            options |= {"token_url": self.token_url, "issuer": self.issuer}
+        inherited = ("client_id", "client_secret", "client_auth", "scheme")
+        mine: dict[str, Any] = {name: getattr(self, name) for name in inherited}
+        return ClientConfig.of(**{"token_url": None, **mine, **options})
+
+    def read_secret(self) -> tuple[str | None, bytes]:
+        """Return the client secret as it is now (None if the method needs none), and a fingerprint.
+
+        The fingerprint changes when the secret, key or options of the client do. It is not for a
+        shared store: short secrets could be guessed from it.
+        """
+        secret = None if self.client_secret is None else self.client_secret.read()
+        return secret, hashlib.sha256(self.client_auth.fingerprint(secret)).digest()
+
+    def cache_key(self, fingerprint: bytes) -> str:
+        """Return the name under which a shared store keeps the token of this configuration.
+
+        It contains everything that can change the token. Others can read such names and try
+        secrets against them, so the fingerprint goes through scrypt, which is slow: call this once
+        per fingerprint.
+        """
+        public = {
+            "server": self.issuer or self.token_url or "",
+            "client_id": self.client_id,
+            "method": self.client_auth.name,
+            "scope": sorted((self.scope or "").split()),
+            "params": sorted(self.params),
+            "scheme": self.scheme.name,
+            "key": self.scheme.thumbprint,
+        }
+        text = json.dumps(public, sort_keys=True, separators=(",", ":")).encode()
+        salt = hashlib.sha256(text).digest()
+        digest = hashlib.scrypt(fingerprint, salt=salt, n=2**14, r=8, p=1, dklen=32)
+        return hashlib.sha256(text + digest).hexdigest()
+
+
+def _checked_client_id(client_id: object) -> str:
+    if not isinstance(client_id, str) or not client_id:
+        raise ConfigurationError("client_id must be the non-empty id that the server registered.")
+    if not client_id.isprintable():
+        raise ConfigurationError("client_id contains a control character; was a line break copied?")
+    return client_id
+
+
+def _checked_scheme(scheme: Any) -> Scheme:
+    made: Any = Bearer() if scheme is None or scheme is Bearer else scheme
+    made = DPoP() if scheme is DPoP else made
+    if isinstance(made, type) or not all(hasattr(made, name) for name in _SCHEME_MEMBERS):
+        raise ConfigurationError("scheme must be Bearer() or DPoP(key).")
+    checked: Scheme = made
+    return checked
+
+
+def _checked_scope(scope: str | Iterable[str] | None) -> str | None:
+    words = [word for text in _strings("scope", scope) for word in text.split(" ") if word]
+    for word in words:
+        if not _SCOPE_TOKEN.fullmatch(word):
+            raise ConfigurationError(
+                f"scope {word!r} contains a character that no scope may contain (RFC 6749 section"
+                ' 3.3); write scopes separated by spaces, such as "orders:read orders:write".'
+            )
+    return " ".join(dict.fromkeys(words)) or None
+
+
+def _checked_resource(resource: str) -> str:
+    try:
+        has_scheme = bool(urlsplit(resource).scheme)
+    except ValueError:
+        has_scheme = False
+    if not has_scheme or "#" in resource or not resource.isprintable() or " " in resource:
+        raise ConfigurationError(
+            f"resource {resource!r} must be an absolute URI without a fragment (RFC 8707 section"
+            ' 2), such as "https://api.example".'
+        )
+    return resource
+
+
+def _checked_params(params: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if not isinstance(params, Mapping):
+        raise ConfigurationError('token_params must be a mapping, such as {"tenant": "blue"}.')
+    for name, value in params.items():
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError("The names in token_params must be non-empty strings.")
+        if name in _OPTION_OF:
+            raise ConfigurationError(
+                f"token_params must not contain {name!r}; the option for it is: {_OPTION_OF[name]}."
+            )
+        for text in _strings(f"token_params[{name!r}]", value):
+            yield name, text
+
+
+def _strings(name: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
+    try:
+        texts = () if value is None else (value,) if isinstance(value, str) else tuple(value)
+    except TypeError:
+        texts = ("",)
+    for text in texts:
+        # A lone surrogate cannot be sent.
+        if not isinstance(text, str) or not text or _SURROGATE.search(text):
+            raise ConfigurationError(f"{name} must be a non-empty string or a list of such.")
+    return texts

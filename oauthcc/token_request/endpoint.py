@@ -1,0 +1,271 @@
+"""The token request: what is sent to the token endpoint, how often, and what its answer becomes.
+
+`TokenEndpoint` is the session that ``ClientCredentialsSession.tokens.endpoint`` shows. It takes
+``verify``, ``cert``, ``proxies``, ``mount()`` and requests-oauthlib's compliance hooks. Each token
+request has one oauthlib `BackendApplicationClient`, which writes its body and reads its answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+from oauthlib.common import urldecode
+from oauthlib.oauth2 import BackendApplicationClient
+from urllib3.exceptions import MaxRetryError
+from urllib3.util import Retry
+
+from .. import clock
+from ..access_token import Token
+from ..client_auth import Attempt
+from ..errors import (
+    ConfigurationError,
+    InvalidTokenResponse,
+    OAuthCCError,
+    TokenEndpointTimeout,
+    TokenEndpointUnavailable,
+    TokenRequestDenied,
+)
+from ..urls import check_token_url
+from .client_config import ClientConfig
+from .discovery import Discovery, grant_type_warning, method_warning
+from .response import read_token
+from .transport import TransportSession
+
+#: How often an unavailable endpoint is asked in one fetch while callers wait.
+ATTEMPTS = 3
+#: The longest pause between two attempts, in seconds. A longer ``Retry-After`` ends the fetch.
+MAX_PAUSE = 5.0
+_RETRIED_STATUSES = {None, 429, 502, 503, 504}
+_JSON = "application/json"
+_FORM = {"Accept": _JSON, "Content-Type": "application/x-www-form-urlencoded"}
+_log = logging.getLogger("oauthcc")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A token, the number of attempts for it, and the fingerprint of the client that got it."""
+
+    token: Token
+    attempts: int
+    fingerprint: bytes
+
+
+class TokenEndpoint(TransportSession):
+    """The token endpoint of one client configuration (RFC 6749 section 4.4.2)."""
+
+    def __init__(self, config: ClientConfig, owner: requests.Session | None = None) -> None:
+        super().__init__(config.client_id, owner)
+        self._config = config
+        self._discovery = None if config.issuer is None else Discovery(config.issuer)
+        self._warned: set[str] = set()
+        self._last_fingerprint: bytes | None = None
+
+    def use_certificate_of(self, fingerprint: bytes) -> None:
+        """Drop connections that were opened with another client certificate than the current one.
+
+        Tokens are bound to the certificate (RFC 8705 section 3).
+        """
+        last, self._last_fingerprint = self._last_fingerprint, fingerprint
+        if self._config.client_auth.cert is not None and last not in (None, fingerprint):
+            self.drop_connections()
+
+    def fetch(
+        self, client_secret: str | None, fingerprint: bytes, *, attempts: int, deadline: float
+    ) -> Fetched:
+        """Fetch a token; ``deadline`` is on the monotonic clock.
+
+        An unavailable endpoint is asked ``attempts`` times. After ``invalid_client`` the secret or
+        key is read again. If it has changed, the request is sent again with it.
+        """
+        policy: Retry | None = None
+        made, rotated = 0, False
+        while True:
+            made += 1
+            try:
+                return Fetched(self._attempt(client_secret, deadline), made, fingerprint)
+            except TokenRequestDenied as error:
+                if self._discovery is not None and error.status_code in (404, 410):
+                    self._discovery.forget()  # the token endpoint may have moved
+                if error.error != "invalid_client" or rotated:
+                    raise
+                before = fingerprint
+                client_secret, fingerprint = self._config.read_secret()
+                if fingerprint == before:
+                    raise
+                self.use_certificate_of(fingerprint)
+                rotated = True
+            except TokenEndpointUnavailable as error:
+                policy = policy or self._retry_policy(attempts)
+                policy = _pause_after(error, policy, deadline)
+
+    def _retry_policy(self, attempts: int) -> Retry:
+        url = self._config.token_url or self._config.issuer or ""
+        theirs = getattr(self.get_adapter(url), "max_retries", None)
+        if getattr(theirs, "total", 0) != 0:
+            attempts = 1  # the user's adapter repeats requests as the user wants
+        return Retry(total=attempts - 1, backoff_factor=0.5, backoff_jitter=0.5)
+
+    def _attempt(self, client_secret: str | None, deadline: float) -> Token:
+        """Send the request, again if the server demands a nonce in the proof (RFC 9449 8)."""
+        url, audience = self._locate(deadline)
+        scheme = self._config.scheme
+        client = BackendApplicationClient(self._config.client_id)
+        exchange = self._send(client, url, audience, client_secret, deadline)
+        if scheme.proves:
+            scheme.learn(url, exchange.response.headers)
+            if scheme.demands_nonce(exchange.response):
+                exchange = self._send(client, url, audience, client_secret, deadline)
+                scheme.learn(url, exchange.response.headers)
+        return read_token(
+            self._apply_response_hooks(exchange.response),
+            parse=client.parse_request_body_response,
+            asked_at=exchange.asked_at,
+            scope=self._config.scope,
+            accepts=scheme.accepts,
+            scheme_name=scheme.name,
+            secrets=exchange.secrets,
+            method=self._config.client_auth.name,
+        )
+
+    def _locate(self, deadline: float) -> tuple[str, str]:
+        """Return the token URL and the audience of an assertion."""
+        if self._discovery is None:
+            url = self._config.token_url or ""  # one of the two was given
+            return url, url
+
+        def get(url: str) -> requests.Response:
+            return self.send_bounded("GET", url, headers={"Accept": _JSON}, deadline=deadline)
+
+        method = self._config.client_auth
+        metadata = self._discovery.metadata(get, clock.now())
+        for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
+            if warning is not None and warning not in self._warned:
+                self._warned.add(warning)
+                _log.warning("%s", warning)
+        alias = None if method.cert is None else metadata.mtls_token_endpoint
+        return alias or metadata.token_endpoint, metadata.issuer
+
+    def _send(
+        self,
+        client: BackendApplicationClient,
+        url: str,
+        audience: str,
+        client_secret: str | None,
+        deadline: float,
+    ) -> _Exchange:
+        config = self._config
+        secrets = [] if client_secret is None else [client_secret]
+        attempt = Attempt(config.client_id, client_secret, audience, dict(_FORM), [], secrets)
+        config.client_auth.authenticate(attempt)
+        headers: dict[str, Any] = attempt.headers
+        if config.scheme.proves:
+            headers = {**headers, **config.scheme.proof("POST", url, None)}
+        body = client.prepare_request_body(
+            body=urlencode([*config.params, *attempt.params]), scope=config.scope
+        )
+        hooks = self.compliance_hook["access_token_request"]  # type: ignore[typeddict-item]
+        if hooks:
+            url, headers, body = _apply_request_hooks(hooks, url, headers, body)
+        asked_at = clock.wall()
+        response = self.send_bounded(
+            "POST",
+            url,
+            headers=headers,
+            data=body,
+            cert=config.client_auth.cert,
+            deadline=deadline,
+            secrets=attempt.secrets,
+        )
+        return _Exchange(asked_at, attempt.secrets, response)
+
+    def _apply_response_hooks(self, response: requests.Response) -> requests.Response:
+        """Return the answer as the compliance hooks change it."""
+        for hook in self.compliance_hook["access_token_response"]:
+            try:
+                response = hook(response)
+            except Exception as error:  # noqa: BLE001 - a hook may raise anything
+                # Hooks expect a token and fail on an error page, which read_token explains better.
+                if response.status_code >= 300:
+                    return response
+                raise InvalidTokenResponse(
+                    f"The compliance hook {_name(hook)} raised {type(error).__name__} on the answer"
+                    " of the token endpoint; check that token_url is a token endpoint.",
+                    status_code=response.status_code,
+                ) from None
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """A request that was answered: when it was sent (wall clock), its secrets, and the answer."""
+
+    asked_at: float
+    secrets: list[str]
+    response: requests.Response
+
+
+def _apply_request_hooks(
+    hooks: set[Callable[..., Any]], url: str, headers: dict[str, Any], body: str
+) -> tuple[str, dict[str, Any], str]:
+    """Return the request as requests-oauthlib's compliance hooks change it.
+
+    The hooks are called as `OAuth2Session.fetch_token` calls them.
+    """
+    pairs = urldecode(body)
+    # The hooks expect a dict. One with repeated names would lose some of them.
+    kwargs: dict[str, Any] = {"data": dict(pairs) if len(dict(pairs)) == len(pairs) else pairs}
+    original_url = url
+    for hook in hooks:
+        url, headers, kwargs = _call_request_hook(hook, url, headers, kwargs)
+    if url != original_url:
+        check_token_url(url, "the URL that an access_token_request hook set")
+    data = kwargs.pop("data", "")
+    if kwargs:
+        raise ConfigurationError(
+            f"An access_token_request hook set {', '.join(sorted(kwargs))}; only the URL, the"
+            " headers and data can be changed. Set verify, cert and proxies on the endpoint."
+        )
+    data = data.decode() if isinstance(data, bytes) else data
+    return url, headers, data if isinstance(data, str) else urlencode(data, doseq=True)
+
+
+def _call_request_hook(
+    hook: Any, url: str, headers: dict[str, Any], kwargs: dict[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    try:
+        url, headers, kwargs = hook(url, headers, kwargs)
+    except OAuthCCError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a hook may raise anything
+        # From None: its message may quote the headers and the body that it was given.
+        raise ConfigurationError(
+            f"The compliance hook {_name(hook)} raised {type(error).__name__} on the token request:"
+            " it must take and return the URL, the headers and {'data': ...}."
+        ) from None
+    return url, headers, kwargs
+
+
+def _name(hook: Any) -> str:
+    return getattr(hook, "__qualname__", type(hook).__name__)
+
+
+def _pause_after(error: TokenEndpointUnavailable, policy: Retry, deadline: float) -> Retry:
+    """Wait before the next attempt, or raise the error if the policy allows none."""
+    if isinstance(error, TokenEndpointTimeout) or error.status_code not in _RETRIED_STATUSES:
+        raise error
+    try:
+        # Not with the error: the policy would keep it, and the error all of our frames.
+        policy = policy.increment("POST", "")
+    except MaxRetryError:
+        raise error from None
+    pause = max(error.retry_after or 0.0, policy.get_backoff_time())
+    if pause > MAX_PAUSE or time.monotonic() + pause >= deadline:
+        raise error
+    time.sleep(pause)
+    return policy

@@ -1,0 +1,367 @@
+"""The answer of the token endpoint: either a valid token or one of our errors.
+
+Rule of this module: reading an answer never raises, whatever its bytes are. Everything is checked
+before oauthlib's parser gets it, because that parser raises whatever it pleases (AttributeError,
+KeyError, ``Warning``). Errors made here have no cause and no context, since a JSONDecodeError
+contains the whole body, and their ``response`` is a new object without secrets (redaction.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import requests
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
+
+from ..access_token import Token
+from ..errors import (
+    InvalidTokenResponse,
+    TokenEndpointUnavailable,
+    TokenError,
+    TokenRequestDenied,
+)
+from ..redaction import Redactor
+
+#: The largest answer that is read, in bytes.
+MAX_BYTES = 1 << 20
+#: The longest ``Retry-After`` that is believed, in seconds. Newer versions of urllib3 have the same
+#: limit.
+MAX_RETRY_AFTER = 21600.0
+#: A longer lifetime is a mistake, a date, or a way to say "without end"; in seconds (ten years).
+MAX_LIFETIME = 10 * 366 * 86400
+_MAX_TEXT, _MAX_DIGITS, _MAX_DEPTH = 500, 300, 32
+_LEAVES = (str, int, float, type(None))
+
+#: The value of a body that is not JSON, or that is nested too deeply.
+NOT_JSON = object()
+#: Error codes that are shown even if a secret of a test is a part of one ("client").
+_CODES = set(
+    "access_denied invalid_client invalid_dpop_proof invalid_grant invalid_request invalid_scope"  # noqa: SIM905 - short
+    " invalid_target server_error temporarily_unavailable unauthorized_client"
+    " unsupported_grant_type use_dpop_nonce".split()
+)
+_MEDIA_TYPE = re.compile(r"\s*([\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60})\s*(?:;|\Z)", re.ASCII)
+# The characters that RFC 6749 section 5.2 does not allow in error_description and error_uri.
+_NOT_TEXT = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]+")
+_NOT_URI = re.compile(r"[^\x21\x23-\x5b\x5d-\x7e]+")
+# RFC 9110 section 15.5.9, RFC 8470, RFC 6585: not a refusal, but "later".
+_BUSY_STATUSES = {408, 425, 429}
+# RFC 6749 has these at the authorization endpoint alone. Servers answer them here too, with a 400.
+_BUSY_ERRORS = {"temporarily_unavailable", "server_error"}
+_DECIMAL = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{0,20})?\s*")
+#: Members that are read here. They are neither given to oauthlib nor kept as extra members.
+_READ_HERE = {"expires_in", "expires_at", "scope", "error"}
+_ADVICE = {
+    "invalid_request": "Check audience, resource and token_params. Some servers require a scope or"
+    " another client authentication method.",
+    "unauthorized_client": "Allow this client the client credentials grant at the server.",
+    "unsupported_grant_type": "Check token_url, and that the server allows client credentials.",
+    "invalid_target": "Check audience and resource.",
+    "access_denied": "Check what the server allows this client: grant type, scope, audience.",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """A response that was read completely, the JSON value of its body, and the client's secrets.
+
+    In ``value``, numbers of more than 300 digits and numbers that JSON does not have are None. If
+    a member occurs twice, the last one counts.
+    """
+
+    response: requests.Response
+    text: str
+    value: Any
+    secrets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, response: requests.Response, secrets: Iterable[str]) -> Answer:
+        """Return the answer in a response; ``secrets`` will not be shown in errors."""
+        content = response._content
+        text = _decoded(content) if isinstance(content, bytes) else ""
+        return cls(response, text, _json(text), tuple(secrets))
+
+    @property
+    def redactor(self) -> Redactor:
+        """Return what removes the secrets and tokens from the texts of an error."""
+        return Redactor(self.secrets, self.response.request, self.value)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """Return the members of the JSON object in the body, none if it is something else."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def kind(self) -> str:
+        """Return the media type, for a message."""
+        given = self.response.headers.get("Content-Type", "")
+        match = _MEDIA_TYPE.match(self.redactor.text(given))
+        return "content of no known type" if match is None else match[1]
+
+    def error_member(self, name: str) -> str | None:
+        """Return an ``error...`` member, at most 500 of the characters of RFC 6749 section 5.2."""
+        value = self.members.get(name)
+        if not isinstance(value, str) or value in _CODES:
+            return value if isinstance(value, str) else None
+        text = " ".join(self.redactor.text(value).split()).replace('"', "'")
+        text = _NOT_URI.sub("", text) if name == "error_uri" else _NOT_TEXT.sub("?", text)
+        # Redacted once more, because dropping characters can join the parts of a secret.
+        return self.redactor.text(text)[:_MAX_TEXT] or None
+
+    def error(self, kind: type[TokenError], message: str) -> TokenError:
+        """Return an error with the error members of this answer and a redacted response."""
+        if self.value is NOT_JSON:
+            content = self.redactor.content(self.text)
+        else:
+            content = json.dumps(self.redactor.document(self.value))
+        return kind(
+            message,
+            response=self.redactor.response(self.response, content),
+            error=self.error_member("error"),
+            error_description=self.error_member("error_description"),
+            error_uri=self.error_member("error_uri"),
+            retry_after=retry_after(self.response),
+        )
+
+    def invalid(self, fault: str) -> TokenError:
+        """Return the error of an answer that contains no usable token."""
+        return self.error(InvalidTokenResponse, f"There is no token: {self.status_line}. {fault}")
+
+    @property
+    def status_line(self) -> str:
+        """Return the beginning of a message: which URL answered with which status."""
+        return f"{self.redactor.url(self.response.url)} answered {self.response.status_code}"
+
+
+def read_token(
+    response: requests.Response,
+    *,
+    parse: Callable[..., Mapping[str, Any]],
+    asked_at: float,
+    scope: str | None,
+    accepts: Callable[[str], bool],
+    scheme_name: str,
+    secrets: Sequence[str],
+    method: str | None = None,
+) -> Token:
+    """Return the token in an answer that was read completely (RFC 6749 sections 5.1 and 5.2).
+
+    ``parse`` is ``BackendApplicationClient.parse_request_body_response``. ``asked_at`` is when the
+    token was requested, in seconds since the epoch. ``scope`` is the requested scope. ``accepts``
+    returns whether the scheme can use a token type; it gets ``""`` if the answer has none. The type
+    of the token is then the name of the scheme. ``secrets`` are not shown in errors. ``method`` is
+    the client authentication method that advice names. Raises TokenRequestDenied,
+    TokenEndpointUnavailable or InvalidTokenResponse, and nothing else.
+    """
+    answer = Answer.of(response, secrets)
+    error = (
+        _status_error(answer, scope, method)
+        or _body_error(answer)
+        or _type_error(answer, accepts, scheme_name)
+    )
+    if error is not None:
+        try:
+            raise error from None
+        finally:
+            del error  # its traceback refers to this frame, which refers to the error
+    access_token, extra = _parsed(answer, parse)
+    lifetime = _lifetime(answer.members.get("expires_in"))
+    return Token(
+        access_token,
+        scheme_name,
+        asked_at,
+        None if lifetime is None else asked_at + lifetime,
+        _scope(answer.members.get("scope"), scope),
+        MappingProxyType(extra),
+    )
+
+
+def retry_after(response: requests.Response) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for (RFC 9110 section 10.2.3), at most 6 hours.
+
+    None if it is missing or not readable.
+    """
+    try:
+        seconds = float(Retry().parse_retry_after(response.headers["Retry-After"]))
+    except (InvalidHeader, LookupError, TypeError, ValueError, ArithmeticError):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def _status_error(answer: Answer, scope: str | None, method: str | None) -> TokenError | None:
+    """Return the error that the status, or an ``error`` in the body, stands for."""
+    status, error = answer.response.status_code, answer.error_member("error")
+    if 300 <= status < 400:
+        return answer.invalid(
+            f"It redirects to {answer.redactor.location(answer.response)}, and client credentials"
+            " never follow a redirect: check token_url. It must be the final address."
+        )
+    if status < 400 and not answer.members.get("error"):
+        return None
+    cause = error or f"{answer.kind} and no error"
+    description = answer.error_member("error_description")
+    happened = f"{answer.status_line} with {cause}" + (f" ({description})" if description else "")
+    if status >= 500 or status in _BUSY_STATUSES or error in _BUSY_ERRORS:
+        pause = retry_after(answer.response)
+        advice = "later" if pause is None else f"in {pause:.0f} seconds, as it asks"
+        message = f"The token endpoint is unavailable: {happened}. Try again {advice}."
+        return answer.error(TokenEndpointUnavailable, message)
+    advice = _advice(error, status, scope, method)
+    return answer.error(TokenRequestDenied, f"The token request was refused: {happened}. {advice}")
+
+
+def _advice(error: str | None, status: int, scope: str | None, method: str | None) -> str:
+    if error == "invalid_scope":
+        return (
+            "No scope was requested: pass one that the server knows."
+            if scope is None
+            else f"Check the scope: {scope!r} was requested."
+        )
+    if error == "invalid_client" or (error not in _ADVICE and status == 401):
+        used = f" ({method} was used)" if method else ""
+        return f"Check client_id, client_secret and the client authentication method{used}."
+    if error is None and status == 403:
+        return "Check the scope (some servers require one) and what the server allows this client."
+    return _ADVICE.get(error or "", "Check token_url, and how the client is registered.")
+
+
+def _body_error(answer: Answer) -> TokenError | None:
+    """Return the error of a body that should contain a token and does not."""
+    content = answer.response._content
+    if isinstance(content, bytes) and len(content) > MAX_BYTES:
+        fault = f"it sent more than {MAX_BYTES} bytes"
+    elif not answer.text.strip():
+        fault = "the answer is empty"
+    elif answer.value is NOT_JSON and answer.text.lstrip().startswith("<"):
+        fault = "it answered with HTML or XML instead of JSON; is it a login page or a proxy"
+    elif answer.value is NOT_JSON:
+        fault = f"it answered with {answer.kind} that cannot be read as JSON"
+    elif not isinstance(answer.value, dict):
+        fault = "it answered with JSON that is not an object"
+    elif answer.response.status_code < 200:
+        fault = "it answered with an informational status"
+    else:
+        return _token_error(answer)
+    return answer.invalid(f"Check token_url: {fault}.")
+
+
+def _token_error(answer: Answer) -> TokenError | None:
+    token, scope = answer.members.get("access_token"), answer.members.get("scope")
+    if token is None:
+        fault = "Check token_url: the answer has no access_token."
+    elif not isinstance(token, str) or not token.strip():
+        fault = "The access_token is empty or not a string: report this to the server's operator."
+    elif not (token.isascii() and token.isprintable()):
+        # RFC 6749 appendix A.12. http.client would quote the token in its ValueError.
+        fault = "The access_token contains characters that no header can carry."
+    elif not all(isinstance(part, str) for part in _parts(scope)):
+        fault = "The scope is neither a string nor a list of strings."
+    else:
+        return None
+    return answer.invalid(fault)
+
+
+def _type_error(
+    answer: Answer, accepts: Callable[[str], bool], scheme_name: str
+) -> TokenError | None:
+    """Return the error of an unusable token type (RFC 6749 section 7.1, RFC 9449 section 5)."""
+    given = answer.members.get("token_type")
+    given = "" if given is None else given
+    if not isinstance(given, str):
+        return answer.invalid("The token_type is not a string.")
+    if accepts(given):
+        return None
+    shown = repr(answer.error_member("token_type")) if given else "missing"
+    if scheme_name.lower() != "bearer" and given.lower() in ("", "bearer", "bearertoken"):
+        return answer.invalid(
+            f"The token is not bound by {scheme_name} (token_type is {shown}): enable"
+            f" {scheme_name} for this client at the server."
+        )
+    return answer.invalid(f"The token_type is {shown}, and only {scheme_name} can be used here.")
+
+
+def _parsed(answer: Answer, parse: Callable[..., Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Return the token and the further members as oauthlib reads them."""
+    # Without scope and lifetime, which oauthlib compares and converts. A null type would hide from
+    # it that the type is missing.
+    body = {
+        name: value
+        for name, value in answer.members.items()
+        if name not in _READ_HERE and (name, value) != ("token_type", None)
+    }
+    try:
+        extra = dict(parse(json.dumps(body), scope=None))
+        access_token: str = extra.pop("access_token")
+    except Exception as error:  # noqa: BLE001 - oauthlib raises also Warning
+        name = type(error).__name__
+    else:
+        extra.pop("token_type", None)
+        return access_token, extra
+    # Outside of the handler, so that the exception of oauthlib is not the context of ours.
+    raise answer.invalid(f"oauthlib rejects the answer ({name}): check its settings.")
+
+
+def _lifetime(value: Any) -> float | None:
+    """Return a lifetime in seconds, or None if it is not a number or longer than ten years."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= MAX_LIFETIME else None
+
+
+def _parts(scope: Any) -> list[Any]:
+    if scope is None:
+        return []
+    return scope if isinstance(scope, list) else [scope]
+
+
+def _scope(granted: Any, requested: str | None) -> str | None:
+    """Return the granted scope with single spaces, or the requested one if none is named."""
+    return requested if granted is None else " ".join(" ".join(_parts(granted)).split())
+
+
+def _decoded(content: bytes) -> str:
+    """Return a body as text: UTF-8, 16 or 32 with or without a mark, else latin-1."""
+    if len(content) > MAX_BYTES:
+        return ""
+    encoding = json.detect_encoding(content)
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        # Latin-1 decodes anything, but would put zeros between the characters of a wide encoding.
+        wide = not encoding.startswith("utf-8")
+        return content.decode(encoding if wide else "latin-1", "replace")
+
+
+def _json(text: str) -> Any:
+    try:
+        value = json.loads(
+            text,
+            parse_int=lambda digits: int(digits) if len(digits) <= _MAX_DIGITS else None,
+            parse_float=lambda digits: _finite(float(digits)),
+            parse_constant=lambda _: None,
+        )
+    except (ValueError, RecursionError):
+        return NOT_JSON
+    return value if _is_shallow(value) else NOT_JSON
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _is_shallow(value: Any) -> bool:
+    """Return whether a recursive function can walk through a value."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [child for group in inner if not isinstance(group, _LEAVES) for child in group]
+    return not level

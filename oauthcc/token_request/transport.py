@@ -1,0 +1,313 @@
+"""One bounded HTTP exchange with an authorization server, and its errors as ours.
+
+An exchange is bounded in time (5 seconds to connect, 30 seconds between bytes, a deadline for the
+whole), in size (1 MiB) and in target (no redirect is followed). The only thing that is used of the
+session that calls the API is its transport.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import requests
+from oauthlib.oauth2 import BackendApplicationClient
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ContentDecodingError,
+    InvalidHeader,
+    InvalidSchema,
+    InvalidURL,
+    ProxyError,
+    SSLError,
+)
+from requests.sessions import merge_setting
+from requests_oauthlib import OAuth2Session
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from .. import forks
+from ..errors import (
+    ConfigurationError,
+    InvalidTokenResponse,
+    OAuthCCError,
+    TokenEndpointTimeout,
+    TokenEndpointUnreachable,
+)
+from ..redaction import redact
+from ..urls import is_loopback, origin_of, public_url
+from .response import MAX_BYTES
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
+#: The attributes that a pickle or a copy of the session takes along.
+_SETTINGS = (
+    "adapters",
+    "proxies",
+    "cert",
+    "headers",
+    "params",
+    "hooks",
+    "compliance_hook",
+    "_verify",
+    "_trust_env",
+)
+
+
+class TransportSession(OAuth2Session):
+    """A session for one authorization server.
+
+    ``verify``, ``trust_env``, ``proxies``, ``cert``, ``mount()`` and requests-oauthlib's compliance
+    hooks can be set here as on any session. If ``verify``, ``proxies``, ``trust_env`` or an adapter
+    is not set here, that of ``owner``, the session that calls the API, is used. The owner's
+    headers, cookies, hooks, params, auth and ``cert`` are never used.
+    """
+
+    _verify: Any = None
+    _trust_env: bool | None = None
+
+    def __init__(self, client_id: str, owner: requests.Session | None = None) -> None:
+        self._owner: Callable[[], requests.Session | None] = lambda: None
+        if owner is not None:
+            self.adopt(owner)
+        # OAuth2Session needs a client. Token requests have clients of their own (endpoint.py).
+        super().__init__(client=BackendApplicationClient(client_id))
+        # requests-oauthlib has hooks on the request since 2.0. Here they work with 1.3 too.
+        hooks: dict[str, Any] = self.compliance_hook  # type: ignore[assignment]
+        for kind in ("access_token_request", "refresh_token_request"):
+            hooks.setdefault(kind, set())
+        self._verify = self._trust_env = None
+        self._defaults = self.adapters
+        self.adapters: MutableMapping[str, BaseAdapter] = type(self.adapters)()
+        forks.renewed_in_child(self)
+
+    def adopt(self, owner: requests.Session) -> None:
+        """Use the transport of this session, which is not kept alive by that."""
+        self._owner = weakref.ref(owner)
+
+    @property
+    def verify(self) -> Any:
+        """Return what was set here, else the owner's."""
+        if self._verify is not None:
+            return self._verify
+        return getattr(self._owner(), "verify", True)
+
+    @verify.setter
+    def verify(self, value: Any) -> None:
+        self._verify = value
+
+    @property
+    def trust_env(self) -> bool:
+        """Return what was set here, else the owner's."""
+        if self._trust_env is not None:
+            return self._trust_env
+        return bool(getattr(self._owner(), "trust_env", True))
+
+    @trust_env.setter
+    def trust_env(self, value: bool) -> None:
+        self._trust_env = value
+
+    def settings(self) -> dict[str, Any]:
+        """Return what was set here, for a copy of this session."""
+        return {name: getattr(self, name) for name in _SETTINGS}
+
+    def apply(self, settings: Mapping[str, Any]) -> None:
+        """Set here what `settings` returned for another session."""
+        self.__dict__.update(settings)
+
+    # The inherited methods would write the client's secret and the token to the log, and keep the
+    # token in this session.
+
+    def request(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise ConfigurationError: this session sends token requests and nothing else."""
+        raise ConfigurationError(
+            "session.tokens.endpoint sends token requests only: use the session itself for API"
+            " requests, and a requests.Session for anything else."
+        )
+
+    def fetch_token(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise ConfigurationError: `TokenSource.get` returns the token."""
+        raise ConfigurationError(
+            "session.tokens.endpoint.fetch_token() is not used here: call session.tokens.get() for"
+            " the current token, or session.tokens.renew() for a new one."
+        )
+
+    def refresh_token(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise ConfigurationError: this grant has no refresh token (RFC 6749 section 4.4.3)."""
+        raise ConfigurationError(
+            "There is no refresh token in the client credentials grant (RFC 6749 section 4.4.3):"
+            " call session.tokens.renew() for a new access token."
+        )
+
+    def _after_fork(self) -> None:
+        forks.renew_session(self)
+        for adapter in self._defaults.values():
+            forks.renew_adapter(adapter)
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send as requests does."""
+        try:
+            return super().send(request, **kwargs)
+        finally:
+            # requests-mock, when it ends, leaves the method of requests in the place of ours.
+            shadow = vars(self).get("get_adapter")
+            if getattr(shadow, "__func__", None) is requests.Session.get_adapter:
+                del self.get_adapter
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: a redirect would carry the client's secret to another place."""
+
+    def get_adapter(self, url: str) -> BaseAdapter:
+        """Return the adapter mounted here, else the owner's."""
+        try:
+            return super().get_adapter(url)
+        except InvalidSchema:
+            owner = self._owner()
+            if owner is not None:
+                return owner.get_adapter(url=url)
+            prefix = "https://" if url.lower().startswith("https://") else "http://"
+            return self._defaults[prefix]
+
+    def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
+        """Merge as requests does, with the owner's proxies if there are none here."""
+        settings = super().merge_environment_settings(*args, **kwargs)
+        theirs = getattr(self._owner(), "proxies", None)
+        settings["proxies"] = merge_setting(settings["proxies"], theirs)  # type: ignore[no-untyped-call]
+        return settings
+
+    def drop_connections(self) -> None:
+        """Close the idle connections to every server, also those of the owner's adapters."""
+        theirs = getattr(self._owner(), "adapters", {})
+        for adapter in [*self.adapters.values(), *self._defaults.values(), *theirs.values()]:
+            drop_idle_connections(adapter)
+
+    def close(self) -> None:
+        """Close the adapters that are this session's own."""
+        super().close()
+        for adapter in self._defaults.values():
+            adapter.close()
+
+    def send_bounded(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        data: str | None = None,
+        cert: Any = None,
+        deadline: float,
+        secrets: Sequence[str] = (),
+    ) -> requests.Response:
+        """Send one request and read its answer completely.
+
+        ``deadline`` is on the monotonic clock. Raises `TokenEndpointTimeout`,
+        `TokenEndpointUnreachable`, `InvalidTokenResponse` (too large) or `ConfigurationError`.
+        Their messages contain none of ``secrets``.
+        """
+        left = max(0.001, deadline - time.monotonic())
+        request = requests.Request(method, url, headers=dict(headers), data=data)
+        try:
+            prepared = self.prepare_request(request)
+            settings = self.merge_environment_settings(
+                url, {}, stream=True, verify=None, cert=cert or self.cert
+            )
+            # A proxy would see the secret.
+            if settings["proxies"] and _is_plain_http_to_loopback(url):
+                settings["proxies"] = {}
+            timeout = (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left))
+            response = self.send(prepared, timeout=timeout, allow_redirects=False, **settings)
+            if response.raw is not None:  # else an adapter has made it, with its content
+                with response:
+                    _read(response, url, deadline)
+        except OAuthCCError:
+            raise
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            raise _as_ours(error, url, secrets) from None
+        return response
+
+
+def drop_idle_connections(adapter: BaseAdapter) -> None:
+    """Close the idle connections of an adapter. Those in use are closed when they are done.
+
+    A connection keeps the client certificate that it was opened with, even if the files have
+    changed since.
+    """
+    if isinstance(adapter, HTTPAdapter):
+        HTTPAdapter.close(adapter)  # a subclass may be unusable after its own close()
+
+
+def _is_plain_http_to_loopback(url: str) -> bool:
+    origin = origin_of(url)
+    return origin is not None and origin.scheme == "http" and is_loopback(origin)
+
+
+def _read(response: requests.Response, url: str, deadline: float) -> None:
+    """Read the body in small pieces: a server that drips never exceeds the read timeout."""
+    content = bytearray()
+    for chunk in response.iter_content(64):
+        content += chunk
+        if len(content) > MAX_BYTES:
+            raise InvalidTokenResponse(
+                f"{public_url(url)} answered with more than 1 MiB; check that it is the URL of a"
+                " token endpoint or issuer.",
+                status_code=response.status_code,
+            )
+        if time.monotonic() >= deadline:
+            raise TokenEndpointTimeout(f"{public_url(url)} did not finish its answer in time.")
+    response._content = bytes(content)
+    response._content_consumed = True  # type: ignore[attr-defined]
+
+
+_MAX_TEXT = 500
+_TIMEOUTS = (requests.Timeout, ReadTimeoutError, TimeoutError)
+_BROKEN = (requests.ConnectionError, ChunkedEncodingError, HTTPError, ConnectionError)
+#: Transport errors, the special before the general, with our error and its message.
+_TRANSLATIONS: tuple[tuple[Any, type[OAuthCCError], str], ...] = (
+    (_TIMEOUTS, TokenEndpointTimeout, "{} did not answer in time"),
+    (
+        SSLError,
+        TokenEndpointUnreachable,
+        (
+            "No trusted TLS connection to {}: set session.verify or session.tokens.endpoint.verify"
+            " to your CA bundle"
+        ),
+    ),
+    (
+        ProxyError,
+        TokenEndpointUnreachable,
+        (
+            "The proxy did not connect to {}: set session.proxies or"
+            " session.tokens.endpoint.proxies, or NO_PROXY"
+        ),
+    ),
+    (ContentDecodingError, InvalidTokenResponse, "{} answered with a badly compressed body"),
+    (_BROKEN, TokenEndpointUnreachable, "No answer from {}"),
+    (
+        (InvalidURL, InvalidHeader, InvalidSchema),
+        ConfigurationError,
+        "The request to {} could not be made",
+    ),
+)
+
+
+def _as_ours(error: Exception, url: str, secrets: Sequence[str]) -> OAuthCCError:
+    """Return the error of ours for a transport error. Its message quotes no secret."""
+    where = public_url(url)
+    query = urlsplit(url).query  # some servers take a key there
+    text = redact(str(error), (*secrets, f"?{query}" if query else None))
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = f"{type(error).__name__}: {text[:_MAX_TEXT]}"
+    for causes, kind, message in _TRANSLATIONS:
+        if isinstance(error, causes) or (causes is _TIMEOUTS and _is_stalled(error)):
+            return kind(f"{message.replace('{}', where)} ({text}).")
+    if isinstance(error, requests.RequestException):
+        return TokenEndpointUnreachable(f"The exchange with {where} failed ({text}).")
+    # A file is missing, or a header cannot be encoded.
+    return ConfigurationError(f"The request to {where} could not be made ({text}).")
+
+
+def _is_stalled(error: Exception) -> bool:
+    # requests raises ConnectionError for a body that stalled.
+    return bool(error.args) and isinstance(error.args[0], _TIMEOUTS)

@@ -1,0 +1,250 @@
+"""How a new token is obtained: from the store if another process put one there, else requested.
+
+What is here runs inside of a flight, so once at a time per source. The lock of the store makes it
+once at a time for all who share the store.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from .. import clock
+from ..access_token import Token
+from ..errors import (
+    PERMANENT_ERRORS,
+    ConfigurationError,
+    OAuthCCError,
+    TokenEndpointUnavailable,
+    TokenError,
+)
+from ..events import Event, StoreBypassed, Why
+from ..redaction import SecretHeader, without_frames
+from ..stores import TokenStore
+from ..stores.visit import Visit
+from ..token_request.client_config import ClientConfig
+from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
+from . import renewal
+from .renewal import Phase
+
+#: Seconds for which a fetch waits for another process that holds the lock of the store, before it
+#: continues without. Drawn, so that the first one to give up brings the token for the others.
+LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNeed:
+    """The token that is needed.
+
+    ``other_than`` is an access token that does not serve. A token from the store must not be older
+    than ``issued_since`` (wall clock). ``known`` is a remembered error with the fingerprint of the
+    client that it belongs to: while the fingerprint is the same, nothing is sent.
+    """
+
+    why: Why
+    other_than: str | None = field(default=None, repr=False)
+    issued_since: float = 0.0
+    known: tuple[bytes | None, Exception] | None = field(default=None, repr=False)
+
+    def error_for(self, fingerprint: bytes) -> Exception | None:
+        """Return the remembered error if it still applies.
+
+        A new secret or key can end a refusal, but not an outage.
+        """
+        if self.known is None:
+            return None
+        known_fingerprint, error = self.known
+        may_be_fixed = known_fingerprint != fingerprint and isinstance(error, PERMANENT_ERRORS)
+        return None if may_be_fixed else error
+
+    def is_met_by(self, token: Token) -> bool:
+        """Return whether a token from the store serves."""
+        if token.access_token == self.other_than or token.issued_at < self.issued_since:
+            return False
+        now = clock.now()
+        phase = renewal.phase(renewal.schedule(token, now, 1.0), now)
+        return phase not in (Phase.MARGIN, Phase.EXPIRED)
+
+
+@dataclass(slots=True)
+class FetchResult:
+    """What one fetch brought: a token or an error.
+
+    ``why`` is the reason for the fetch, ``began`` when it began on the monotonic clock, and
+    ``seconds`` how long it took. ``fingerprint`` is that of the client when the last request
+    was sent, and ``attempts`` the number of requests (0: the token was in the store). ``events``
+    are to be emitted when all callers have been released.
+    """
+
+    why: Why
+    began: float
+    seconds: float = 0.0
+    token: Token | None = None
+    header: SecretHeader | None = None
+    error: Exception | None = None
+    attempts: int = 0
+    fingerprint: bytes | None = None
+    events: list[Event] = field(default_factory=list)
+
+
+class TokenFetcher:
+    """A client configuration, its token endpoint and its store."""
+
+    def __init__(self, config: ClientConfig, store: TokenStore | None) -> None:
+        self.config = config
+        self.store: TokenStore | None = _checked_store(store)
+        #: What was set on the endpoint of the source that this one is a copy of.
+        self.settings: dict[str, Any] = {}
+        # Its only entry is the endpoint. A dict, because `setdefault` needs no lock.
+        self._made: dict[str, TokenEndpoint] = {}
+        self._owner: Callable[[], requests.Session | None] = lambda: None
+        self._cache_key: tuple[bytes, str] | None = None
+
+    @property
+    def endpoint(self) -> TokenEndpoint:
+        """Return the session for the token endpoint, made when it is first needed."""
+        endpoint = self._made.get("endpoint")
+        if endpoint is None:
+            made = TokenEndpoint(self.config, self._owner())
+            made.apply(self.settings)
+            endpoint = self._made.setdefault("endpoint", made)  # two threads get the same one
+        return endpoint
+
+    def current_settings(self) -> dict[str, Any]:
+        """Return what was set on the endpoint, for a copy."""
+        endpoint = self._made.get("endpoint")
+        return self.settings if endpoint is None else endpoint.settings()
+
+    def close(self) -> None:
+        """Close the connections of the endpoint."""
+        for endpoint in self._made.values():
+            endpoint.close()
+
+    @property
+    def owner(self) -> requests.Session | None:
+        """Return the session whose transport is used, as long as it exists."""
+        return self._owner()
+
+    def adopt(self, owner: requests.Session) -> None:
+        """Use the transport of this session from now on, without keeping it alive."""
+        self._owner = weakref.ref(owner)
+        for endpoint in self._made.values():
+            endpoint.adopt(owner)
+
+    def fetch(self, need: TokenNeed, budget: float) -> FetchResult:
+        """Return a token that meets the need, or the error; within ``budget`` seconds."""
+        result = FetchResult(need.why, began=time.monotonic())
+        try:
+            result.token = self._obtain(need, result, result.began + budget)
+            result.header = self.config.scheme.authorization(result.token)
+        except Exception as error:  # noqa: BLE001 - every caller raises it
+            ours = _as_ours(error)
+            known = None if need.known is None else need.known[1]
+            # The known error is the same object, so that its memory is not extended.
+            result.error = known if known is not None and repr(ours) == repr(known) else ours
+            # Its frames contain the client's secret.
+            result.error.__traceback__ = None
+        result.seconds = time.monotonic() - result.began
+        return result
+
+    def _obtain(self, need: TokenNeed, result: FetchResult, deadline: float) -> Token:
+        secret, fingerprint = self.config.read_secret()
+        result.fingerprint = fingerprint
+        known = need.error_for(fingerprint)
+        if known is not None and self.store is None:
+            raise known
+        if self.config.client_auth.cert is not None:
+            self.endpoint.use_certificate_of(fingerprint)
+        request = partial(self._request, result, secret, fingerprint, deadline)
+        if self.store is None:
+            return request(1 if need.why == "aging" else ATTEMPTS)
+
+        def report(operation: str, error: Exception) -> None:
+            result.events.append(StoreBypassed(operation, error))
+
+        def meets(token: Token) -> Token | None:
+            return token if need.is_met_by(token) else None
+
+        store = Visit(self.store, self._key(fingerprint), report)
+        if known is not None:
+            stored = store.look(meets)  # another process may have succeeded
+            if stored is None:
+                raise known
+            return stored
+        with store.turn(random.uniform(*LOCK_PATIENCE), meets) as stored:
+            if stored is not None:
+                return stored
+            token = request(_attempts(need, has_waited=store.has_waited))
+            if result.fingerprint == fingerprint:  # else the secret, and the key with it, changed
+                store.save(token)
+            return token
+
+    def _request(
+        self,
+        result: FetchResult,
+        secret: str | None,
+        fingerprint: bytes,
+        deadline: float,
+        attempts: int,
+    ) -> Token:
+        fetched = self.endpoint.fetch(secret, fingerprint, attempts=attempts, deadline=deadline)
+        result.attempts, result.fingerprint = fetched.attempts, fetched.fingerprint
+        return fetched.token
+
+    def _key(self, fingerprint: bytes) -> str:
+        if self._cache_key is None or self._cache_key[0] != fingerprint:
+            self._cache_key = fingerprint, self.config.cache_key(fingerprint)
+        return self._cache_key[1]
+
+
+def _attempts(need: TokenNeed, *, has_waited: bool) -> int:
+    """Return how often the endpoint is asked.
+
+    Raises TokenEndpointUnavailable if an early renewal waited for another process whose renewal
+    failed. Otherwise every process would retry an endpoint that is down, one after the other.
+    """
+    if not has_waited:
+        return 1 if need.why == "aging" else ATTEMPTS
+    if need.why == "aging":
+        raise TokenEndpointUnavailable(
+            "Another process tried to renew the token early and failed; the current token is still"
+            " valid."
+        )
+    return 1  # the process that held the lock has tried often enough
+
+
+def _checked_store(store: TokenStore | None) -> TokenStore | None:
+    """Return what has the methods of a store; raise ConfigurationError for anything else."""
+    methods = ("load", "save", "lock")
+    fits = all(callable(getattr(store, name, None)) for name in methods)
+    if store is None or (fits and not isinstance(store, type)):
+        return store
+    raise ConfigurationError(
+        "store must be a token store, such as MemoryStore(), FileStore() or RedisStore(url) of"
+        " oauthcc.stores, or an object with their methods load, save and lock."
+    )
+
+
+def _as_ours(error: Exception) -> OAuthCCError:
+    """Return an error of ours for whatever a fetch raised."""
+    if isinstance(error, OAuthCCError):
+        error.__context__ = None  # it may quote what the error itself redacts
+        return error
+    # The message of a foreign error may quote anything; it is the cause, for those who debug. Its
+    # frames are dropped, so the message names where they ended.
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    where = f"{Path(frame.f_code.co_filename).name}, line {line}"
+    ours = TokenError(
+        f"No token could be obtained: {type(error).__name__} was raised on the way ({where})."
+    )
+    ours.__cause__ = without_frames(error)
+    return ours

@@ -1,0 +1,80 @@
+"""The API requests that were refused, and for how long no renewal is forced by the next one."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .. import clock, forks
+from ..access_token import Token
+from ..urls import Origin
+from . import renewal
+from .renewal import Backoff
+
+
+class Route(NamedTuple):
+    """A route of an API: the method, the origin, and the public URL (without query)."""
+
+    method: str
+    origin: Origin | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that an API refused: with which token, on which route, and when it was sent.
+
+    ``sent_at`` is in seconds since the epoch.
+    """
+
+    token: Token
+    route: Route
+    sent_at: float
+
+
+class RefusalPauses:
+    """For how long an API that refuses new tokens forces no further renewal: 1, 2, 4 ... 60 s.
+
+    Pauses are kept by the origin of the API. Requests whose body cannot be sent again have pauses
+    of their own (``replayable=False``), because no replay shows whether a renewal helps them.
+    """
+
+    def __init__(self) -> None:
+        # By origin and replayable: the access token that was refused last, and the pause.
+        self._pauses: dict[tuple[Origin | None, bool], tuple[str, Backoff]] = {}
+        self._after_fork()
+        forks.renewed_in_child(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # guards `_pauses`; re-entrant for signal handlers
+
+    def is_over(self, refusal: Refusal, *, replayable: bool = True) -> bool:
+        """Return whether a refusal on this route may force a renewal."""
+        _, pause = self._pauses.get((refusal.route.origin, replayable), (None, None))
+        return pause is None or clock.monotonic() >= pause.until
+
+    def record(self, refusal: Refusal, *, replayable: bool = True) -> bool:
+        """Begin or extend the pause of the route, after it refused a new token.
+
+        Return False if this has been recorded already: many threads may be refused with the same
+        token, which counts once during a pause.
+        """
+        key, token, now = (refusal.route.origin, replayable), refusal.token, clock.now()
+        with self._lock:
+            last, pause = self._pauses.get(key, (None, None))
+            if last == token.access_token and pause and now.monotonic < pause.until:
+                return False
+            self._pauses[key] = token.access_token, renewal.after_refusal(pause, now)
+            return True
+
+    def end(self, route: Route) -> None:
+        """End the pauses of a route that accepted a new token."""
+        with self._lock:
+            for replayable in (False, True):
+                self._pauses.pop((route.origin, replayable), None)
+
+    def forget(self) -> None:
+        """End all pauses."""
+        with self._lock:
+            self._pauses.clear()

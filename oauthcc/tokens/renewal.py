@@ -1,0 +1,138 @@
+"""When a token is renewed: the policy, as pure functions of (token, now).
+
+The life of a token has four phases. *Fresh*: it is used. *Aging* (from a point drawn once per token
+between 60 and 80 % of its lifetime): it is used, and renewed in the background. *Margin* (the last
+10 % of the lifetime, at most 10 seconds): callers wait for a renewal, and use the token if the
+renewal fails. *Expired*: callers wait for a renewal.
+
+Rule of this module: nothing here does I/O, reads a clock, draws a random number or holds state.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from ..access_token import Token
+from ..clock import ALWAYS, NEVER, Instant
+
+#: Seconds that a whole token request may take, retries included, and that a caller waits at most.
+TOTAL_BUDGET = 60.0
+MARGIN_SECONDS, MARGIN_SHARE = 10.0, 0.1
+EARLY_BACKOFF_FIRST, EARLY_BACKOFF_MAX = 2.0, 60.0
+TEMPORARY_FIRST, TEMPORARY_MAX = 1.0, 4.0
+PERMANENT_FIRST, PERMANENT_MAX = 1.0, 60.0
+REFUSAL_FIRST, REFUSAL_MAX = 1.0, 60.0
+RETRY_AFTER_MAX = 300.0
+
+
+class Phase(enum.Enum):
+    """A phase in the life of a token."""
+
+    FRESH = "fresh"
+    AGING = "aging"
+    MARGIN = "margin"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The moments at which the phases of a token's life begin."""
+
+    aging: Instant
+    margin: Instant
+    expiry: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often something failed in a row, and until when (monotonic) it is not tried again."""
+
+    failures: int
+    until: float
+
+
+def schedule(token: Token, now: Instant, share: float) -> Schedule:
+    """Return the schedule of a token that arrives now.
+
+    ``share`` is the drawn renewal point, as a share of the lifetime. Each phase begins when the
+    first of the two clocks reaches it: a token from a shared store carries wall time, and nobody
+    can set the monotonic clock back.
+    """
+    if token.expires_at is None:
+        return Schedule(NEVER, NEVER, NEVER)
+    lifetime = token.expires_at - token.issued_at
+    margin = min(MARGIN_SECONDS, MARGIN_SHARE * lifetime)
+    # A clock that was set back since the token was issued must not make its life longer.
+    expiry = min(token.expires_at, now.wall + max(lifetime, 0.0))
+
+    def moment(wall: float) -> Instant:
+        return Instant(now.monotonic + wall - now.wall, wall)
+
+    if lifetime <= 0:
+        return Schedule(moment(expiry), moment(expiry), moment(expiry))
+    renewal_point = min(expiry - (1 - share) * lifetime, expiry - margin)
+    return Schedule(moment(renewal_point), moment(expiry - margin), moment(expiry))
+
+
+def phase(plan: Schedule, now: Instant) -> Phase:
+    """Return the phase of a token. The clock that is further on decides."""
+    for begin, begun in (
+        (plan.expiry, Phase.EXPIRED),
+        (plan.margin, Phase.MARGIN),
+        (plan.aging, Phase.AGING),
+    ):
+        if now.monotonic >= begin.monotonic or now.wall >= begin.wall:
+            return begun
+    return Phase.FRESH
+
+
+def refused(plan: Schedule) -> Schedule:
+    """Return the schedule of a token that an API refused: it is in its margin from now on."""
+    return replace(plan, aging=ALWAYS, margin=ALWAYS)
+
+
+def after_early_failure(
+    previous: Backoff | None, plan: Schedule, now: Instant, draw: float, retry_after: float | None
+) -> Backoff:
+    """Return when an early renewal that failed, or brought the same token, is tried again.
+
+    The pause is drawn from the upper half of 2, 4, 8 ... 60 seconds (``draw`` is between 0 and 1),
+    or is what the server asked for. It ends when the margin begins, because callers wait from then
+    on.
+    """
+    failures = 1 if previous is None else previous.failures + 1
+    longest = _doubled(EARLY_BACKOFF_FIRST, failures, EARLY_BACKOFF_MAX)
+    pause = max(longest * (0.5 + 0.5 * draw), _bounded(retry_after))
+    until = now.monotonic + pause
+    return Backoff(failures, max(now.monotonic, min(until, plan.margin.monotonic)))
+
+
+def after_failure(
+    previous: Backoff | None, now: Instant, *, permanent: bool, retry_after: float | None
+) -> Backoff:
+    """Return how long a failure is remembered: callers get it without another token request.
+
+    If the endpoint is unavailable: 1, 2, 4, 4 ... seconds, or its ``Retry-After`` up to 5 minutes.
+    If only a change of configuration helps (``permanent``): 1, 2, 4 ... 60 seconds.
+    """
+    failures = 1 if previous is None else previous.failures + 1
+    first, longest = (
+        (PERMANENT_FIRST, PERMANENT_MAX) if permanent else (TEMPORARY_FIRST, TEMPORARY_MAX)
+    )
+    pause = max(_doubled(first, failures, longest), _bounded(retry_after))
+    return Backoff(failures, now.monotonic + pause)
+
+
+def after_refusal(previous: Backoff | None, now: Instant) -> Backoff:
+    """Return how long no renewal is forced for an API that refuses new tokens."""
+    failures = 1 if previous is None else previous.failures + 1
+    return Backoff(failures, now.monotonic + _doubled(REFUSAL_FIRST, failures, REFUSAL_MAX))
+
+
+def _doubled(first: float, failures: int, longest: float) -> float:
+    return min(longest, first * 2.0 ** min(failures - 1, 32))
+
+
+def _bounded(retry_after: float | None) -> float:
+    return min(max(retry_after or 0.0, 0.0), RETRY_AFTER_MAX)

@@ -1,0 +1,341 @@
+"""Where the session gets its tokens: `TokenSource`.
+
+The parts of a source, each with a file of its own: the state (state.py), the pauses of APIs that
+refuse new tokens (refusals.py), the fetch that all callers share (single_flight.py), and how a
+token is obtained (fetcher.py). When something happens is decided in renewal.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from .. import clock, events
+from ..access_token import Token
+from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
+from ..secret import SecretLike
+from ..stores import TokenStore
+from ..token_request.client_config import ClientConfig, ConfigOptions
+from ..token_request.endpoint import TokenEndpoint
+from ..urls import public_url
+from .fetcher import FetchResult, TokenFetcher, TokenNeed
+from .refusals import Refusal, RefusalPauses
+from .renewal import TOTAL_BUDGET, Phase
+from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
+from .state import CurrentToken, TokenState
+
+if TYPE_CHECKING:
+    if sys.version_info >= (3, 11):
+        from typing import Unpack
+    else:
+        from typing_extensions import Unpack
+
+
+class SourceOptions(ConfigOptions, total=False):
+    """The keyword options of a token source; `ClientCredentialsSession` explains them."""
+
+    store: TokenStore | None
+    renew_at: tuple[float, float]
+    on_event: events.Observer | None
+
+
+class TokenSource:
+    """The access tokens of one client configuration.
+
+    It is safe for threads, greenlets and forks. `ClientCredentialsSession.tokens` is one. Keep that
+    session as long as the source is used, because token requests go through its adapters.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        *,
+        store: TokenStore | None = None,
+        renew_at: tuple[float, float] = (0.6, 0.8),
+        on_event: events.Observer | None = None,
+    ) -> None:
+        self._renew_at = _checked_renew_at(renew_at)
+        if on_event is not None and not callable(on_event):
+            raise ConfigurationError("on_event must be a callable that takes one event.")
+        self._on_event = on_event
+        self._config = config
+        self._fetcher = TokenFetcher(config, store)
+        name = public_url(config.issuer or config.token_url)
+        self._state = TokenState(name, self._renew_at, is_shared=store is not None)
+        self._pauses = RefusalPauses()
+        # A function, not a method: a reference back to this source would keep it from being freed
+        # as soon as its session is dropped.
+        report = partial(_report, name, on_event)
+        self._flights: SingleFlight[FetchResult, CurrentToken] = SingleFlight(
+            TOTAL_BUDGET, self._state.record, report
+        )
+
+    @classmethod
+    def _of(
+        cls,
+        token_url: str | None,
+        client_id: str,
+        client_secret: SecretLike | None = None,
+        scope: str | Iterable[str] | None = None,
+        *,
+        issuer: str | None = None,
+        **options: Unpack[SourceOptions],
+    ) -> TokenSource:
+        """Return a source for the options of the public surface; raise ConfigurationError."""
+        given: dict[str, Any] = dict(options)
+        mine = {k: given.pop(k) for k in ("store", "renew_at", "on_event") if k in given}
+        config = ClientConfig.of(token_url, client_id, client_secret, scope, issuer=issuer, **given)
+        return cls(config, **mine)
+
+    @property
+    def endpoint(self) -> TokenEndpoint:
+        """Return the session that sends the token requests, to set or mount something on it."""
+        return self._fetcher.endpoint
+
+    def get(self, timeout: float | None = None) -> Token:
+        """Return the current token, fetched if there is none.
+
+        ``timeout`` is in seconds (None: 60). Raises `TokenError` if no token can be obtained, and
+        `ConfigurationError` or `DiscoveryError` if the configuration cannot work.
+        """
+        return self._get(timeout).token
+
+    def renew(self, refused: Token | None = None, timeout: float | None = None) -> Token:
+        """Return a token other than the refused one (None: the current one), fetched if needed.
+
+        If the server issues the same token again, it is returned. ``timeout`` and errors are those
+        of `get`.
+        """
+        current = self._state.current
+        unwanted = current.token if refused is None and current is not None else refused
+        if unwanted is None:
+            return self.get(timeout)
+        return self._other_than(unwanted, unwanted.issued_at, timeout).token
+
+    def mark_refused(self, token: Token) -> None:
+        """Report that an API refused a token: the next caller waits for a renewal first.
+
+        If the renewal fails, the token is used until it expires, because another API may accept it.
+        """
+        self._state.mark_refused(token)
+
+    def forget(self) -> None:
+        """Drop the token, remembered failures and pauses, for tests and operators.
+
+        The next request fetches a token. A token in a store stays there.
+        """
+        self._flights.abandon()
+        self._state.forget()
+        self._pauses.forget()
+
+    def close(self) -> None:
+        """Close the connections to the token endpoint. A fetch in progress is not waited for."""
+        self._fetcher.close()
+
+    # What follows is for the session, `ClientCredentialsAuth` and their handling of a 401.
+
+    @property
+    def _owner(self) -> requests.Session | None:
+        """Return the session through whose adapters tokens are fetched, as long as it exists."""
+        return self._fetcher.owner
+
+    def _adopt(self, owner: requests.Session) -> None:
+        """Fetch tokens through the adapters of this session, which is not kept alive by that."""
+        self._fetcher.adopt(owner)
+
+    def _sibling(self, **options: Any) -> TokenSource:
+        """Return a source for another API, by default of the same client and server."""
+        inherited = {
+            "store": self._fetcher.store,
+            "renew_at": self._renew_at,
+            "on_event": self._on_event,
+        }
+        mine = {name: options.pop(name, value) for name, value in inherited.items()}
+        return TokenSource(self._config.sibling(**options), **mine)
+
+    def _get(self, timeout: float | None = None) -> CurrentToken:
+        """Return the token held: at once if it is fresh or aging, else after a fetch.
+
+        If the fetch fails, a token in its margin is used.
+        """
+        current = self._state.current
+        if current is not None:
+            aging = current.plan.aging
+            if clock.monotonic() < aging.monotonic and clock.wall() < aging.wall:
+                return current
+        current, phase = self._state.look()
+        if current is not None and phase in (Phase.FRESH, Phase.AGING):
+            self._renew_early()
+            return current
+        try:
+            return self._fetch(self._state.usable, _need(_why(phase), current), timeout)
+        except OAuthCCError:
+            current, phase = self._state.look()
+            if current is None or phase is Phase.EXPIRED:
+                raise
+            return current
+
+    def _may_replace(self, refusal: Refusal) -> bool:
+        """Return whether another token is held, or a renewal may be forced for this API."""
+        held = self._state.replacement_for(refusal.token, 0.0)
+        return held is not None or self._pauses.is_over(refusal)
+
+    def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
+        """Return a token for a replay, fetched if needed; None if the server has no other.
+
+        Raises as `get`.
+        """
+        other = self._other_than(refusal.token, refusal.sent_at, timeout)
+        if other.token.access_token != refusal.token.access_token:
+            return other
+        self._pauses.record(refusal)
+        return None
+
+    def _refused_without_replay(self, refusal: Refusal) -> bool:
+        """Have a refused token renewed before its next use, although there is no replay.
+
+        No replay shows whether the renewal helps, so each API causes this less and less often.
+        Return False if the last time was too recent.
+        """
+        if not self._pauses.is_over(refusal, replayable=False):
+            return False
+        self._state.mark_refused(refusal.token)
+        return self._pauses.record(refusal, replayable=False)
+
+    def _replayed(
+        self, refusal: Refusal, event: events.RequestReplayed, refused: Token | None
+    ) -> None:
+        """Record how a replay ended; ``refused`` is the new token if the API refused it too."""
+        if refused is None:
+            self._pauses.end(refusal.route)
+        else:
+            self._pauses.record(replace(refusal, token=refused))
+        events.emit(event, self._on_event)
+
+    def _emit(self, event: events.Event) -> None:
+        events.emit(event, self._on_event)
+
+    def _other_than(self, refused: Token, sent_at: float, timeout: float | None) -> CurrentToken:
+        began = time.monotonic()
+        ready = partial(self._state.replace_or_mark, refused, sent_at)
+        need = TokenNeed("refused", refused.access_token, sent_at)
+        other = self._fetch(ready, need, timeout)
+        if not other.is_from_store or other.may_replace(refused, sent_at):
+            return other
+        # The fetch had begun before the refusal, and found a token of that time in the store.
+        return self._fetch(ready, need, _limited(timeout) - (time.monotonic() - began))
+
+    def _fetch(
+        self, ready: Callable[[], CurrentToken | None], need: TokenNeed, timeout: float | None
+    ) -> CurrentToken:
+        """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
+        patience = _limited(timeout)
+        try:
+            return self._flights.result(
+                ready, partial(self._begin, need), patience, in_caller=_is_mocked()
+            )
+        except StillRunning:
+            raise TokenEndpointTimeout(
+                f"No token arrived from {self._state.name} within {patience:g} seconds; the fetch"
+                " continues. Pass a longer timeout=, or check that server."
+            ) from None
+        except Interrupted as interruption:
+            raise TokenError(
+                f"The token request was interrupted by {interruption}; try again."
+            ) from None
+        except InsideItself:
+            raise TokenError(
+                "The session was used inside of its own token request (by a secret callable, an"
+                " adapter or a hook of the token endpoint); use another session there."
+            ) from None
+
+    def _begin(self, need: TokenNeed) -> Callable[[], FetchResult]:
+        """Return the work of a fetch, or raise the error that is remembered."""
+        known = self._state.remembered()
+        if known is not None:
+            need = replace(need, known=known)
+        return partial(self._fetcher.fetch, need, TOTAL_BUDGET)
+
+    def _renew_early(self) -> None:
+        """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
+
+        def begin() -> Callable[[], FetchResult] | None:
+            # Checked under the lock: another fetch may have ended meanwhile.
+            if not self._state.may_renew_early():
+                return None
+            need = _need("aging", self._state.current)
+            return partial(self._fetcher.fetch, need, TOTAL_BUDGET)
+
+        if self._state.may_renew_early() and not self._flights.start_unless_running(begin):
+            self._state.pause_early_renewal()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the configuration: a copy has locks of its own and holds no token yet."""
+        return {
+            "config": self._config,
+            "store": self._fetcher.store,
+            "renew_at": self._renew_at,
+            "on_event": self._on_event,
+            "settings": self._fetcher.current_settings(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        settings = state.pop("settings")
+        self.__init__(**state)  # type: ignore[misc]
+        self._fetcher.settings = settings
+
+
+def _report(name: str, observer: events.Observer | None, result: FetchResult, waiters: int) -> None:
+    """Emit the events of a fetch."""
+    for event in result.events:
+        events.emit(event, observer)
+    if result.token is not None and result.error is None:
+        seconds, attempts = result.seconds, result.attempts
+        lifetime = result.token.lifetime
+        obtained = events.TokenObtained(name, result.why, seconds, lifetime, attempts, waiters)
+        events.emit(obtained, observer)
+
+
+def _need(why: events.Why, current: CurrentToken | None) -> TokenNeed:
+    """Return the need for a token that is neither the current one nor older.
+
+    An older one may have been refused.
+    """
+    if current is None:
+        return TokenNeed(why)
+    return TokenNeed(why, current.token.access_token, current.token.issued_at)
+
+
+def _why(phase: Phase | None) -> events.Why:
+    if phase is None:
+        return "absent"
+    return "margin" if phase is Phase.MARGIN else "expired"
+
+
+def _limited(timeout: float | None) -> float:
+    return TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
+
+
+def _is_mocked() -> bool:
+    # requests-mock holds one lock around every send, with its redirects and hooks. If the caller
+    # waited for a thread there, that thread would wait for the caller. So the caller fetches.
+    return getattr(requests.Session.send, "__module__", None) == "requests_mock.mocker"
+
+
+def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:
+    try:
+        first, last = renew_at
+        fits = 0.0 < first <= last <= 1.0
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise ConfigurationError(
+            "renew_at must be two shares of a token's lifetime, such as (0.6, 0.8)."
+        )
+    return float(first), float(last)
