@@ -71,9 +71,7 @@ def options_from_profile(name: str, path: str | os.PathLike[str] | None = None) 
     where = f"profile {name!r} in {file}"
     if not parser.has_section(name):
         names = ", ".join(parser.sections()) or "none"
-        raise ConfigurationError(
-            f"There is no {where}: add a section [{name}]. Sections of the file: {names}"
-        )
+        raise ConfigurationError(f"There is no {where}: add [{name}]. The file has: {names}")
     given = dict(parser[name])
     if not given.keys() <= set(_KEYS):  # not shown: a part of a broken secret may look like a key
         raise ConfigurationError(f"Unknown key in {where}. Known keys: {', '.join(_KEYS)}")
@@ -165,7 +163,5 @@ def _parse(file: Path) -> configparser.ConfigParser:
     sections = [parser[name] for name in parser.sections()]
     if _POSIX and mode & _READABLE_BY_OTHERS and any(s.get("client_secret") for s in sections):
         advice = "run chmod 600 on it, or write client_secret_file instead"
-        raise ConfigurationError(
-            f"{file} holds a client_secret and other users can read it: {advice}"
-        )
+        raise ConfigurationError(f"Other users can read the client_secret in {file}: {advice}")
     return parser
