@@ -1,4 +1,4 @@
-"""One access token, as a value that never changes and never shows itself."""
+"""An access token as an immutable value whose ``repr`` does not show the token."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _NO_MEMBERS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Hold an access token and what the server said of it (RFC 6749 section 5.1).
+    """An access token and the other members of the token response (RFC 6749 section 5.1).
 
-    ``issued_at`` and ``expires_at`` are seconds since the epoch; ``issued_at`` is when the token
-    was asked for, so that the journey counts against the lifetime and not for it. ``expires_at``
-    is None where the server gave no usable lifetime. ``scope`` is the granted scope, or the one
-    that was asked for where the server does not say otherwise. ``extra`` holds all other members
-    of the answer.
+    ``issued_at`` and ``expires_at`` are seconds since the epoch. ``issued_at`` is the time of the
+    token request, not of the response, so the token is never used for longer than it is valid.
+    ``expires_at`` is None if the server gave no usable lifetime. ``scope`` is the scope that the
+    server granted, or the requested scope if the response has none. ``extra`` holds all other
+    members of the response.
     """
 
     access_token: str = field(repr=False)
@@ -27,7 +27,7 @@ class Token:
     expires_at: float | None = None
     scope: str | None = None
     extra: Mapping[str, Any] = field(
-        # A factory, since before Python 3.12 dataclasses take the proxy for a mutable default.
+        # A factory: before Python 3.12, dataclasses reject the proxy as a mutable default.
         default_factory=lambda: _NO_MEMBERS,
         repr=False,
         compare=False,
@@ -35,14 +35,14 @@ class Token:
 
     @property
     def lifetime(self) -> float | None:
-        """Return the lifetime in seconds, or None where it is unknown."""
+        """Return the lifetime in seconds, or None if it is unknown."""
         return None if self.expires_at is None else self.expires_at - self.issued_at
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Token.from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, the token among them: for stores, not for logs."""
+        """Return plain JSON values, with the token itself: for stores, not for logs."""
         return {
             "access_token": self.access_token,
             "token_type": self.token_type,
@@ -54,7 +54,7 @@ class Token:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Token:
-        """Build a token from what `to_dict` gave; raise ValueError on anything else."""
+        """Create a token from the result of `to_dict`; raise ValueError for anything else."""
         try:
             access_token, token_type = values["access_token"], values["token_type"]
             issued_at, expires_at = values["issued_at"], values["expires_at"]

@@ -1,7 +1,8 @@
-"""What a forked child must make anew: locks that may be held, sockets that are the parent's.
+"""Objects that a forked child must reset, because they own locks or sockets.
 
-A child of ``fork`` has one thread, yet every lock is as it was when the others still ran; and its
-sockets are the parent's too. Objects that own such things register here and are told in the child.
+A child of ``fork`` has one thread, but a lock that another thread held stays locked. The child also
+shares its sockets with the parent. Objects that own locks or sockets register here, and a method of
+theirs is called in the child.
 """
 
 from __future__ import annotations
@@ -20,57 +21,57 @@ class _Renewable(Protocol):
     def _after_fork(self) -> None: ...
 
 
-# By identity, since a user's subclass may define __eq__ and so have no hash.
+# By identity: a subclass of a user may define __eq__ and so have no hash.
 _known: weakref.WeakValueDictionary[int, _Renewable] = weakref.WeakValueDictionary()
 
 
 def renewed_in_child(thing: _Renewable) -> None:
-    """Have ``thing._after_fork()`` called in every child forked while it lives."""
+    """Call ``thing._after_fork()`` in every child that is forked while the object exists."""
     _known[id(thing)] = thing
 
 
 def renew_session(session: requests.Session) -> None:
-    """Give a session in a forked child its own connection pools and an unlocked cookie jar."""
+    """Replace the connection pools and the lock of the cookie jar of a session in a child."""
     for adapter in list(session.adapters.values()):
         renew_adapter(adapter)
-    with contextlib.suppress(AttributeError):  # any CookieJar will do for requests
+    with contextlib.suppress(AttributeError):  # requests accepts other cookie jars too
         session.cookies._cookies_lock = threading.RLock()  # type: ignore[attr-defined]
 
 
 def renew_adapter(adapter: Any) -> None:
-    """Replace the pools of an adapter, where it has any that we know of."""
+    """Replace the connection pools of an adapter, if it has pools of urllib3."""
     managers: list[Any] = [getattr(adapter, "poolmanager", None)]
     managers += dict(getattr(adapter, "proxy_manager", None) or {}).values()
     for manager in managers:
         pools = getattr(manager, "pools", None)
         if isinstance(pools, RecentlyUsedContainer):
-            # The manager keeps its settings (a TLS context, say): only the container is new.
+            # Only the container is new: the manager keeps its settings, such as a TLS context.
             manager.pools = RecentlyUsedContainer(pools._maxsize, pools.dispose_func)
             for pool in list(pools._container.values()):
                 _leave_to_parent(pool.pool)
 
 
 def _leave_to_parent(idle: Any) -> None:
-    """Close the child's copies of a pool's idle connections, without a word to the server.
+    """Close the child's copies of the idle sockets of a pool, without sending anything.
 
-    Not by way of the pool: its lock may be held. And not left as it is either, since urllib3
-    empties every pool at exit, and there waits for that lock for ever.
+    The pool itself cannot close them, because its lock may be held. They cannot stay in the pool
+    either: urllib3 empties every pool at exit and would wait for that lock without end.
     """
     if idle is None:  # the pool is closed
         return
     connections = list(idle.queue)
-    idle.__init__(idle.maxsize)  # with a new lock, and empty
+    idle.__init__(idle.maxsize)  # now empty, and with a new lock
     for connection in connections:
-        sock = getattr(connection, "sock", None)  # a place that is free holds None
+        sock = getattr(connection, "sock", None)  # a free place in the queue holds None
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.close()
 
 
 def _in_child() -> None:
-    with contextlib.ExitStack() as every_one:  # also where an odd adapter makes one of them raise
+    with contextlib.ExitStack() as stack:  # calls all of them, even if one raises
         for thing in list(_known.values()):
-            every_one.callback(thing._after_fork)
+            stack.callback(thing._after_fork)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none

@@ -1,7 +1,7 @@
-"""A secret that is a string, comes from a callable, or lies in a file.
+"""A secret that is a string, comes from a callable, or is in a file.
 
-A callable is called and a file is read anew for every token request, so that a rotated secret
-takes effect without a restart. Nothing here shows a secret: neither a ``repr`` nor an error.
+A callable is called and a file is read again for every token request, so that a rotated secret
+takes effect without a restart. No ``repr`` and no error shows a secret.
 """
 
 from __future__ import annotations
@@ -11,40 +11,40 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import ConfigurationError, TokenError
 
-#: A secret itself, a callable that gives it, or the path of the file that holds it.
+T = TypeVar("T")
+
+#: A secret itself, a callable that returns it, or the path of the file that holds it.
 SecretLike = str | Callable[[], str] | os.PathLike[str]
 
-#: More than any secret or key needs; keeps a path like /dev/zero from filling the memory.
+#: The largest file that is read. No secret or key needs more, and /dev/zero never ends.
 MOST_BYTES = 1 << 20
-#: RFC 6749 appendix A allows VSCHAR; servers take more, but no one means a control character.
+# RFC 6749 appendix A allows VSCHAR only. Servers accept more, but no control characters.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:
-    """Hold where a secret comes from. A pickle of it holds the string, the path or the callable."""
+    """The source of a secret. A pickle holds the string, the path or the callable."""
 
     _source: str | Path | Callable[[], object]
     _what: str
 
     @classmethod
     def of(cls, value: SecretLike, what: str = "client_secret") -> Secret:
-        """Make a secret of a string, a callable without arguments, or a path.
+        """Create a secret from a string, a callable without arguments, or a path.
 
-        A string and a file are looked at now, a callable is first called by `read`. ``what`` is
-        its name in errors. Raise ConfigurationError where the value cannot be a secret.
+        A string and a file are checked now. A callable is not called before `read`. ``what`` is
+        the name of the secret in errors. Raise ConfigurationError if the value cannot be a secret.
         """
         if isinstance(value, str):
             return cls(_fit(value, what), what)
         if isinstance(value, os.PathLike):
             secret = cls(absolute(value), what)
-            try:
-                secret.read()
-            except TokenError as error:
-                raise ConfigurationError(str(error)) from error.__cause__
+            at_construction(secret.read)
             return secret
         if callable(value):
             return cls(value, what)
@@ -55,24 +55,22 @@ class Secret:
 
     @property
     def changes(self) -> bool:
-        """Say whether the next `read` may give something else: True for a callable and a file."""
+        """Return whether the next `read` may differ: True for a callable and a file."""
         return not isinstance(self._source, str)
 
     def read(self) -> str:
-        """Return the secret as it is now, without the line break at the end of a file.
+        """Return the current secret, without the line break at the end of a file.
 
-        Raise TokenError where the callable raised or the file cannot be read any more, and
-        ConfigurationError where what they gave cannot be a secret.
+        Raise TokenError if the callable raises or the file cannot be read any more. Raise
+        ConfigurationError if the callable or the file gives something that cannot be a secret.
         """
         if isinstance(self._source, str):
             return self._source
-        if isinstance(self._source, Path):
-            # Editors on Windows put a byte order mark at the beginning. What is no UTF-8 becomes
-            # surrogates, which `_fit` refuses; an exception would hold the content of the file.
-            octets = read_file(self._source, self._what)
-            value: object = octets.decode("utf-8-sig", "surrogateescape").rstrip("\r\n")
-        else:
-            value = call(self._source, self._what)
+        value = read_source(self._source, self._what)
+        if isinstance(self._source, Path) and isinstance(value, bytes):
+            # Editors on Windows write a byte order mark at the beginning. Invalid UTF-8 becomes
+            # surrogates, which `_fit` refuses: a UnicodeDecodeError would hold the secret.
+            value = value.decode("utf-8-sig", "surrogateescape").rstrip("\r\n")
         return _fit(value, f"{self._what} {self._origin}")
 
     @property
@@ -80,21 +78,45 @@ class Secret:
         return f"in {str(self._source)!r}" if isinstance(self._source, Path) else "from a callable"
 
     def __repr__(self) -> str:
-        shown = "***" if isinstance(self._source, str) else self._origin
-        if isinstance(self._source, Path):
-            shown = f"file {str(self._source)!r}"
-        return f"<Secret {shown}>"
+        return f"<Secret {'***' if isinstance(self._source, str) else self._origin}>"
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that still holds after a daemon has changed its working directory."""
+    """Return an absolute path: a daemon may change its working directory later."""
     return Path(os.fsdecode(path)).absolute()
 
 
-def read_file(path: Path, what: str) -> bytes:
-    """Read a file that holds a secret or key, named ``what`` in errors.
+def at_construction(read: Callable[[], T]) -> T:
+    """Call a function that reads a secret or key; raise its TokenError as ConfigurationError."""
+    try:
+        return read()
+    except TokenError as error:
+        raise ConfigurationError(str(error)) from error.__cause__
 
-    Raise TokenError where it cannot be read, and ConfigurationError where it is too large.
+
+def read_source(source: object, what: str) -> object:
+    """Return the content of a file, the result of a callable, or any other value unchanged.
+
+    ``what`` is the name of the secret or key in errors. Raise TokenError if the file cannot be
+    read or the callable raises, and ConfigurationError if the file is too large.
+    """
+    if isinstance(source, Path):
+        return read_file(source, what)
+    if not callable(source):
+        return source
+    try:
+        return source()
+    except Exception as error:
+        # Only the type: the message of the exception may quote the secret.
+        raise TokenError(
+            f"The {what} could not be read: its callable raised {type(error).__name__}."
+        ) from error
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """Read a file that holds a secret or key, which errors call ``what``.
+
+    Raise TokenError if it cannot be read, and ConfigurationError if it is too large.
     """
     try:
         with path.open("rb") as file:
@@ -110,19 +132,6 @@ def read_file(path: Path, what: str) -> bytes:
     return octets
 
 
-def call(source: Callable[[], object], what: str) -> object:
-    """Call what gives a secret or key; raise TokenError where it raises.
-
-    The message names the type of that exception only, as its text may quote the secret.
-    """
-    try:
-        return source()
-    except Exception as error:
-        raise TokenError(
-            f"The {what} could not be had: its callable raised {type(error).__name__}."
-        ) from error
-
-
 def _fit(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"The {what} must be a string, not {type(value).__name__}.")
@@ -130,7 +139,7 @@ def _fit(value: object, what: str) -> str:
         raise ConfigurationError(f"The {what} is empty.")
     if _UNFIT.search(value):
         raise ConfigurationError(
-            f"The {what} holds a control character or is not valid Unicode; where it is a line"
-            " break at the end, drop it with .strip()."
+            f"The {what} holds a control character or is not valid Unicode. If that is a line break"
+            " at the end, drop it with .strip()."
         )
     return value

@@ -1,7 +1,7 @@
-"""Turn environment variables or a profile file into the options of a session.
+"""The options of a session from environment variables or a profile file.
 
-Only texts become plain options here; whether they make sense is for those to say who use them.
-Messages name variables, keys and files, never a value: somebody may have mixed up two lines.
+The values are checked where they are used, not here. Messages name variables, keys and files, but
+never a value: a secret may stand in the wrong line.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ _READABLE_BY_OTHERS = 0o044
 def options_from_env(
     prefix: str = "OAUTH_", environ: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Read the options of a session from environment variables.
+    """Return the options of a session from environment variables.
 
-    With the default prefix: `OAUTH_TOKEN_URL` or `OAUTH_ISSUER`, `OAUTH_CLIENT_ID`,
-    `OAUTH_CLIENT_SECRET` or `OAUTH_CLIENT_SECRET_FILE` (not needed where `OAUTH_CLIENT_AUTH` names
-    a method without a secret), `OAUTH_SCOPE`, `OAUTH_AUDIENCE`, `OAUTH_RESOURCE` (separated by
-    spaces), `OAUTH_API_URL` (separated by spaces or commas). An empty variable counts as unset, a
-    variable of another name is not looked at. `environ` stands in for `os.environ`.
+    With the default prefix the variables are `OAUTH_TOKEN_URL` or `OAUTH_ISSUER`,
+    `OAUTH_CLIENT_ID`, `OAUTH_CLIENT_SECRET` or `OAUTH_CLIENT_SECRET_FILE` (not needed if
+    `OAUTH_CLIENT_AUTH` is a method without a secret), `OAUTH_SCOPE`, `OAUTH_AUDIENCE`,
+    `OAUTH_RESOURCE` (separated by spaces) and `OAUTH_API_URL` (separated by spaces or commas). An
+    empty variable counts as not set. Variables with other names are ignored. `environ` replaces
+    `os.environ`.
 
-    Gives a dictionary with keys among token_url, issuer, client_id, client_secret (a text or a
-    `Path`), scope, audience, client_auth (texts), api_url, resource (lists of texts). Raises one
-    ConfigurationError that names all that is missing or given twice.
+    The possible keys of the result are token_url, issuer, client_id, client_secret (a string or a
+    `Path`), scope, audience, client_auth (strings), api_url and resource (lists of strings). Raise
+    one ConfigurationError that names everything that is missing or given twice.
     """
     environ = os.environ if environ is None else environ
     given = {key: environ.get(prefix + key.upper(), "") for key in _KEYS}
@@ -54,31 +55,32 @@ def options_from_env(
 
 
 def options_from_profile(name: str, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """Read the options of a session from a section of an INI file.
+    """Return the options of a session from a section of an INI file.
 
-    The keys are the environment variables' names in lower case without prefix; `[DEFAULT]` is for
-    all profiles; a `client_secret_file` that is not absolute starts at the folder of the file.
-    Without `path` the file is `oauthcc/profiles.ini` in `$XDG_CONFIG_HOME`, or in `~/.config`.
+    The keys are the names of the environment variables in lower case, without the prefix. The
+    section `[DEFAULT]` is for all profiles. A relative `client_secret_file` starts at the folder of
+    the file. If `path` is None, the file is `oauthcc/profiles.ini` in `$XDG_CONFIG_HOME` or in
+    `~/.config`.
 
-    Gives what `options_from_env` gives. Raises ConfigurationError where it would, and for a file
-    that cannot be read, has no such profile or a key that is not known, or that others can read
-    although it holds a `client_secret`.
+    The result and the errors are those of `options_from_env`. Also raise ConfigurationError if the
+    file cannot be read, if it has no such profile, if the profile has an unknown key, or if other
+    users can read the file and it holds a `client_secret`.
     """
     file = _default_path() if path is None else Path(path)
     parser = _parse(file)
     where = f"profile {name!r} in {file}"
     if not parser.has_section(name):
-        there = ", ".join(parser.sections()) or "none"
-        raise ConfigurationError(f"There is no {where}: add a section [{name}]. There: {there}")
+        names = ", ".join(parser.sections()) or "none"
+        raise ConfigurationError(f"There is no {where}: add [{name}]. The file has: {names}")
     given = dict(parser[name])
-    if not given.keys() <= set(_KEYS):  # not named: a secret broken in two makes a key as well
-        raise ConfigurationError(f"A key of {where} is not known. Known are: {', '.join(_KEYS)}")
+    if not given.keys() <= set(_KEYS):  # not shown: a part of a broken secret may look like a key
+        raise ConfigurationError(f"Unknown key in {where}. Known keys: {', '.join(_KEYS)}")
     return _Settings(given, where, file.parent).options()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Settings:
-    """Hold texts by key, and how to speak of them: where they are, what precedes a key's name."""
+    """Strings by key, with the place they come from and the prefix of their names in messages."""
 
     given: Mapping[str, str]
     where: str
@@ -89,7 +91,7 @@ class _Settings:
         self.check()
         options: dict[str, Any] = {key: self.get(key) for key in _PLAIN if self.get(key)}
         if file := self.get("client_secret_file"):
-            # Where Path.expanduser raises, this leaves an unknown ~user as it is.
+            # Path.expanduser would raise for an unknown ~user.
             options["client_secret"] = self.folder / os.path.expanduser(file)  # noqa: PTH111
         if prefixes := re.findall(r"[^\s,]+", self.get("api_url")):
             options["api_url"] = prefixes
@@ -98,12 +100,12 @@ class _Settings:
         return options
 
     def get(self, key: str) -> str:
-        """Give a value without the spaces around it; those of a secret may belong to it."""
+        """Return a value without surrounding spaces. In a secret, they may belong to it."""
         value = self.given.get(key, "")
         return value if key == "client_secret" and value.strip() else value.strip()
 
     def check(self) -> None:
-        """Raise one error for everything that is missing or given twice."""
+        """Raise one ConfigurationError for everything that is missing or given twice."""
         method = self.get("client_auth")
         needs_secret = not method or method.startswith("client_secret_")
         problems = (
@@ -119,7 +121,7 @@ class _Settings:
             raise ConfigurationError(f"In {self.where}: {'; '.join(filter(None, problems))}")
 
     def problem(self, *keys: str, example: str | None) -> str:
-        """Say what is wrong unless one of the keys has a value (without example: at most one)."""
+        """Return "" if exactly one of the keys has a value (without example: at most one)."""
         names = " or ".join(map(self.shown, keys))
         count = sum(bool(self.get(key)) for key in keys)
         if count > 1:
@@ -133,15 +135,15 @@ class _Settings:
 
 
 def _default_path() -> Path:
-    """Find the profile file where the XDG base directory specification puts it."""
+    """Return the path of the profile file by the XDG base directory specification."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    if not folder.is_absolute():  # invalid, the specification says, and to be ignored
+    if not folder.is_absolute():  # the specification says to ignore it
         folder = Path(os.path.expanduser("~/.config"))  # noqa: PTH111 - never raises
     return folder / "oauthcc" / "profiles.ini"
 
 
 def _parse(file: Path) -> configparser.ConfigParser:
-    """Read an INI file without interpolation; ConfigurationError where that cannot be done."""
+    """Read an INI file without interpolation; raise ConfigurationError if that fails."""
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
     fault, mode = "", 0
     try:
@@ -154,12 +156,12 @@ def _parse(file: Path) -> configparser.ConfigParser:
         fault = f"not an INI file ({type(error).__name__})"
     except UnicodeDecodeError:
         fault = "not in UTF-8"
-    # Raised out here because those errors quote the lines they stumbled over.
+    # Not raised inside the `except` blocks: those errors quote lines of the file.
     if fault:
         raise ConfigurationError(f"The profile file {file} cannot be read: {fault}")
-    # A section answers with what is in [DEFAULT] as well.
+    # A section also contains the keys of [DEFAULT].
     sections = [parser[name] for name in parser.sections()]
     if _POSIX and mode & _READABLE_BY_OTHERS and any(s.get("client_secret") for s in sections):
         advice = "run chmod 600 on it, or write client_secret_file instead"
-        raise ConfigurationError(f"{file} holds a client_secret that others can read: {advice}")
+        raise ConfigurationError(f"Other users can read the client_secret in {file}: {advice}")
     return parser

@@ -1,8 +1,9 @@
-"""Say where a URL really leads, and whether anybody can listen on the way.
+"""The origin of a URL, and whether the connection to it is secure.
 
-The rule of this room: a URL is read exactly as the connection will read it. `requests` prepares a
-URL with urllib3's splitter and connects by urllib.parse's; an attacker lives where the two
-disagree. Wherever they do, the answer here is None, and no origin means no token.
+The rule of this module: a URL is read exactly as the connection will read it. `requests` prepares
+a URL with the parser of urllib3 and connects with that of urllib.parse. A URL that the two read
+differently could send a token to an attacker. Such a URL has no origin here (None), and a URL
+without an origin gets no token.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from .errors import ConfigurationError
 UNREADABLE = "<unreadable URL>"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_HEAD = re.compile(r"(https?)://([a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?")
-#: Scheme, authority and path of a URL, as they are written.
+#: The scheme, the authority and the path of a URL, unchanged.
 PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)", re.IGNORECASE)
-#: What no URL holds that has one reading only.
+#: Characters that parsers read differently.
 ODD = re.compile(r"[\x00-\x20\x7f\s\\]")
-# What no configured URL may be: the fault, what to do about it, how it is seen. First come first.
+# The faults of a configured URL: description, advice, pattern. The first that matches is reported.
 _FAULTS = (
     ("holds a space, control character or backslash", "take it out", ODD),
     ("has no scheme", "begin it with https://", re.compile(r"(?![A-Za-z][A-Za-z0-9+.-]*://)\A")),
@@ -39,7 +40,7 @@ _FAULTS = (
 
 
 class Origin(NamedTuple):
-    """Hold what is connected to: scheme, host (A-labels, lower case, no brackets), port."""
+    """The scheme, host (A-labels, lower case, no brackets) and port of a connection."""
 
     scheme: str
     host: str
@@ -47,18 +48,19 @@ class Origin(NamedTuple):
 
 
 def origin_text(origin: Origin) -> str:
-    """Write an origin as people do: `https://api.example`, without the scheme's own port."""
+    """Return an origin as text, such as `https://api.example`, without the default port."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     port = "" if origin.port == _DEFAULT_PORTS.get(origin.scheme) else f":{origin.port}"
     return f"{origin.scheme}://{host}{port}"
 
 
 def origin_of(url: str) -> Origin | None:
-    """Find the origin that a request for this prepared URL will be sent to.
+    """Return the origin that a request for this prepared URL will be sent to.
 
-    None: not http(s), not to be read in one way only, or not a place that can be connected to.
+    Return None if the URL is not http or https, if parsers read it differently, or if its host or
+    port is not valid.
     """
-    # No scheme of ours and no host ends before index 8, and the first slash after it ends both.
+    # The first slash from index 8 on ends the host: neither "http://" nor "https://" is longer.
     end = url.find("/", 8)
     try:
         return _plain_origin(url if end < 0 else url[:end])
@@ -68,9 +70,9 @@ def origin_of(url: str) -> Origin | None:
 
 @lru_cache(maxsize=1024)
 def _plain_origin(head: str) -> Origin:
-    """Read an everyday `scheme://host:port`; ValueError, which is not cached, for any other.
+    """Return the origin of a plain `scheme://host:port`; raise ValueError for any other text.
 
-    So neither userinfo nor a query is ever kept in the cache, and no text of unbounded length.
+    An exception is not cached. So the cache holds no userinfo, no query and no very long text.
     """
     match = _PLAIN_HEAD.fullmatch(head)
     port = 0 if match is None else int(match[3] or _DEFAULT_PORTS[match[1]])
@@ -80,7 +82,7 @@ def _plain_origin(head: str) -> Origin:
 
 
 def _careful_origin(url: str) -> Origin | None:
-    """Ask both splitters, and answer only where they say the same."""
+    """Return the origin if both parsers agree on it, else None."""
     match = PARTS.match(url)
     if match is None or ODD.search(match[2]) or "%" in match[2].rpartition("@")[2]:
         return None
@@ -88,7 +90,7 @@ def _careful_origin(url: str) -> Origin | None:
     try:
         connected, prepared = urlsplit(head), parse_url(head)
         host, port = connected.hostname or "", connected.port
-        # The connection pool puts the host it is given through urllib3's normalisation.
+        # The connection pool normalises the host with urllib3.
         pooled = parse_url(f"https://[{host}]" if ":" in host else f"https://{host}")
     except ValueError:
         return None
@@ -99,9 +101,10 @@ def _careful_origin(url: str) -> Origin | None:
 
 @lru_cache(maxsize=256)
 def is_loopback(origin: Origin) -> bool:
-    """Tell whether the host is exactly `localhost`, in 127.0.0.0/8, or ::1.
+    """Return whether the host is exactly `localhost`, in 127.0.0.0/8, or ::1.
 
-    An IPv4 address dressed as IPv6 is not: Python's own answer for it changed between versions.
+    An IPv4 address that is mapped to IPv6 is not: `is_loopback` of such an address differs between
+    versions of Python.
     """
     try:
         address = ipaddress.ip_address(origin.host)
@@ -112,15 +115,16 @@ def is_loopback(origin: Origin) -> bool:
 
 
 def is_secure(origin: Origin) -> bool:
-    """Tell whether nobody can listen: https, or a host that is this machine."""
+    """Return whether the connection is secure: https, or a host that is this machine."""
     return origin.scheme == "https" or is_loopback(origin)
 
 
 def check_token_url(url: str, name: str = "token_url") -> str:
-    """Give the URL back unchanged if client credentials may be posted to it (RFC 6749 section 3.2).
+    """Return the URL unchanged if client credentials may be sent to it (RFC 6749 section 3.2).
 
-    Its query is kept. ConfigurationError says what is wrong with it and what to write. Plain http
-    is for loopback, and elsewhere only where oauthlib's own OAUTHLIB_INSECURE_TRANSPORT says so.
+    Raise ConfigurationError otherwise. The message says what is wrong and what to write. Plain
+    http is accepted for loopback, and for other hosts only if oauthlib's own variable
+    OAUTHLIB_INSECURE_TRANSPORT is set.
     """
     origin, _ = read_configured(url, name, "https://as.example/token")
     if not is_secure(origin) and not os.environ.get("OAUTHLIB_INSECURE_TRANSPORT"):
@@ -130,9 +134,9 @@ def check_token_url(url: str, name: str = "token_url") -> str:
 
 
 def public_url(url: object) -> str:
-    """Give origin and path, fit for logs and messages: no userinfo, query or fragment.
+    """Return origin and path for logs and messages, without userinfo, query and fragment.
 
-    Never raises: what cannot be read is `<unreadable URL>`.
+    Never raise: the result for any other value is `<unreadable URL>`.
     """
     match = PARTS.match(url) if isinstance(url, str) else None
     origin = origin_of(match[0]) if match else None
@@ -142,23 +146,26 @@ def public_url(url: object) -> str:
 
 
 def read_configured(url: str, name: str, example: str) -> tuple[Origin, str]:
-    """Give a configured URL's origin, and the URL as `requests` prepares it."""
+    """Return the origin of a configured URL, and the URL as `requests` prepares it.
+
+    Raise ConfigurationError if the URL cannot be used. ``name`` is its name in the message.
+    """
     if not isinstance(url, str) or not url:
-        refuse(name, url, "is empty, or not a text", f"write it as in {example}")
+        refuse(name, url, "is empty or not a string", f"write it as in {example}")
     for fault, advice, pattern in _FAULTS:
         if pattern.search(url):
             refuse(name, url, fault, advice)
     request = requests.PreparedRequest()
-    with suppress(ValueError):  # requests' InvalidURL is one; its text may show too much of the URL
+    with suppress(ValueError):  # also InvalidURL of requests, whose message may show a secret
         request.prepare_url(url, None)
     prepared = request.url or ""
     origin = origin_of(prepared)
     if origin is None or origin != origin_of(url):
-        refuse(name, url, "names no place to connect to", f"check host and port, as in {example}")
+        refuse(name, url, "has no usable host or port", f"check host and port, as in {example}")
     return origin, prepared
 
 
 def refuse(name: str, url: object, fault: str, advice: str) -> NoReturn:
-    """Raise ConfigurationError that says what is wrong with a configured URL and what to write."""
-    # Never the text itself where it cannot be read: it may be a secret put in the wrong place.
+    """Raise ConfigurationError with the fault of a configured URL and the advice."""
+    # An unreadable URL is never shown: it may be a secret in the wrong place.
     raise ConfigurationError(f"{name} {fault}: {advice}. Given: {public_url(url)}")

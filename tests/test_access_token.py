@@ -28,7 +28,7 @@ tokens = st.builds(
 )
 
 
-def test_a_token_shows_neither_itself_nor_what_came_with_it() -> None:
+def test_no_text_shows_the_token_or_its_extra_members() -> None:
     for shown in (repr(FULL), str(FULL), f"{FULL}"):
         assert "abc" not in shown
         assert "id_token" not in shown
@@ -44,13 +44,13 @@ def test_a_token_never_changes() -> None:
         Token("t").extra["new"] = 1  # type: ignore[index]
 
 
-def test_the_lifetime_is_what_lies_between_two_moments() -> None:
+def test_the_lifetime_is_the_time_from_issue_to_expiry() -> None:
     assert FULL.lifetime == 3600.0
     assert Token("t", issued_at=1000.0).lifetime is None
     assert Token("t", issued_at=1000.0, expires_at=990.0).lifetime == -10.0
 
 
-def test_a_token_is_a_key_and_what_came_with_it_does_not_count() -> None:
+def test_extra_members_do_not_count_for_hash_and_equality() -> None:
     assert {FULL: 1}[dataclasses.replace(FULL, extra=MappingProxyType({}))] == 1
     assert dataclasses.replace(FULL, access_token="other") != FULL
 
@@ -70,7 +70,7 @@ def test_a_token_can_be_copied(copied: Any) -> None:
 
 @settings(max_examples=50)
 @given(tokens)
-def test_a_token_comes_back_from_plain_values(token: Token) -> None:
+def test_a_token_can_be_restored_from_plain_values(token: Token) -> None:
     back = Token.from_dict(token.to_dict())
     assert back == token
     assert back.extra == token.extra
@@ -104,7 +104,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         changed(extra=[]),
     ],
 )
-def test_what_is_no_stored_token_is_refused(values: Any) -> None:
+def test_invalid_stored_values_are_refused(values: Any) -> None:
     with pytest.raises(ValueError, match="not a stored token") as caught:
         Token.from_dict(values)
     error = caught.value

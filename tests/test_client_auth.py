@@ -61,7 +61,7 @@ LOCKED_KEY = pem(ec.SECP256R1(), "geheim")
 
 
 def key_from_a_vault() -> str:
-    """Stand for a callable that a pickle can name."""
+    """Return the key: a function of a module can be pickled."""
     return KEY
 
 
@@ -94,10 +94,10 @@ def key_file(tmp_path: Path) -> Path:
     return path
 
 
-# Basic, post, none
+# The secret itself, or no credential
 
 
-def test_basic_is_read_alike_by_servers_that_form_decode_and_that_unquote() -> None:
+def test_basic_is_understood_by_servers_that_form_decode_and_that_percent_decode() -> None:
     made = authenticated(ClientSecretBasic(), SECRET)
     scheme, credentials = made.headers["Authorization"].split(" ")
     client_id, secret = base64.b64decode(credentials).decode("ascii").split(":")
@@ -108,14 +108,14 @@ def test_basic_is_read_alike_by_servers_that_form_decode_and_that_unquote() -> N
         assert (read(client_id), read(secret)) == (CLIENT_ID, SECRET)
 
 
-def test_basic_sends_id_and_secret_raw_where_a_server_wants_that() -> None:
+def test_basic_can_send_id_and_secret_unencoded() -> None:
     made = Attempt("my id", SECRET, AUDIENCE, {}, [], [])
     ClientSecretBasic(encode=False).authenticate(made)
     sent = base64.b64decode(made.headers["Authorization"].removeprefix("Basic "))
     assert sent == f"my id:{SECRET}".encode()
 
 
-def test_a_raw_client_id_with_a_colon_is_refused() -> None:
+def test_an_unencoded_client_id_with_a_colon_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"colon .* use ClientSecretPost"):
         authenticated(ClientSecretBasic(encode=False), SECRET)
 
@@ -132,7 +132,7 @@ def test_none_sends_the_client_id_alone() -> None:
 
 
 @pytest.mark.parametrize("method", [ClientSecretBasic(), ClientSecretPost(), ClientSecretJWT()])
-def test_a_method_that_needs_a_secret_says_so(method: ClientAuth) -> None:
+def test_a_method_that_needs_a_secret_raises_without_one(method: ClientAuth) -> None:
     with pytest.raises(ConfigurationError, match=rf"{type(method).__name__} needs a client_secret"):
         authenticated(method)
 
@@ -140,7 +140,7 @@ def test_a_method_that_needs_a_secret_says_so(method: ClientAuth) -> None:
 # Assertions
 
 
-def test_an_assertion_says_what_rfc_7523_asks_for() -> None:
+def test_an_assertion_has_the_claims_of_rfc_7523() -> None:
     before = int(time.time())
     for method, secret in ((ClientSecretJWT(), LONG_SECRET), (PrivateKeyJWT(KEY), None)):
         made = authenticated(method, secret)
@@ -156,7 +156,7 @@ def test_an_assertion_says_what_rfc_7523_asks_for() -> None:
         assert made.headers == {}
 
 
-def test_every_attempt_has_an_assertion_of_its_own() -> None:
+def test_every_attempt_has_its_own_assertion() -> None:
     for method, secret in ((ClientSecretJWT(), LONG_SECRET), (PrivateKeyJWT(KEY), None)):
         numbers = {asserted(authenticated(method, secret))[1]["jti"] for _ in range(20)}
         assert len(numbers) == 20
@@ -189,7 +189,7 @@ def test_audience_lifetime_type_and_key_id_may_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("lifetime", [0, -1, 1.5, True, "60", None])
-def test_a_lifetime_that_is_none_is_refused(lifetime: Any) -> None:
+def test_an_invalid_lifetime_is_refused(lifetime: Any) -> None:
     for make in (
         lambda: ClientSecretJWT(lifetime=lifetime),
         lambda: PrivateKeyJWT(KEY, lifetime=lifetime),
@@ -200,11 +200,13 @@ def test_a_lifetime_that_is_none_is_refused(lifetime: Any) -> None:
 
 @pytest.mark.parametrize("algorithm", ["RS256", "none", "hs256"])
 def test_a_secret_signs_with_hs_algorithms_only(algorithm: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"HS256, HS384, HS512, not .* use PrivateKeyJWT"):
+    with pytest.raises(
+        ConfigurationError, match=r"cannot sign with .* HS256, HS384, HS512, or use PrivateKeyJWT"
+    ):
         ClientSecretJWT(algorithm)
 
 
-def test_a_secret_too_short_to_sign_is_told() -> None:
+def test_a_secret_that_is_too_short_to_sign_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="shorter than the 32 octets"):
         authenticated(ClientSecretJWT(), SECRET)
 
@@ -238,7 +240,7 @@ def test_a_rotated_key_file_is_used_for_the_next_attempt(
     assert method.fingerprint(None) != before
 
 
-def test_a_key_callable_is_first_called_by_an_attempt() -> None:
+def test_a_callable_for_a_key_is_not_called_before_an_attempt() -> None:
     calls = []
 
     def vault() -> str:
@@ -252,7 +254,7 @@ def test_a_key_callable_is_first_called_by_an_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "options", "remedy"),
+    ("key", "options", "advice"),
     [
         (LOCKED_KEY, {}, "give password="),
         (LOCKED_KEY, {"password": "wrong"}, "the password is wrong"),
@@ -267,9 +269,9 @@ def test_a_key_callable_is_first_called_by_an_attempt() -> None:
     ],
 )
 def test_a_key_that_cannot_sign_is_refused_at_construction(
-    key: Any, options: dict[str, Any], remedy: str
+    key: Any, options: dict[str, Any], advice: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=remedy):
+    with pytest.raises(ConfigurationError, match=advice):
         PrivateKeyJWT(key, **options)
 
 
@@ -288,26 +290,26 @@ def test_the_password_of_a_key_may_come_from_a_file_or_a_callable(tmp_path: Path
         authenticated(lazily)
 
 
-def test_a_key_that_cannot_be_had_now_is_a_token_error(key_file: Path) -> None:
+def test_a_key_that_cannot_be_read_now_is_a_token_error(key_file: Path) -> None:
     def vault() -> str:
-        raise ConnectionError("hush")
+        raise ConnectionError("hidden")
 
     from_file = PrivateKeyJWT(key_file)
     key_file.unlink()
     for method, cause in ((from_file, "No such file"), (PrivateKeyJWT(vault), "ConnectionError")):
         for use in (lambda m=method: authenticated(m), lambda m=method: m.fingerprint(None)):
-            with pytest.raises(TokenError, match=cause) as told:
+            with pytest.raises(TokenError, match=cause) as caught:
                 use()
-            assert "hush" not in str(told.value)
+            assert "hidden" not in str(caught.value)
 
 
-def test_a_callable_that_gives_no_key_is_told_by_the_attempt() -> None:
+def test_a_callable_that_returns_no_key_is_an_error_of_the_attempt() -> None:
     with pytest.raises(ConfigurationError, match="not NoneType"):
         authenticated(PrivateKeyJWT(lambda: None))  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("make", [ClientSecretJWT, lambda: PrivateKeyJWT(KEY)])
-def test_a_missing_dependency_is_told_at_construction(
+def test_a_missing_dependency_is_an_error_at_construction(
     make: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jwt", None)
@@ -315,7 +317,7 @@ def test_a_missing_dependency_is_told_at_construction(
         make()
 
 
-def test_an_assertion_of_somebody_else_is_read_anew_for_every_attempt(tmp_path: Path) -> None:
+def test_an_external_assertion_is_read_again_for_every_attempt(tmp_path: Path) -> None:
     file = tmp_path / "assertion"
     file.write_text("first\n")
     values = iter(["second", "third"])
@@ -330,7 +332,7 @@ def test_an_assertion_of_somebody_else_is_read_anew_for_every_attempt(tmp_path: 
         assert seen == expected
 
 
-def test_an_assertion_of_somebody_else_is_sent_as_it_is() -> None:
+def test_an_external_assertion_is_sent_unchanged() -> None:
     saml = "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"
     assert authenticated(ClientAssertion("a.b.c")).params == [
         ("client_id", CLIENT_ID),
@@ -341,7 +343,7 @@ def test_an_assertion_of_somebody_else_is_sent_as_it_is() -> None:
     assert made.params == [("client_assertion_type", saml), ("client_assertion", "PHNhbWw+")]
 
 
-def test_an_assertion_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+def test_an_external_assertion_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"assertion in '.*' cannot be read: No such"):
         ClientAssertion(tmp_path / "missing")
     (tmp_path / "assertion").write_text("a.b.c")
@@ -377,7 +379,7 @@ def combined(pair: tuple[str, str], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tls_server(authority: trustme.CA, tmp_path: Path) -> Iterator[tuple[str, str, list[Any]]]:
-    """Serve one request over TLS that demands a client certificate; note the certificate."""
+    """Serve one request over TLS that requires a client certificate; yield the certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(context)
@@ -431,7 +433,7 @@ def test_paths_of_a_certificate_survive_a_change_of_the_working_directory(
 
 
 @pytest.mark.parametrize("cert", [None, "", 17, (), ("a", "b", "c"), ("a", 1), b"a"])
-def test_what_is_no_certificate_is_refused(cert: Any) -> None:
+def test_a_value_that_is_not_a_certificate_is_refused(cert: Any) -> None:
     with pytest.raises(ConfigurationError, match="must be the path of a PEM file"):
         TLSClientAuth(cert)
 
@@ -448,7 +450,7 @@ def test_a_certificate_without_its_key_is_refused_at_construction(
         TLSClientAuth((pair[0], str(tmp_path / "other.pem")))
 
 
-def test_an_encrypted_key_of_a_certificate_asks_nobody_for_a_password(
+def test_an_encrypted_certificate_key_is_refused_without_a_password_prompt(
     pair: tuple[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "locked.pem").write_text(LOCKED_KEY)
@@ -456,7 +458,7 @@ def test_an_encrypted_key_of_a_certificate_asks_nobody_for_a_password(
         TLSClientAuth((pair[0], str(tmp_path / "locked.pem")))
 
 
-# What all have in common
+# All methods
 
 
 def methods(pair: tuple[str, str]) -> list[ClientAuth]:
@@ -472,7 +474,7 @@ def methods(pair: tuple[str, str]) -> list[ClientAuth]:
     ]
 
 
-def test_everything_secret_is_noted_for_hiding(pair: tuple[str, str]) -> None:
+def test_an_attempt_lists_every_secret_for_redaction(pair: tuple[str, str]) -> None:
     for method in methods(pair):
         made = authenticated(method, LONG_SECRET)
         shown = redact(f"{made.headers} {made.params}", made.secrets)
@@ -486,24 +488,28 @@ def test_everything_secret_is_noted_for_hiding(pair: tuple[str, str]) -> None:
 def test_no_repr_shows_a_secret(pair: tuple[str, str]) -> None:
     for method in methods(pair):
         made = authenticated(method, LONG_SECRET)
-        told = repr(method) + repr(made)
+        shown = repr(method) + repr(made)
         for secret in (*made.secrets, KEY, LOCKED_KEY, KEY[40:80], "geheim", "a.b.c"):
-            assert secret not in told
-        assert type(method).__name__ in told
-        assert "client_id" in told
+            assert secret not in shown
+        assert type(method).__name__ in shown
+        assert "client_id" in shown
 
 
 def test_a_method_survives_pickle_and_copy(pair: tuple[str, str], key_file: Path) -> None:
     further = [PrivateKeyJWT(key_file), PrivateKeyJWT(key_from_a_vault)]
     for method in [*methods(pair), *further]:
-        for twin in (pickle.loads(pickle.dumps(method)), copy.copy(method), copy.deepcopy(method)):
-            assert repr(twin) == repr(method)
-            assert twin.fingerprint(LONG_SECRET) == method.fingerprint(LONG_SECRET)
-            assert authenticated(twin, LONG_SECRET).client_id == CLIENT_ID
+        for copied in (
+            pickle.loads(pickle.dumps(method)),
+            copy.copy(method),
+            copy.deepcopy(method),
+        ):
+            assert repr(copied) == repr(method)
+            assert copied.fingerprint(LONG_SECRET) == method.fingerprint(LONG_SECRET)
+            assert authenticated(copied, LONG_SECRET).client_id == CLIENT_ID
     assert KEY.splitlines()[1].encode() not in pickle.dumps(further[0])
 
 
-def test_fingerprints_differ_wherever_the_proof_differs(
+def test_fingerprints_differ_if_secrets_keys_or_options_differ(
     pair: tuple[str, str], combined: Path, key_file: Path
 ) -> None:
     jwk = dict(load_key(KEY).public_jwk)
@@ -561,7 +567,7 @@ def test_a_read_only_jwk_has_the_fingerprint_of_its_content() -> None:
     assert len(prints) == 2
 
 
-# What a caller may write
+# Values of client_auth=
 
 
 @pytest.mark.parametrize(
@@ -577,7 +583,7 @@ def test_a_read_only_jwk_has_the_fingerprint_of_its_content() -> None:
         (ClientSecretBasic(encode=False), True, ClientSecretBasic(encode=False)),
     ],
 )
-def test_a_method_is_named_by_its_object_class_or_registered_name(
+def test_a_method_is_given_as_an_object_class_or_registered_name(
     value: Any, has_secret: bool, expected: ClientAuth
 ) -> None:
     method = client_auth_from(value, has_secret=has_secret)
@@ -586,7 +592,7 @@ def test_a_method_is_named_by_its_object_class_or_registered_name(
 
 
 @pytest.mark.parametrize(
-    ("value", "has_secret", "remedy"),
+    ("value", "has_secret", "advice"),
     [
         ("private_key_jwt", False, r"PrivateKeyJWT\(key\) or ClientAssertion\(assertion\)"),
         ("tls_client_auth", False, r"TLSClientAuth\(cert\)"),
@@ -603,14 +609,14 @@ def test_a_method_is_named_by_its_object_class_or_registered_name(
         (PrivateKeyJWT(KEY), True, r"such as ClientSecretBasic\(\)"),
     ],
 )
-def test_what_is_no_method_is_refused_with_the_choices(
-    value: Any, has_secret: bool, remedy: str
+def test_a_value_that_is_not_a_method_is_refused_with_the_choices(
+    value: Any, has_secret: bool, advice: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=remedy):
+    with pytest.raises(ConfigurationError, match=advice):
         client_auth_from(value, has_secret=has_secret)
 
 
-def test_a_method_of_ones_own_is_taken_as_it_is() -> None:
+def test_a_custom_method_is_used_unchanged() -> None:
     class Mine:
         name = "mine"
         needs_secret = True
@@ -628,7 +634,7 @@ def test_a_method_of_ones_own_is_taken_as_it_is() -> None:
     assert authenticated(mine, SECRET).headers == {"X-Mine": SECRET}
 
 
-def test_a_string_secret_that_a_method_cannot_use_is_told_before_any_request(
+def test_a_string_secret_that_a_method_cannot_use_is_refused_before_any_request(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ConfigurationError, match="shorter than the 32 octets"):

@@ -1,4 +1,4 @@
-"""What holds for every way to prove the client: what is asked for is kept, and keys stay here."""
+"""All methods of client authentication: parameters of token requests, and secrecy of keys."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def session(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSessi
 
 
 @pytest.mark.parametrize("method", [ClientSecretBasic(), ClientSecretPost(), NoClientAuth()])
-def test_what_is_asked_for_is_asked_for_again_on_renewal_and_for_a_replay(
+def test_every_token_request_has_the_same_parameters(
     auth: AuthorizationServer, protected: ProtectedAPI, method: ClientAuth
 ) -> None:
     client = {} if method.needs_secret else {"client_id": "public", "client_secret": None}
@@ -85,10 +85,10 @@ def test_what_is_asked_for_is_asked_for_again_on_renewal_and_for_a_replay(
         assert api.post(protected.url, data=b"body").status_code == 200
         api.tokens.renew()
     assert len(auth.token_requests) == 3
-    for asked in auth.token_requests:
-        sent = [pair for pair in asked.form if pair[0] not in ("client_id", "client_secret")]
+    for request in auth.token_requests:
+        sent = [pair for pair in request.form if pair[0] not in ("client_id", "client_secret")]
         assert sorted(sent) == sorted(SENT)
-        # Of parameters of the same name the order is kept.
+        # Parameters with the same name keep their order.
         assert [value for name, value in sent if name == "resource"] == ASKED["resource"]
         assert len(sent) == len(SENT)
 
@@ -104,7 +104,7 @@ def test_what_is_asked_for_is_asked_for_again_on_renewal_and_for_a_replay(
         {"client_auth": ClientSecretPost()},
     ],
 )
-def test_what_is_asked_for_otherwise_is_not_answered_from_a_shared_store(
+def test_sessions_with_other_options_do_not_share_a_stored_token(
     auth: AuthorizationServer, protected: ProtectedAPI, other: dict[str, Any]
 ) -> None:
     store = MemoryStore()
@@ -133,7 +133,7 @@ def test_the_order_of_scopes_and_resources_does_not_matter_to_a_store(
     assert len(auth.token_requests) == 1
 
 
-def test_a_sibling_asks_for_what_it_was_told_and_nothing_else(
+def test_the_token_request_for_another_api_has_only_its_own_parameters(
     auth: AuthorizationServer, protected: ProtectedAPI
 ) -> None:
     with session(auth, api_url=protected.url + "/a", **ASKED) as api:
@@ -146,37 +146,37 @@ def test_a_sibling_asks_for_what_it_was_told_and_nothing_else(
     }
 
 
-# -- keys never leave ----------------------------------------------------------------------------
+# -- secrecy of keys -----------------------------------------------------------------------------
 
 
-class Ear(logging.Handler):
-    """Hear everything that anybody logs, with all that a record holds."""
+class LogRecorder(logging.Handler):
+    """A handler that records all log messages and the arguments of the records."""
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
-        self.heard: list[str] = []
+        self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard += [self.format(record), repr(record.args)]
+        self.texts += [self.format(record), repr(record.args)]
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    ear, root = Ear(), logging.getLogger()
+def log() -> Iterator[LogRecorder]:
+    log, root = LogRecorder(), logging.getLogger()
     names = ["", "oauthcc", "requests_oauthlib", "requests_oauthlib.oauth2_session", "oauthlib"]
     loggers = [logging.getLogger(name) for name in [*names, "urllib3", "urllib3.connectionpool"]]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.DEBUG)
-    root.addHandler(ear)
-    yield ear
-    root.removeHandler(ear)
+    root.addHandler(log)
+    yield log
+    root.removeHandler(log)
     for logger, level in zip(loggers, before, strict=True):
         logger.setLevel(level)
 
 
 def secrets_in(given: Given) -> set[str]:
-    """Return what must not be seen of what a client has: its secret, and its key in pieces."""
+    """Return the secret of a client and the parts of its private key."""
     client, found = given.client, set[str]()
     if client.client_secret is not None:
         found.add(client.client_secret)
@@ -192,7 +192,7 @@ def secrets_in(given: Given) -> set[str]:
 
 
 class Wire:
-    """Note what went over the wire to and from the token endpoint that nobody else may see."""
+    """A recorder of the secrets in token requests and of the tokens in responses."""
 
     def __init__(self, api: ClientCredentialsSession) -> None:
         self.seen: set[str] = set()
@@ -215,7 +215,7 @@ class Wire:
 
 
 def shown(api: ClientCredentialsSession, *things: Any) -> Iterator[str]:
-    """Yield what a log, a crash report or a cache would keep of things."""
+    """Yield the texts that a log, a crash report or a cache may hold of these objects."""
     yield from map(repr, [api, api.tokens, api.tokens.grant, api.tokens.grant.client_auth])
     yield from map(repr, [api.tokens.endpoint, api.tokens.grant.scheme, vars(api.tokens.grant)])
     for thing in things:
@@ -234,32 +234,35 @@ def shown(api: ClientCredentialsSession, *things: Any) -> Iterator[str]:
         "client_secret_basic: left out, DPoP",
     ],
 )
-def test_no_key_secret_assertion_proof_or_token_is_seen_anywhere(
-    oidc: OIDCServer, tmp_path: Path, ear: Ear, case: str
+def test_no_key_secret_assertion_proof_or_token_is_shown_anywhere(
+    oidc: OIDCServer, tmp_path: Path, log: LogRecorder, case: str
 ) -> None:
     name, _, way = case.partition(": ")
     way, _, proves = way.partition(", ")
     make, client, scheme = OIDCSessions(oidc), oidc.clients[name], DPoP if proves else None
-    given, told = Given(oidc, client, tmp_path), list[Any]()
-    api = make(client, client_auth=WAYS[name][way](given), scheme=scheme, on_event=told.append)
+    given, emitted = Given(oidc, client, tmp_path), list[Any]()
+    api = make(client, client_auth=WAYS[name][way](given), scheme=scheme, on_event=emitted.append)
     wire = Wire(api)
     url = (oidc.api_url if client.certificate is None else oidc.tls_api_url) + "/orders"
     answers: list[Any] = [api.get(url)]
     oidc.revoke_all()
     answers.append(api.post(url, data=b"body"))
-    # To a server whose clock is ahead an assertion is old; what still works meets a closed port.
+    # The clock of the server is ahead, so assertions have expired. A renewal that still succeeds is
+    # followed by a request to a closed port.
     oidc.advance(4000)
     with pytest.raises(requests.RequestException) as caught:
         api.tokens.renew() and api.get(NOBODY + "/orders")
-    answers += [caught.value, *told]
+    answers += [caught.value, *emitted]
     needles = secrets_in(given) | wire.seen
-    assert len(wire.seen) >= 2  # two tokens at least
-    for text in [*shown(api, *answers), *ear.heard]:
+    assert len(wire.seen) >= 2  # at least two tokens
+    for text in [*shown(api, *answers), *log.texts]:
         assert [needle for needle in needles if needle in text] == []
     make.close()
 
 
-def test_a_wrong_key_is_not_seen_either(oidc: OIDCServer, tmp_path: Path, ear: Ear) -> None:
+def test_a_wrong_key_is_not_shown_either(
+    oidc: OIDCServer, tmp_path: Path, log: LogRecorder
+) -> None:
     make, wrong = OIDCSessions(oidc), oidc.clients["private_key_jwt/EdDSA"]
     given = Given(oidc, wrong, tmp_path)
     api = make("private_key_jwt/ES256", client_auth=PrivateKeyJWT(given.pem), scheme=DPoP())
@@ -268,12 +271,12 @@ def test_a_wrong_key_is_not_seen_either(oidc: OIDCServer, tmp_path: Path, ear: E
         api.get(oidc.api_url + "/orders")
     needles = secrets_in(given) | wire.seen
     assert len(wire.seen) >= 2  # assertion and proof
-    for text in [*shown(api, caught.value), *ear.heard]:
+    for text in [*shown(api, caught.value), *log.texts]:
         assert [needle for needle in needles if needle in text] == []
     make.close()
 
 
-def test_a_pickle_of_a_session_holds_what_it_was_given_and_of_a_file_the_path(
+def test_a_pickle_of_a_session_holds_a_key_but_only_the_path_of_a_key_file(
     oidc: OIDCServer, tmp_path: Path
 ) -> None:
     given = Given(oidc, oidc.clients["private_key_jwt/ES256"], tmp_path)
@@ -284,12 +287,12 @@ def test_a_pickle_of_a_session_holds_what_it_was_given_and_of_a_file_the_path(
     assert line in with_text
     assert line not in with_path
     assert path.parent.name.encode() in with_path
-    with pickle.loads(with_path) as twin:
-        assert twin.get(oidc.api_url + "/orders").status_code == 200
+    with pickle.loads(with_path) as copied:
+        assert copied.get(oidc.api_url + "/orders").status_code == 200
     make.close()
 
 
-# -- what cannot work is told at once ------------------------------------------------------------
+# -- invalid options -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -326,10 +329,10 @@ def encrypted_in(folder: Path) -> str:
 
 BAD: dict[str, tuple[Bad, str]] = {
     "encrypted key without password": (of_key(lambda: pem(password=b"x")), "give password="),
-    "password for no encryption": (of_key(pem, password="x"), "give no password="),
+    "password without encryption": (of_key(pem, password="x"), "give no password="),
     "wrong password": (of_key(lambda: pem(password=b"x"), password="y"), "password is wrong"),
     "path as text": (of_key(lambda: "/etc/key.pem"), r"pathlib\.Path"),
-    "file that is not there": (of_key(lambda: Path("/nonexistent/key.pem")), "cannot be read"),
+    "missing file": (of_key(lambda: Path("/nonexistent/key.pem")), "cannot be read"),
     "algorithm of another family": (of_key(pem, algorithm="RS256"), "signs with ES256"),
     "algorithm for secrets": (of_key(pem, algorithm="HS256"), "does not fit this key"),
     "RSA key too small": (of_key(lambda: pem("rsa1024")), "at least 2048"),
@@ -337,7 +340,7 @@ BAD: dict[str, tuple[Bad, str]] = {
         lambda _, c: {"client_auth": PrivateKeyJWT(Path(c.client.cert_path).read_text())},
         "give the private key that belongs to it",
     ),
-    "secret beside a key": (
+    "secret in addition to a key": (
         lambda _, c: {"client_auth": PrivateKeyJWT(pem()), "client_secret": "s"},
         "takes no client_secret",
     ),
@@ -349,7 +352,7 @@ BAD: dict[str, tuple[Bad, str]] = {
         lambda *_: {"client_auth": ClientSecretJWT("HS512"), "client_secret": "s" * 63},
         "64 octets",
     ),
-    "HS algorithm that is none": (
+    "algorithm that is not HS": (
         lambda *_: {"client_auth": ClientSecretJWT("RS256"), "client_secret": "s" * 64},
         "use PrivateKeyJWT",
     ),
@@ -367,7 +370,7 @@ BAD: dict[str, tuple[Bad, str]] = {
         },
         "decrypt it",
     ),
-    "certificate that is not there": (
+    "missing certificate": (
         lambda *_: {"client_auth": TLSClientAuth("/nonexistent/client.pem")},
         "cannot be read",
     ),
@@ -379,7 +382,7 @@ BAD: dict[str, tuple[Bad, str]] = {
         lambda *_: {"scheme": DPoP(pem(password=b"x"))},
         "give password=",
     ),
-    "assertion file that is not there": (
+    "missing assertion file": (
         lambda *_: {"client_auth": ClientAssertion(Path("/nonexistent/token"))},
         "cannot be read",
     ),
@@ -391,19 +394,19 @@ BAD: dict[str, tuple[Bad, str]] = {
         lambda *_: {"client_auth": TLSClientAuth},
         r"TLSClientAuth\(\.\.\.\)",
     ),
-    "method that is none": (lambda *_: {"client_auth": "basic"}, "must be one of"),
+    "unknown method": (lambda *_: {"client_auth": "basic"}, "must be one of"),
     "method that needs a secret": (
         lambda *_: {"client_auth": "client_secret_post"},
         "needs a client_secret",
     ),
-    "scheme that is none": (lambda *_: {"scheme": "DPoP"}, r"Bearer\(\) or DPoP\(key\)"),
-    "resource that is no URI": (lambda *_: {"resource": "orders"}, "absolute URI"),
+    "name of a scheme": (lambda *_: {"scheme": "DPoP"}, r"Bearer\(\) or DPoP\(key\)"),
+    "resource that is not a URI": (lambda *_: {"resource": "orders"}, "absolute URI"),
     "resource with a fragment": (lambda *_: {"resource": "https://a.example/#x"}, "fragment"),
     "parameter that has an option": (
         lambda *_: {"token_params": {"scope": "x"}},
         "its option is: scope",
     ),
-    "grant of another kind": (
+    "another grant type": (
         lambda *_: {"token_params": {"grant_type": "password"}},
         "this library is for client_credentials",
     ),
@@ -411,11 +414,11 @@ BAD: dict[str, tuple[Bad, str]] = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_what_cannot_work_is_told_at_construction_with_what_to_do(
+def test_invalid_options_are_refused_at_construction_with_advice(
     bad: str, tmp_path: Path, certificates: Certificates
 ) -> None:
-    options, told = BAD[bad]
-    with pytest.raises(ConfigurationError, match=told) as caught:
+    options, message = BAD[bad]
+    with pytest.raises(ConfigurationError, match=message) as caught:
         ClientCredentialsSession(
             "https://as.example/token", "my-id", **options(tmp_path, certificates)
         )
@@ -424,15 +427,15 @@ def test_what_cannot_work_is_told_at_construction_with_what_to_do(
 
 
 @pytest.mark.parametrize(
-    ("secret", "told"),
+    ("secret", "message"),
     [(lambda: "s" * 31, "32 octets"), (lambda: "", "empty"), (lambda: None, "must be a string")],
 )
-def test_a_secret_that_comes_later_is_told_by_the_first_request(
-    auth: AuthorizationServer, protected: ProtectedAPI, secret: Any, told: str
+def test_an_invalid_secret_of_a_callable_is_an_error_of_the_first_request(
+    auth: AuthorizationServer, protected: ProtectedAPI, secret: Any, message: str
 ) -> None:
     with (
         session(auth, client_secret=secret, client_auth="client_secret_jwt") as api,
-        pytest.raises(ConfigurationError, match=told),
+        pytest.raises(ConfigurationError, match=message),
     ):
         api.get(protected.url)
     assert auth.token_requests == []

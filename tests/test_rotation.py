@@ -75,7 +75,7 @@ class Vault:
         self.reads = 0
 
     def put(self, secret: str) -> None:
-        """Replace it at once, as whoever rotates secrets should."""
+        """Replace the secret in one atomic step."""
         new = self.path.with_suffix(".new")
         new.write_text(secret + "\n")
         new.replace(self.path)
@@ -101,7 +101,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.mark.parametrize("kind", ["callable", "file"])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_next_token_is_asked_for_with_the_new_secret(
+def test_the_next_token_request_uses_the_new_secret(
     protected: ProtectedAPI,
     make: Make,
     vault: Vault,
@@ -119,7 +119,7 @@ def test_the_next_token_is_asked_for_with_the_new_secret(
     assert len(auth.issued) == 2
 
 
-def test_a_callable_is_called_once_for_a_token_and_not_for_a_request(
+def test_a_callable_is_called_once_for_each_token_request(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
 ) -> None:
     api = make(vault)
@@ -132,7 +132,7 @@ def test_a_callable_is_called_once_for_a_token_and_not_for_a_request(
 
 
 def rotate_during(api: ClientCredentialsSession, rotate: Callable[[], object]) -> None:
-    """Have something replaced while the first token request is on its way."""
+    """Call ``rotate`` between the response to the first token request and its evaluation."""
     left = [rotate]
 
     def meanwhile(response: Any) -> Any:
@@ -145,7 +145,7 @@ def rotate_during(api: ClientCredentialsSession, rotate: Callable[[], object]) -
 
 @pytest.mark.parametrize("kind", ["callable", "file"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_secret_replaced_in_the_middle_of_a_token_request_is_used_at_once(
+def test_a_secret_replaced_during_a_token_request_is_used_at_once(
     protected: ProtectedAPI,
     make: Make,
     vault: Vault,
@@ -154,17 +154,17 @@ def test_a_secret_replaced_in_the_middle_of_a_token_request_is_used_at_once(
 ) -> None:
     auth = protected.auth
     auth.add_client(auth.client_id, "second")
-    told: list[events.Event] = []
-    api = make(source_of(vault, kind), client_auth=method, on_event=told.append)
+    emitted: list[events.Event] = []
+    api = make(source_of(vault, kind), client_auth=method, on_event=emitted.append)
     rotate_during(api, lambda: vault.put("second"))
     assert api.get(protected.url).status_code == 200
     assert len(auth.token_requests) == 2
-    [obtained] = told
+    [obtained] = emitted
     assert isinstance(obtained, events.TokenObtained)
     assert obtained.attempts == 2
 
 
-def test_a_secret_that_is_still_the_same_is_not_tried_twice(
+def test_an_unchanged_secret_is_not_sent_twice(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
 ) -> None:
     vault.put("wrong")
@@ -175,7 +175,7 @@ def test_a_secret_that_is_still_the_same_is_not_tried_twice(
     assert vault.reads == 2
 
 
-def test_a_secret_that_changes_all_the_time_is_tried_twice_and_no_more(
+def test_a_secret_that_changes_every_time_is_sent_only_twice(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make
 ) -> None:
     numbers = iter(range(100))
@@ -185,7 +185,7 @@ def test_a_secret_that_changes_all_the_time_is_tried_twice_and_no_more(
 
 
 @pytest.mark.parametrize("error", ["invalid_scope", "unauthorized_client", "invalid_grant"])
-def test_another_refusal_is_no_reason_to_read_the_secret_again(
+def test_the_secret_is_not_read_again_after_another_error(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, error: str
 ) -> None:
     auth.refuse_next(error=error, status=400)
@@ -194,13 +194,13 @@ def test_another_refusal_is_no_reason_to_read_the_secret_again(
     assert len(auth.token_requests) == vault.reads == 1
 
 
-def test_an_early_renewal_uses_the_new_secret_and_nobody_notices(
+def test_an_early_renewal_uses_the_new_secret_and_no_call_fails(
     protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
     auth = protected.auth
     api = make(vault.path)
     assert api.get(protected.url).status_code == 200
-    # The server has the new one; the file has it as soon as the old one was refused.
+    # The server has the new secret now, the file only after the server refused the old one.
     auth.add_client(auth.client_id, "second")
     rotate_during(api, lambda: vault.put("second"))
     clock.advance(3000)
@@ -213,17 +213,17 @@ def test_an_early_renewal_uses_the_new_secret_and_nobody_notices(
     assert len(auth.token_requests) == 3
 
 
-def test_a_failed_early_renewal_is_felt_by_nobody_and_mended_by_the_new_secret(
+def test_no_call_fails_if_an_early_renewal_fails_before_the_secret_is_replaced(
     protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
-    auth, told = protected.auth, list[events.Event]()
-    api = make(vault, on_event=told.append)
+    auth, emitted = protected.auth, list[events.Event]()
+    api = make(vault, on_event=emitted.append)
     api.get(protected.url)
     auth.add_client(auth.client_id, "second")
     clock.advance(3000)
     assert api.get(protected.url).status_code == 200
     landed()
-    [failed] = [event for event in told if isinstance(event, events.RenewalFailed)]
+    [failed] = [event for event in emitted if isinstance(event, events.RenewalFailed)]
     assert failed.usable
     vault.put("second")
     clock.advance(failed.next_try_in + 0.1)
@@ -234,26 +234,26 @@ def test_a_failed_early_renewal_is_felt_by_nobody_and_mended_by_the_new_secret(
     assert [seen.token for seen in protected.requests] == [first, first, first, second]
 
 
-def test_a_refusal_is_forgotten_when_the_secret_was_mended(
+def test_a_refusal_is_forgotten_when_the_secret_was_replaced(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
     vault.put("wrong")
     api = make(vault.path)
-    for seconds in (0.0, 1.1, 2.1):  # long enough for a longer pause to be due
+    for seconds in (0.0, 1.1, 2.1):  # each is longer than the pause before
         clock.advance(seconds)
         for _ in range(5):
             with pytest.raises(TokenRequestDenied, match="invalid_client"):
                 api.get(protected.url)
-    asked = len(auth.token_requests)
-    assert asked == 3
-    # It is in its pause still, and looks at the file once a second.
+    requests = len(auth.token_requests)
+    assert requests == 3
+    # The pause has not ended, but the file is read once a second.
     vault.put("first")
     clock.advance(1.1)
     assert api.get(protected.url).status_code == 200
-    assert len(auth.token_requests) == asked + 1
+    assert len(auth.token_requests) == requests + 1
 
 
-def test_a_source_that_mints_anew_every_time_is_not_tried_more_often_for_that(
+def test_a_callable_that_returns_a_new_secret_every_time_does_not_end_the_pause(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make, clock: Clock
 ) -> None:
     numbers = iter(range(10_000))
@@ -262,11 +262,11 @@ def test_a_source_that_mints_anew_every_time_is_not_tried_more_often_for_that(
         clock.advance(1.0)
         with pytest.raises(TokenRequestDenied):
             api.get(protected.url)
-    # Ten minutes: pauses that double from 1 s to 60 s, and two requests each.
+    # Ten minutes with pauses that double from 1 s to 60 s, and two requests after each pause.
     assert len(auth.token_requests) <= 2 * 16
 
 
-def test_a_new_secret_does_not_take_the_token_of_the_old_one_from_a_store(
+def test_a_new_secret_does_not_use_the_stored_token_of_the_old_one(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
 ) -> None:
     store = MemoryStore()
@@ -278,12 +278,12 @@ def test_a_new_secret_does_not_take_the_token_of_the_old_one_from_a_store(
     auth.add_client(auth.client_id, "second")
     make(vault, store=store).get(protected.url)
     assert len(auth.issued) == 2
-    # The first two go on with what they hold until it has to be renewed.
+    # The first two sessions use their token until it has to be renewed.
     assert one.get(protected.url).status_code == 200
     assert len(auth.token_requests) == 2
 
 
-def test_a_source_that_fails_is_an_error_of_the_call_and_is_asked_again(
+def test_an_unreadable_secret_is_an_error_of_the_call_and_is_read_again(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
     api = make(vault.path)
@@ -311,7 +311,7 @@ def pem(client: Client) -> str:
 
 
 class Keys:
-    """The old and the new key of one client, of which its server knows the new one alone."""
+    """The old and the new key of one client. The server knows only the new one."""
 
     def __init__(self, oidc: OIDCServer, folder: Path) -> None:
         self.path = folder / "key.pem"
@@ -335,7 +335,7 @@ def keys(oidc: OIDCServer, tmp_path: Path) -> Keys:
 
 
 @pytest.mark.parametrize("kind", ["callable", "file"])
-def test_a_key_replaced_in_the_middle_of_a_token_request_is_used_at_once(
+def test_a_key_replaced_during_a_token_request_is_used_at_once(
     oidc: OIDCServer, oidc_make: OIDCSessions, keys: Keys, kind: str
 ) -> None:
     keys.put(keys.old)
@@ -348,7 +348,7 @@ def test_a_key_replaced_in_the_middle_of_a_token_request_is_used_at_once(
 
 
 @pytest.mark.parametrize("kind", ["callable", "file"])
-def test_a_key_is_read_anew_for_each_token(
+def test_a_key_is_read_again_for_each_token_request(
     oidc_make: OIDCSessions, keys: Keys, kind: str, clock: Clock
 ) -> None:
     oidc = oidc_make.oidc
@@ -366,7 +366,7 @@ def test_a_key_is_read_anew_for_each_token(
     assert oidc.counts()["tokens_issued"] == 2
 
 
-def test_an_encrypted_key_may_come_with_a_new_password(
+def test_an_encrypted_key_and_its_password_can_be_replaced(
     oidc: OIDCServer, oidc_make: OIDCSessions, keys: Keys, tmp_path: Path
 ) -> None:
     password = tmp_path / "password"
@@ -396,7 +396,7 @@ def encrypted(key: str, password: str) -> str:
 
 
 class OnDisk:
-    """A certificate and its key where a program expects them, to be replaced."""
+    """A certificate and its key in files that can be replaced."""
 
     def __init__(self, folder: Path, first: tuple[str, str]) -> None:
         self.pair = str(folder / "client.crt"), str(folder / "client.key")
@@ -405,22 +405,22 @@ class OnDisk:
     def put(self, pair: tuple[str, str]) -> None:
         for path, content in zip(self.pair, pair, strict=True):
             shutil.copyfile(content, path + ".new")
-            os.replace(path + ".new", path)  # noqa: PTH105 - they are texts
+            os.replace(path + ".new", path)  # noqa: PTH105 - strings, not paths
 
     @property
     def thumbprint(self) -> str:
-        """What a token is bound to (RFC 8705 section 3.1)."""
+        """Return the thumbprint that a token is bound to (RFC 8705 section 3.1)."""
         der = ssl.PEM_cert_to_DER_cert(Path(self.pair[0]).read_text())
         return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
 
 def hang_up(api: ClientCredentialsSession, *urls: str) -> None:
-    """Close the idle connections to some servers, as a server or a firewall does."""
+    """Close the idle connections to these servers, as a server or a firewall does."""
     ports = {urlsplit(url).port for url in urls}
     for adapter in api.adapters.values():
         assert isinstance(adapter, HTTPAdapter)
         pools: Any = adapter.poolmanager.pools
-        for pool in [pools[key] for key in pools.keys()]:  # noqa: SIM118 - it is no dict
+        for pool in [pools[key] for key in pools.keys()]:  # noqa: SIM118 - not a dict
             if pool.port in ports:
                 pool.close()
                 pools_without(pools, pool)
@@ -434,7 +434,7 @@ def pools_without(pools: Any, pool: Any) -> None:
 
 @pytest.mark.parametrize("revoked", [True, False])
 @pytest.mark.parametrize("hung_up", ["nobody", "server", "api", "both"])
-def test_a_renewed_certificate_takes_over_without_a_restart(
+def test_a_renewed_certificate_is_used_without_a_restart(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path, hung_up: str, revoked: bool
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.client.pair)
@@ -457,23 +457,23 @@ def test_a_renewed_certificate_takes_over_without_a_restart(
     assert answer.json()["certificate"] == files.thumbprint
 
 
-def test_a_borrower_shows_the_renewed_certificate_too(
+def test_a_session_with_shared_tokens_uses_the_renewed_certificate_too(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.client.pair)
     owner = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
     url = oidc.tls_api_url + "/orders"
-    with ClientCredentialsSession.using(owner.tokens, api_url=oidc.tls_api_url) as borrower:
-        borrower.verify, borrower.trust_env = oidc.ca_bundle, False
-        assert borrower.get(url).status_code == 200
+    with ClientCredentialsSession.using(owner.tokens, api_url=oidc.tls_api_url) as other:
+        other.verify, other.trust_env = oidc.ca_bundle, False
+        assert other.get(url).status_code == 200
         files.put(oidc.certificates.renewed_client.pair)
         oidc.revoke_all()
-        answer = borrower.post(url, data=b"body")
+        answer = other.post(url, data=b"body")
         assert answer.status_code == 200, answer.text
         assert answer.json()["certificate"] == files.thumbprint
 
 
-def test_a_certificate_replaced_in_the_middle_of_a_token_request_is_used_at_once(
+def test_a_certificate_replaced_during_a_token_request_is_used_at_once(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.other_client.pair)
@@ -485,7 +485,7 @@ def test_a_certificate_replaced_in_the_middle_of_a_token_request_is_used_at_once
     assert oidc.counts()["token_errors"] == {"invalid_client": 1}
 
 
-def test_a_new_certificate_leaves_an_answer_that_is_being_read_alone(
+def test_a_new_certificate_does_not_interrupt_a_response_that_is_being_read(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.client.pair)
@@ -498,7 +498,7 @@ def test_a_new_certificate_leaves_an_answer_that_is_being_read_alone(
 
 
 class Foreign(BaseAdapter):
-    """An adapter that is not one of requests' own, and is of no use once it was closed."""
+    """An adapter that does not come from requests and cannot be used after `close`."""
 
     is_closed = False
 
@@ -506,7 +506,7 @@ class Foreign(BaseAdapter):
         self.is_closed = True
 
 
-def test_an_adapter_of_another_make_is_left_alone_by_a_new_certificate(
+def test_a_new_certificate_does_not_close_an_adapter_of_another_type(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.client.pair)

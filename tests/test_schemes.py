@@ -1,4 +1,4 @@
-"""Schemes: a header value that hides itself, and proofs made by the book."""
+"""The schemes: the redacted header value, Bearer, and the proofs of DPoP."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def header() -> SecretHeader:
     return SecretHeader(VALUE)
 
 
-def test_what_people_and_logs_see_of_a_header_hides_the_token(
+def test_texts_and_logs_do_not_show_the_token_of_a_header(
     header: SecretHeader, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger(__name__).warning("sent %s and %r and %s", header, header, {"A": header})
@@ -57,7 +57,7 @@ def test_what_people_and_logs_see_of_a_header_hides_the_token(
         repr(header),
         str(header),
         f"{header}{header!s}{header!r}{header:>40}",
-        "{}".format(header),  # noqa: UP032 - the other way to the same place
+        "{}".format(header),  # noqa: UP032 - the other way to format
         "%s %r" % (header, header),  # noqa: UP031 - the same
         pprint.pformat({"Authorization": header}),
         repr(requests.structures.CaseInsensitiveDict(Authorization=header)),
@@ -70,7 +70,7 @@ def test_what_people_and_logs_see_of_a_header_hides_the_token(
         assert "Bearer ***" in text
 
 
-def test_what_programs_see_of_a_header_is_the_true_value(header: SecretHeader) -> None:
+def test_programs_see_the_true_value_of_a_header(header: SecretHeader) -> None:
     assert header == VALUE
     assert hash(header) == hash(VALUE)
     assert {VALUE: 1}[header] == 1
@@ -82,16 +82,16 @@ def test_what_programs_see_of_a_header_is_the_true_value(header: SecretHeader) -
     assert ", ".join(values) == f"{VALUE}, {VALUE}"
 
 
-def test_a_header_is_kept_by_copies_and_hidden_by_pickles(header: SecretHeader) -> None:
+def test_copies_keep_a_header_and_pickles_redact_it(header: SecretHeader) -> None:
     assert copy.copy(header) is header
     assert copy.deepcopy({"A": header})["A"] is header
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         octets = pickle.dumps(header, protocol)
         assert b"secret" not in octets
-        twin = pickle.loads(octets)
-        assert type(twin) is SecretHeader
-        assert twin == "Bearer ***"
-        assert repr(twin) == "'Bearer ***'"
+        copied = pickle.loads(octets)
+        assert type(copied) is SecretHeader
+        assert copied == "Bearer ***"
+        assert repr(copied) == "'Bearer ***'"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_header_passes_the_checks_of_requests_unchanged(header: SecretHeader) 
 
 @pytest.fixture
 def echo() -> Iterator[str]:
-    """Answer with the value of Authorization as it came over the wire."""
+    """Serve the value of Authorization that was received."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -140,7 +140,7 @@ def echo() -> Iterator[str]:
         thread.join()
 
 
-def test_the_true_value_goes_over_the_wire(echo: str, header: SecretHeader) -> None:
+def test_the_true_value_is_sent(echo: str, header: SecretHeader) -> None:
     headers = {"Authorization": header}
     with requests.Session() as session:
         session.trust_env = False
@@ -158,7 +158,7 @@ def test_the_true_value_goes_over_the_wire(echo: str, header: SecretHeader) -> N
     connection.close()
 
 
-def test_a_pickled_answer_holds_no_token(echo: str, header: SecretHeader) -> None:
+def test_a_pickled_response_holds_no_token(echo: str, header: SecretHeader) -> None:
     with requests.Session() as session:
         session.trust_env = False
         response = session.get(echo, headers={"Authorization": header})
@@ -171,7 +171,7 @@ def test_a_pickled_answer_holds_no_token(echo: str, header: SecretHeader) -> Non
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER", "BearerToken", ""])
-def test_bearer_accepts_what_servers_call_it(token_type: str) -> None:
+def test_bearer_accepts_the_token_types_that_servers_send(token_type: str) -> None:
     assert Bearer().accepts(token_type)
 
 
@@ -180,7 +180,7 @@ def test_bearer_accepts_no_other_type(token_type: str) -> None:
     assert not Bearer().accepts(token_type)
 
 
-def test_bearer_shows_the_token_and_proves_nothing() -> None:
+def test_bearer_sends_the_token_without_a_proof() -> None:
     scheme: Scheme = Bearer()
     response = answer(401, {"DPoP-Nonce": NONCE, "WWW-Authenticate": 'DPoP error="use_dpop_nonce"'})
     assert scheme.authorization(TOKEN) == VALUE
@@ -196,7 +196,7 @@ def test_bearer_shows_the_token_and_proves_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["secret\r\nX: y", "secr\u00e9t", "secret\x00", "secret\x7f"])
 @pytest.mark.parametrize("make", [Bearer, DPoP])
-def test_a_token_that_no_header_can_carry_is_refused_unseen(
+def test_a_token_that_a_header_cannot_carry_is_refused_and_not_shown(
     make: Callable[[], Scheme], text: str
 ) -> None:
     with pytest.raises(InvalidTokenResponse) as caught:
@@ -218,7 +218,7 @@ def answer(
 
 
 def opened(headers: dict[str, SecretHeader]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Check the signature of a proof by the key within, and return its header and claims."""
+    """Return header and claims of a proof after a check with the key in it."""
     assert list(headers) == ["DPoP"]
     assert type(headers["DPoP"]) is SecretHeader
     proof = headers["DPoP"].encode().decode()
@@ -232,7 +232,7 @@ def scheme() -> DPoP:
     return DPoP()
 
 
-def test_a_proof_holds_what_the_rfc_asks_for_and_nothing_else(
+def test_a_proof_has_the_claims_of_the_rfc_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("oauthcc.schemes.dpop.time.time", lambda: 1_700_000_000.9)
@@ -250,13 +250,13 @@ def test_a_proof_holds_what_the_rfc_asks_for_and_nothing_else(
     }
 
 
-def test_a_proof_for_the_token_endpoint_names_no_token(scheme: DPoP) -> None:
+def test_a_proof_for_the_token_endpoint_has_no_token_hash(scheme: DPoP) -> None:
     _, claims = opened(scheme.proof("POST", "https://as.example/token", None))
     assert set(claims) == {"jti", "htm", "htu", "iat"}
     assert claims["htm"] == "POST"
 
 
-def test_no_two_proofs_are_alike(scheme: DPoP) -> None:
+def test_no_two_proofs_are_equal(scheme: DPoP) -> None:
     names = {opened(scheme.proof("GET", URL, TOKEN))[1]["jti"] for _ in range(50)}
     assert len(names) == 50
     assert all(len(base64.urlsafe_b64decode(name + "==")) * 8 >= 96 for name in names)
@@ -280,7 +280,7 @@ def test_no_two_proofs_are_alike(scheme: DPoP) -> None:
         ("https://api.example/a;v=1,2:3@4", "https://api.example/a;v=1,2:3@4"),
     ],
 )
-def test_the_url_in_a_proof_is_the_one_on_the_wire_in_normal_form(
+def test_the_url_in_a_proof_is_the_requested_one_in_normal_form(
     scheme: DPoP, url: str, htu: str
 ) -> None:
     prepared = requests.Request("GET", url).prepare().url
@@ -297,7 +297,7 @@ def test_the_path_in_a_proof_is_the_one_that_requests_sends(path: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "/a", "ftp://api.example/a", "https://a\\@b/secret", "data:x"])
-def test_a_url_that_no_request_goes_to_gets_no_proof(scheme: DPoP, url: str) -> None:
+def test_no_proof_is_made_for_a_url_that_cannot_be_requested(scheme: DPoP, url: str) -> None:
     with pytest.raises(ConfigurationError, match="absolute http or https URL") as caught:
         scheme.proof("GET", url, TOKEN)
     assert "secret" not in str(caught.value)
@@ -352,14 +352,16 @@ def test_a_key_is_pem_or_jwk_or_a_path_or_a_callable(
         assert "d" not in head["jwk"]
 
 
-def test_an_encrypted_key_opens_with_its_password(private: ec.EllipticCurvePrivateKey) -> None:
+def test_an_encrypted_key_is_decrypted_with_its_password(
+    private: ec.EllipticCurvePrivateKey,
+) -> None:
     locked = pem(private, b"open sesame")
     assert DPoP(locked, password="open sesame").thumbprint == thumbprint(private)
     with pytest.raises(ConfigurationError, match="password"):
         DPoP(locked)
 
 
-def test_an_rsa_key_signs_with_the_algorithm_asked_for() -> None:
+def test_an_rsa_key_signs_with_the_given_algorithm() -> None:
     private = rsa.generate_private_key(65537, 2048)
     head, _ = opened(DPoP(pem(private), algorithm="PS256").proof("GET", URL, None))
     assert head["alg"] == "PS256"
@@ -367,7 +369,7 @@ def test_an_rsa_key_signs_with_the_algorithm_asked_for() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512", "EdDSA"])
-def test_a_key_is_made_for_the_algorithm_asked_for(algorithm: str) -> None:
+def test_a_key_is_generated_for_the_given_algorithm(algorithm: str) -> None:
     scheme = DPoP(algorithm=algorithm)
     assert scheme.algorithm == algorithm
     assert repr(scheme) == f"<DPoP {algorithm}>"
@@ -375,7 +377,7 @@ def test_a_key_is_made_for_the_algorithm_asked_for(algorithm: str) -> None:
     assert scheme.thumbprint != DPoP(algorithm=algorithm).thumbprint
 
 
-def test_what_cannot_sign_is_refused_when_the_scheme_is_made(
+def test_a_key_that_cannot_sign_is_refused_at_construction(
     private: ec.EllipticCurvePrivateKey, tmp_path: Path
 ) -> None:
     missing = tmp_path / "missing.pem"
@@ -419,7 +421,7 @@ def test_a_callable_is_called_once_and_not_before_it_is_needed(
     assert repr(scheme) == "<DPoP ES384>"
 
 
-def test_a_callable_that_fails_is_told_and_asked_again(
+def test_a_callable_that_fails_is_called_again(
     private: ec.EllipticCurvePrivateKey,
 ) -> None:
     values: list[Any] = [RuntimeError("secret"), pem(private)]
@@ -454,7 +456,7 @@ def test_threads_that_need_the_key_at_the_same_time_get_the_same_one() -> None:
     assert found == [scheme.thumbprint] * 2
 
 
-def test_neither_key_nor_nonce_shows(private: ec.EllipticCurvePrivateKey) -> None:
+def test_no_repr_shows_the_key_or_a_nonce(private: ec.EllipticCurvePrivateKey) -> None:
     scheme = DPoP(pem(private), password=None)
     scheme.learn(URL, {"DPoP-Nonce": NONCE})
     shown = f"{scheme} {scheme!r} {scheme._kept}"
@@ -462,13 +464,13 @@ def test_neither_key_nor_nonce_shows(private: ec.EllipticCurvePrivateKey) -> Non
     assert NONCE not in shown
 
 
-def test_a_made_key_survives_a_pickle_and_a_copy_and_the_nonces_do_not(scheme: DPoP) -> None:
+def test_pickles_and_copies_keep_a_generated_key_but_no_nonces(scheme: DPoP) -> None:
     scheme.learn(URL, {"DPoP-Nonce": NONCE})
-    for twin in (pickle.loads(pickle.dumps(scheme)), copy.deepcopy(scheme), copy.copy(scheme)):
-        assert twin.thumbprint == scheme.thumbprint
-        assert twin.algorithm == scheme.algorithm
-        assert "nonce" not in opened(twin.proof("GET", URL, TOKEN))[1]
-        assert pickle.loads(pickle.dumps(twin)).thumbprint == scheme.thumbprint
+    for copied in (pickle.loads(pickle.dumps(scheme)), copy.deepcopy(scheme), copy.copy(scheme)):
+        assert copied.thumbprint == scheme.thumbprint
+        assert copied.algorithm == scheme.algorithm
+        assert "nonce" not in opened(copied.proof("GET", URL, TOKEN))[1]
+        assert pickle.loads(pickle.dumps(copied)).thumbprint == scheme.thumbprint
 
 
 def test_a_pickle_holds_the_path_and_not_the_key_of_a_file(
@@ -483,11 +485,11 @@ def test_a_pickle_holds_the_path_and_not_the_key_of_a_file(
 
 
 def test_a_pickle_keeps_the_class_of_a_subclass() -> None:
-    assert type(pickle.loads(pickle.dumps(Louder()))) is Louder
+    assert type(pickle.loads(pickle.dumps(CustomDPoP()))) is CustomDPoP
 
 
-class Louder(DPoP):
-    """Be somebody's own scheme."""
+class CustomDPoP(DPoP):
+    """A scheme of a user."""
 
 
 # Nonces for DPoP
@@ -514,7 +516,7 @@ def test_a_nonce_is_used_for_its_origin_and_for_no_other() -> None:
 @pytest.mark.parametrize(
     "nonce", ["", "a b", "a,b", 'a"b', "a\\b", "a\r\nb", "é", "a\x7f", " a", "x" * 1025]
 )
-def test_a_nonce_that_breaks_the_grammar_is_not_kept(nonce: str) -> None:
+def test_an_invalid_nonce_is_not_stored(nonce: str) -> None:
     scheme = DPoP()
     legal = set("".join(map(chr, range(0x21, 0x7F)))) - set('"\\')
     kept = bool(nonce) and set(nonce) <= legal and len(nonce) <= 1024
@@ -524,13 +526,13 @@ def test_a_nonce_that_breaks_the_grammar_is_not_kept(nonce: str) -> None:
 
 
 @given(st.text(max_size=20))
-def test_whatever_a_server_sends_as_a_nonce_a_proof_can_be_made(nonce: str) -> None:
+def test_no_nonce_prevents_a_proof(nonce: str) -> None:
     scheme = DPoP(_KEY)
     scheme.learn(URL, {"DPoP-Nonce": nonce})
     assert nonce_in(scheme, URL) in (None, nonce)
 
 
-def test_only_so_many_origins_are_kept_and_the_first_is_forgotten_first() -> None:
+def test_the_number_of_origins_is_limited_and_the_oldest_is_dropped() -> None:
     scheme = DPoP()
     for number in range(dpop.MOST_ORIGINS + 1):
         assert scheme.learn(f"https://api{number}.example/", {"DPoP-Nonce": f"n{number}"})
@@ -540,7 +542,7 @@ def test_only_so_many_origins_are_kept_and_the_first_is_forgotten_first() -> Non
     assert nonce_in(scheme, f"https://api{number}.example/") == f"n{number}"
 
 
-def test_many_threads_may_learn_and_prove_at_once() -> None:
+def test_threads_may_store_nonces_at_the_same_time() -> None:
     scheme = DPoP(_KEY)
     faults: list[RuntimeError] = []
 
@@ -550,7 +552,7 @@ def test_many_threads_may_learn_and_prove_at_once() -> None:
                 url = f"https://a{thread}-{number}.example/"
                 scheme.learn(url, {"DPoP-Nonce": f"{thread}.{number}"})
                 scheme._nonces.get(Origin("https", f"a{thread}-{number}.example", 443))
-        except RuntimeError as fault:  # what a dict says that changes under somebody's eyes
+        except RuntimeError as fault:  # a dict that changes during an iteration
             faults.append(fault)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -588,7 +590,7 @@ CHALLENGE = 'Bearer realm="a, b", DPoP error="use_dpop_nonce", algs="ES256"'
         (500, {}, DEMAND, False),
     ],
 )
-def test_a_nonce_is_demanded_by_a_challenge_or_a_json_error(
+def test_a_challenge_or_a_json_error_demands_a_nonce(
     scheme: DPoP, status: int, headers: dict[str, str], content: object, demanded: bool
 ) -> None:
     with_nonce = answer(status, {**headers, "DPoP-Nonce": NONCE}, content)
@@ -596,7 +598,7 @@ def test_a_nonce_is_demanded_by_a_challenge_or_a_json_error(
     assert scheme.demands_nonce(answer(status, headers, content)) is False
 
 
-def test_a_body_that_was_not_read_yet_is_left_unread(scheme: DPoP) -> None:
+def test_a_body_that_was_not_read_yet_is_not_read(scheme: DPoP) -> None:
     response = requests.Response()
     response.status_code = 401
     response.headers["DPoP-Nonce"] = NONCE

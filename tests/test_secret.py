@@ -20,7 +20,7 @@ SECRET = "s3cr3t:with/all%sorts+of &things"
 
 
 def from_nowhere() -> str:
-    """Stand for a callable that a pickle can name."""
+    """Return the secret: a function of a module can be pickled."""
     return SECRET
 
 
@@ -37,14 +37,14 @@ def test_a_string_is_the_secret_and_does_not_change() -> None:
     assert not secret.changes
 
 
-def test_a_callable_is_called_anew_for_every_read_and_not_before() -> None:
+def test_a_callable_is_called_for_every_read_and_not_before() -> None:
     values = iter(["first", "second"])
     secret = Secret.of(lambda: next(values))
     assert secret.changes
     assert [secret.read(), secret.read()] == ["first", "second"]
 
 
-def test_a_file_is_read_anew_for_every_read(file: Path) -> None:
+def test_a_file_is_opened_again_for_every_read(file: Path) -> None:
     secret = Secret.of(file)
     assert secret.changes
     assert secret.read() == SECRET
@@ -53,7 +53,7 @@ def test_a_file_is_read_anew_for_every_read(file: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
-def test_the_line_break_at_the_end_of_a_file_is_dropped(file: Path, end: str) -> None:
+def test_the_line_break_at_the_end_of_a_file_is_removed(file: Path, end: str) -> None:
     file.write_bytes(f"{SECRET} {end}".encode())
     assert Secret.of(file).read() == f"{SECRET} "
 
@@ -73,8 +73,8 @@ def test_a_relative_path_survives_a_change_of_the_working_directory(
     assert absolute(file) == file
 
 
-def test_a_link_is_followed_anew_for_every_read(file: Path) -> None:
-    # So do mounted secrets rotate: a link is put in the place of another.
+def test_a_link_is_followed_again_for_every_read(file: Path) -> None:
+    # Mounted secrets rotate in this way: a link is replaced by another.
     link = file.parent / "link"
     link.symlink_to(file)
     secret = Secret.of(link)
@@ -85,7 +85,7 @@ def test_a_link_is_followed_anew_for_every_read(file: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 17, b"octets", ["a"]])
-def test_a_value_that_is_no_secret_is_refused_with_what_may_be_given(value: object) -> None:
+def test_a_value_of_another_type_is_refused_with_advice(value: object) -> None:
     with pytest.raises(ConfigurationError, match=r"client_secret must be a string, a callable"):
         Secret.of(value)  # type: ignore[arg-type]
 
@@ -99,28 +99,28 @@ BAD = {
 }
 VALUES = {
     "empty": "",
-    "line": "hush-hush\n",
-    "nul": "hush\0",
-    "c1": "hush\x85",
+    "line": "hidden-hidden\n",
+    "nul": "hidden\0",
+    "c1": "hidden\x85",
     "surrogate": "\udc80",
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_string_that_cannot_travel_is_refused_at_construction(kind: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"password.*{BAD[kind]}") as told:
+def test_an_invalid_string_is_refused_at_construction(kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"password.*{BAD[kind]}") as caught:
         Secret.of(VALUES[kind], "password")
-    assert "hush" not in str(told.value)
+    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_callable_that_gives_what_cannot_travel_is_told_when_read(kind: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"from a callable .*{BAD[kind]}") as told:
+def test_an_invalid_result_of_a_callable_is_refused_by_read(kind: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"from a callable .*{BAD[kind]}") as caught:
         Secret.of(lambda: VALUES[kind]).read()
-    assert "hush" not in str(told.value)
+    assert "hidden" not in str(caught.value)
 
 
-def test_a_callable_that_gives_another_type_is_told_when_read() -> None:
+def test_a_result_of_another_type_is_refused_by_read() -> None:
     secret = Secret.of(lambda: b"octets")  # type: ignore[arg-type, return-value]
     with pytest.raises(ConfigurationError, match=r"from a callable must be a string, not bytes"):
         secret.read()
@@ -131,20 +131,20 @@ def test_a_callable_that_gives_another_type_is_told_when_read() -> None:
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"hush\nhush", "control character"),
-        (b"hush\xff", "not valid Unicode"),
+        (b"hidden\nhidden", "control character"),
+        (b"hidden\xff", "not valid Unicode"),
         (b"x" * (MOST_BYTES + 1), "larger than"),
     ],
 )
-def test_a_file_that_holds_no_secret_is_refused_by_its_path(
+def test_the_error_for_invalid_content_names_the_file(
     file: Path, content: bytes, problem: str
 ) -> None:
     file.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=problem) as told:
+    with pytest.raises(ConfigurationError, match=problem) as caught:
         Secret.of(file)
-    assert str(file) in str(told.value)
-    assert "hush" not in str(told.value)
-    assert told.value.__context__ is None
+    assert str(file) in str(caught.value)
+    assert "hidden" not in str(caught.value)
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize(
@@ -156,22 +156,22 @@ def test_a_file_that_holds_no_secret_is_refused_by_its_path(
         (lambda path: Path(f"{path}\0"), "ValueError"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_by_its_path(
+def test_the_error_for_an_unreadable_file_names_the_file(
     file: Path, spoil: Callable[[Path], Path], problem: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=problem) as told:
+    with pytest.raises(ConfigurationError, match=problem) as caught:
         Secret.of(spoil(file))
-    assert "client_secret in '/" in str(told.value)
-    assert isinstance(told.value.__cause__, (OSError, ValueError))
+    assert "client_secret in '/" in str(caught.value)
+    assert isinstance(caught.value.__cause__, (OSError, ValueError))
 
 
-def test_a_file_that_vanished_is_a_token_error(file: Path) -> None:
+def test_a_deleted_file_is_a_token_error(file: Path) -> None:
     secret = Secret.of(file)
     file.unlink()
-    with pytest.raises(TokenError, match="No such file") as told:
+    with pytest.raises(TokenError, match="No such file") as caught:
         secret.read()
-    assert str(file) in str(told.value)
-    assert isinstance(told.value.__cause__, FileNotFoundError)
+    assert str(file) in str(caught.value)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
 def test_a_file_that_became_empty_is_a_configuration_error(file: Path) -> None:
@@ -182,21 +182,21 @@ def test_a_file_that_became_empty_is_a_configuration_error(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("hush"), OSError(5, "hush"), ConfigurationError("hush")]
+    "error", [KeyError("hidden"), OSError(5, "hidden"), ConfigurationError("hidden")]
 )
-def test_a_callable_that_raises_is_a_token_error_that_names_the_type_alone(
+def test_a_callable_that_raises_is_a_token_error_that_names_only_the_type(
     error: Exception,
 ) -> None:
     def fail() -> str:
         raise error
 
-    with pytest.raises(TokenError, match=type(error).__name__) as told:
+    with pytest.raises(TokenError, match=type(error).__name__) as caught:
         Secret.of(fail).read()
-    assert "hush" not in str(told.value)
-    assert told.value.__cause__ is error
+    assert "hidden" not in str(caught.value)
+    assert caught.value.__cause__ is error
 
 
-def test_an_interrupt_in_a_callable_passes() -> None:
+def test_an_interrupt_in_a_callable_is_not_caught() -> None:
     def interrupted() -> str:
         raise KeyboardInterrupt
 
@@ -207,10 +207,10 @@ def test_an_interrupt_in_a_callable_passes() -> None:
 def test_no_repr_shows_a_secret(file: Path) -> None:
     assert repr(Secret.of(SECRET)) == "<Secret ***>"
     assert repr(Secret.of(from_nowhere)) == "<Secret from a callable>"
-    assert repr(Secret.of(file)) == f"<Secret file {str(file)!r}>"
+    assert repr(Secret.of(file)) == f"<Secret in {str(file)!r}>"
 
 
-def test_a_pickle_holds_a_string_but_of_a_file_only_the_path(file: Path) -> None:
+def test_a_pickle_holds_a_string_but_only_the_path_of_a_file(file: Path) -> None:
     for value in (SECRET, from_nowhere, file):
         secret = Secret.of(value)
         assert pickle.loads(pickle.dumps(secret)) == copy.deepcopy(secret) == secret
@@ -233,23 +233,23 @@ def test_a_pickle_holds_a_string_but_of_a_file_only_the_path(file: Path) -> None
         SECRET.replace("/", r"\/"),
     ],
 )
-def test_a_secret_is_hidden_in_whatever_spelling_it_comes(spelling: str) -> None:
-    shown = redact(f"the server said <{spelling}>", [SECRET])
-    assert shown.replace('"', "") == "the server said <***>"
+def test_a_secret_is_redacted_in_every_spelling(spelling: str) -> None:
+    shown = redact(f"the response is <{spelling}>", [SECRET])
+    assert shown.replace('"', "") == "the response is <***>"
 
 
 @given(st.text(min_size=1), st.text(alphabet="-", max_size=3))
-def test_a_secret_of_any_characters_is_hidden(secret: str, around: str) -> None:
+def test_a_secret_of_any_characters_is_redacted(secret: str, around: str) -> None:
     for spelling in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret)):
         hidden = redact(f"{around}{spelling}{around}", [secret])
         assert hidden.replace("***", "").strip("-") == ""
         assert "***" in hidden
 
 
-def test_a_secret_within_another_leaves_nothing_of_the_longer_one() -> None:
+def test_a_secret_that_contains_another_is_redacted_completely() -> None:
     assert redact("abc-abcdef", ["abc", None, "", "abcdef"]) == "***-***"
 
 
-def test_a_text_without_secrets_stays_as_it_is() -> None:
+def test_a_text_without_secrets_is_not_changed() -> None:
     assert redact("nothing to hide", [None, ""]) == "nothing to hide"
-    assert redact("nothing to hide", ["hush"]) == "nothing to hide"
+    assert redact("nothing to hide", ["hidden"]) == "nothing to hide"

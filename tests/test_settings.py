@@ -66,7 +66,7 @@ def test_the_process_environment_is_read_and_the_prefix_can_be_chosen(monkeypatc
     assert options_from_env("OAUTHCC_TEST_") == OPTIONS
 
 
-def test_everything_that_can_be_set_becomes_a_plain_option():
+def test_every_known_variable_becomes_an_option():
     environ = {
         "OAUTH_ISSUER": " https://as.example\n",
         "OAUTH_CLIENT_ID": "my-id",
@@ -76,7 +76,7 @@ def test_everything_that_can_be_set_becomes_a_plain_option():
         "OAUTH_AUDIENCE": "https://api.example",
         "OAUTH_RESOURCE": "https://a.example/x,y https://b.example",
         "OAUTH_CLIENT_AUTH": "client_secret_post",
-        "OAUTH_SOMETHING_ELSE": "is not looked at",
+        "OAUTH_SOMETHING_ELSE": "is ignored",
     }
     assert options_from_env(environ=environ) == {
         "issuer": "https://as.example",
@@ -90,7 +90,7 @@ def test_everything_that_can_be_set_becomes_a_plain_option():
     }
 
 
-def test_an_empty_variable_counts_as_unset():
+def test_an_empty_variable_counts_as_not_set():
     empty = {"OAUTH_ISSUER": "", "OAUTH_SCOPE": " ", "OAUTH_API_URL": ", ", "OAUTH_RESOURCE": ""}
     assert options_from_env(environ=GOOD | empty | {"OAUTH_CLIENT_SECRET_FILE": ""}) == OPTIONS
 
@@ -137,7 +137,7 @@ def test_a_method_with_a_secret_needs_one():
     assert "OAUTH_CLIENT_SECRET_FILE or OAUTH_CLIENT_SECRET is missing" in refusal(environ)
 
 
-def test_of_two_ways_to_say_the_same_one_is_too_many():
+def test_two_variables_for_the_same_option_are_refused():
     message = refusal(GOOD | {"OAUTH_ISSUER": "https://as.example"})
     assert "OAUTH_TOKEN_URL or OAUTH_ISSUER, not both" in message
     for method in ("", "none"):
@@ -163,7 +163,7 @@ def test_a_secret_file_of_a_profile_may_be_absolute(tmp_path):
     assert options_from_profile("a", path)["client_secret"] == secret
 
 
-def test_a_value_is_taken_as_it_is_written(tmp_path):
+def test_a_value_is_read_literally(tmp_path):
     lines = (
         "[a]",
         "issuer = https://as.example",
@@ -175,12 +175,12 @@ def test_a_value_is_taken_as_it_is_written(tmp_path):
     assert options["client_secret"] == "a#b ;c=d"
 
 
-def test_a_file_of_windows_notepad_is_read(tmp_path):
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
     lines = ("\ufeff[a]", "issuer=https://as.example", "client_id=b", "client_auth=none")
     assert options_from_profile("a", write(tmp_path / "profiles.ini", *lines))["client_id"] == "b"
 
 
-def test_without_a_path_the_profile_is_where_xdg_says(profiles, monkeypatch, tmp_path):
+def test_the_default_path_follows_the_xdg_specification(profiles, monkeypatch, tmp_path):
     home, config = tmp_path / "home", tmp_path / "config"
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
@@ -198,14 +198,14 @@ def test_without_a_path_the_profile_is_where_xdg_says(profiles, monkeypatch, tmp
     assert options_from_profile("orders") == OPTIONS
 
 
-def test_a_profile_that_is_not_there_is_said_with_those_that_are(profiles, tmp_path):
+def test_the_error_for_a_missing_profile_lists_the_others(profiles, tmp_path):
     with pytest.raises(ConfigurationError, match=r"'other' in .*\[other\].* orders, stock"):
         options_from_profile("other", profiles)
     with pytest.raises(ConfigurationError, match="none"):
         options_from_profile("DEFAULT", write(tmp_path / "empty.ini"))
 
 
-def test_what_a_profile_lacks_is_said_by_its_keys(tmp_path):
+def test_the_error_for_an_incomplete_profile_names_the_missing_keys(tmp_path):
     path = write(tmp_path / "profiles.ini", "[a]", "scope = x")
     with pytest.raises(ConfigurationError) as caught:
         options_from_profile("a", path)
@@ -229,7 +229,7 @@ def test_what_a_profile_lacks_is_said_by_its_keys(tmp_path):
         f"[a]\nissuer = {SECRET}",
     ],
 )
-def test_a_broken_file_is_refused_without_a_word_of_its_lines(text: str, tmp_path):
+def test_the_error_for_a_broken_file_quotes_no_line(text: str, tmp_path):
     path = tmp_path / "profiles.ini"
     path.write_bytes(text.encode("latin-1"))
     path.chmod(0o600)
@@ -240,13 +240,13 @@ def test_a_broken_file_is_refused_without_a_word_of_its_lines(text: str, tmp_pat
     assert caught.value.__context__ is None
 
 
-def test_a_misspelt_key_is_refused(tmp_path):
+def test_an_unknown_key_is_refused(tmp_path):
     lines = ("[a]", "issuer=https://as.example", "client_id=b", "client_auth=none", "scop=c")
-    with pytest.raises(ConfigurationError, match=r"not known.*scope"):
+    with pytest.raises(ConfigurationError, match=r"Unknown key.*scope"):
         options_from_profile("a", write(tmp_path / "profiles.ini", *lines))
 
 
-def test_a_file_that_cannot_be_opened_is_said_with_the_reason(tmp_path):
+def test_the_error_for_an_unreadable_file_gives_the_reason(tmp_path):
     path = tmp_path / "profiles.ini"
     with pytest.raises(ConfigurationError, match="No such file"):
         options_from_profile("a", path)
@@ -255,7 +255,7 @@ def test_a_file_that_cannot_be_opened_is_said_with_the_reason(tmp_path):
         options_from_profile("a", path)
 
 
-def test_a_disk_that_fails_without_a_reason_is_still_an_error_of_ours(monkeypatch, tmp_path):
+def test_an_os_error_without_a_reason_is_a_configuration_error(monkeypatch, tmp_path):
     def fail(*args, **kwargs):
         raise OSError
 
@@ -275,7 +275,7 @@ def test_a_secret_that_others_can_read_is_refused(mode: int, profiles):
 
 
 @posix_only
-def test_a_secret_for_all_profiles_is_guarded_too(tmp_path):
+def test_a_default_secret_that_others_can_read_is_refused(tmp_path):
     lines = (
         "[DEFAULT]",
         f"client_secret={SECRET}",
@@ -294,12 +294,12 @@ def test_a_file_without_a_secret_may_be_read_by_all(tmp_path):
     assert options_from_profile("a", path)["client_secret"] == tmp_path / "c"
 
 
-def test_where_modes_mean_nothing_they_are_not_looked_at(profiles, monkeypatch):
+def test_file_modes_are_ignored_on_systems_without_them(profiles, monkeypatch):
     monkeypatch.setattr(settings, "_POSIX", False)
     profiles.chmod(0o644)
     assert options_from_profile("orders", profiles) == OPTIONS
 
 
-def test_settings_do_not_show_what_they_hold():
-    held = settings._Settings({"client_secret": SECRET}, "here", Path())
-    assert SECRET not in repr(held)
+def test_the_repr_of_settings_shows_no_value():
+    shown = repr(settings._Settings({"client_secret": SECRET}, "here", Path()))
+    assert SECRET not in shown

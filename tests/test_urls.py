@@ -77,13 +77,13 @@ AUTHORITY_PIECES = st.sampled_from(
 
 
 def wire(url: str) -> Origin | None:
-    """Say what requests would connect to for this very URL, or None if it refuses."""
+    """Return the origin that requests connects to for this URL, or None if it refuses."""
     request = requests.PreparedRequest()
     request.url = url
     with requests.Session() as session:
         try:
             adapter = session.get_adapter(url)
-            # requests before 2.32 asks for a connection by URL alone.
+            # requests before 2.32 looks up a connection by the URL alone.
             connect = getattr(adapter, "get_connection_with_tls_context", None)
             pool = connect(request, verify=True) if connect else adapter.get_connection(url)
         except (requests.RequestException, ValueError):
@@ -104,7 +104,7 @@ def prepared(url: str) -> str:
 @example("https://", "evil.org[::1]", "/")
 @example("https://", "%61pi.example", "/")
 @example("https://", "[::1]", "")
-def test_an_origin_is_where_the_connection_goes(head: str, authority: str, path: str):
+def test_the_connection_goes_to_the_origin(head: str, authority: str, path: str):
     url = head + authority + path
     origin = origin_of(url)
     assert origin is None or origin == wire(url)
@@ -116,7 +116,7 @@ def test_an_origin_is_where_the_connection_goes(head: str, authority: str, path:
 @example("bücher.example")
 @example("user:secret@api.example")
 @example("[::1]:8080")
-def test_an_origin_is_where_requests_meant_to_go_when_it_prepared_the_url(authority: str):
+def test_the_connection_for_a_prepared_url_goes_to_the_origin(authority: str):
     try:
         url = prepared(f"https://{authority}/x")
     except (requests.RequestException, ValueError):
@@ -127,10 +127,10 @@ def test_an_origin_is_where_requests_meant_to_go_when_it_prepared_the_url(author
 
 @pytest.mark.parametrize("splitter", ["urlsplit", "parse_url"])
 @pytest.mark.parametrize("other", ["evil.org", "api.example:8443"])
-def test_where_the_two_splitters_disagree_there_is_no_origin(
+def test_a_url_that_the_two_parsers_read_differently_has_no_origin(
     splitter: str, other: str, monkeypatch
 ):
-    url = "https://me@api.example/"  # with a user name, so that the careful path is taken
+    url = "https://me@api.example/"  # the user name makes the library use both parsers
     assert origin_of(url) == API
     real = getattr(urls, splitter)
 
@@ -143,7 +143,7 @@ def test_where_the_two_splitters_disagree_there_is_no_origin(
 
 @every_time_the_same
 @given(st.text())
-def test_no_text_is_too_strange_to_be_asked_about(text: str):
+def test_no_text_raises(text: str):
     for url in (text, f"https://{text}", f"https://api.example/{text}"):
         origin_of(url)
         assert isinstance(public_url(url), str)
@@ -170,7 +170,7 @@ def test_no_text_is_too_strange_to_be_asked_about(text: str):
         ("http://[::1]:8080/", "http://[::1]:8080"),
     ],
 )
-def test_an_origin_reads_as_people_write_it(url: str, text: str):
+def test_the_text_of_an_origin_has_no_default_port(url: str, text: str):
     origin = origin_of(url)
     assert origin is not None
     assert origin_text(origin) == text
@@ -208,14 +208,14 @@ def test_an_origin_reads_as_people_write_it(url: str, text: str):
         "https://api.example\uff0fevil/",
     ],
 )
-def test_what_cannot_be_read_in_one_way_only_has_no_origin(url: str):
+def test_an_ambiguous_or_invalid_url_has_no_origin(url: str):
     assert origin_of(url) is None
 
 
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1", "127.255.0.9", "[::1]", "[0:0:0:0:0:0:0:1]", "LOCALHOST"]
 )
-def test_loopback_may_go_without_tls(host: str):
+def test_loopback_is_secure_without_tls(host: str):
     origin = origin_of(f"http://{host}:8080/x")
     assert origin is not None
     assert is_loopback(origin)
@@ -242,7 +242,7 @@ def test_loopback_may_go_without_tls(host: str):
         "[::ffff:7f00:1]",
     ],
 )
-def test_what_only_resembles_loopback_may_not(host: str):
+def test_a_host_that_only_resembles_loopback_is_not_secure(host: str):
     for origin in (origin_of(f"http://{host}/"), Origin("http", host.strip("[]"), 80)):
         assert origin is not None
         assert not is_loopback(origin)
@@ -250,7 +250,7 @@ def test_what_only_resembles_loopback_may_not(host: str):
     assert is_secure(Origin("https", host, 443))
 
 
-def test_an_everyday_url_is_split_once_and_an_odd_one_is_not_remembered(monkeypatch):
+def test_a_plain_url_is_cached_and_any_other_is_not(monkeypatch):
     urls._plain_origin.cache_clear()
     origin_of("https://api.example/one")
     origin_of("https://api.example/two?x=https://api.example/")
@@ -271,7 +271,7 @@ def test_an_everyday_url_is_split_once_and_an_odd_one_is_not_remembered(monkeypa
         "http://[::1]/token",
     ],
 )
-def test_a_good_token_url_is_given_back_as_it_is(url: str, monkeypatch):
+def test_a_valid_token_url_is_returned_unchanged(url: str, monkeypatch):
     monkeypatch.delenv("OAUTHLIB_INSECURE_TRANSPORT", raising=False)
     assert check_token_url(url) == url
 
@@ -294,7 +294,7 @@ def test_a_good_token_url_is_given_back_as_it_is(url: str, monkeypatch):
         ("https:///token", "host and port"),
     ],
 )
-def test_a_bad_token_url_is_refused_with_what_to_write(url: str, word: str, monkeypatch):
+def test_an_invalid_token_url_is_refused_with_advice(url: str, word: str, monkeypatch):
     monkeypatch.delenv("OAUTHLIB_INSECURE_TRANSPORT", raising=False)
     with pytest.raises(ConfigurationError, match=word) as caught:
         check_token_url(url, "issuer")
@@ -302,8 +302,8 @@ def test_a_bad_token_url_is_refused_with_what_to_write(url: str, word: str, monk
     assert "hunter2" not in str(caught.value)
 
 
-def test_http_is_accepted_where_oauthlib_accepts_it(monkeypatch):
-    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "0")  # any text is a yes to oauthlib
+def test_http_is_accepted_if_oauthlib_accepts_it(monkeypatch):
+    monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "0")  # oauthlib accepts any text
     assert check_token_url("http://as.example/token") == "http://as.example/token"
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "")
     with pytest.raises(ConfigurationError, match="plain http"):

@@ -1,8 +1,8 @@
-"""How the client proves at the token endpoint who it is: one class per registered method.
+"""Client authentication at the token endpoint: one class for each registered method.
 
-What proves the client (a secret, a key, an assertion) is read anew for each attempt, and none of
-it shows in a ``repr``. A pickle of a method holds what the method was given: a key given as text
-is in it; of a file it holds the path alone.
+Secrets, keys and assertions are read again for each attempt. No ``repr`` shows them. A pickle of a
+method holds the arguments of the method: a key that was given as text is in it, of a file only the
+path is.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ _NEED_MORE = {
 def client_auth_from(
     value: ClientAuth | type[ClientAuth] | str | None, *, has_secret: bool
 ) -> ClientAuth:
-    """Return a method of client authentication for what a caller wrote as ``client_auth=``.
+    """Return the method of client authentication for the value of ``client_auth=``.
 
-    That is a method, its class, its name in IANA's registry, or None: ``client_secret_basic``, or
-    ``none`` without a secret. Raise ConfigurationError for anything else, and where there is a
-    secret but the method takes none, or the reverse.
+    The value is a method, its class, its name in the registry of IANA, or None. None means
+    ``client_secret_basic``, or ``none`` if there is no secret. Raise ConfigurationError for any
+    other value, for a secret with a method that takes none, and for the reverse.
     """
     if value is None:
         return ClientSecretBasic() if has_secret else NoClientAuth()
     method = _named(value) if isinstance(value, str) else value
     if isinstance(method, type):
-        method = _made(method)
+        method = _create(method)
     if not _is_method(method):
         raise ConfigurationError(f"client_auth is a {type(value).__name__}; {_choices()}")
     if method.needs_secret and not has_secret:
@@ -68,12 +68,13 @@ def client_auth_from(
 
 
 def check_secret(method: ClientAuth, client_id: str, secret: Secret | None) -> None:
-    """Refuse now what the first token request would: a secret too short to sign, a raw colon.
+    """Raise the ConfigurationError that the first token request would raise.
 
-    A secret that may change is not read, and methods of others are not asked.
+    For example, the secret is too short to sign. A secret that may change is not read, and methods
+    from outside this package are not checked.
     """
-    ours = isinstance(method, (ClientSecretBasic, ClientSecretPost, ClientSecretJWT))
-    if ours and secret is not None and not secret.changes:
+    is_known = isinstance(method, (ClientSecretBasic, ClientSecretPost, ClientSecretJWT))
+    if is_known and secret is not None and not secret.changes:
         method.authenticate(Attempt(client_id, secret.read(), "", {}, [], []))
 
 
@@ -85,7 +86,7 @@ def _named(name: str) -> type[ClientAuth]:
     raise ConfigurationError(f"client_auth {name!r} is not known; {_choices()}")
 
 
-def _made(method: type[ClientAuth]) -> ClientAuth:
+def _create(method: type[ClientAuth]) -> ClientAuth:
     try:
         return method()
     except TypeError as error:

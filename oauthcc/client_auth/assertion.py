@@ -1,4 +1,4 @@
-"""The methods that send an assertion (RFC 7521, RFC 7523): signed here, or made by another."""
+"""The methods that send an assertion (RFC 7521, RFC 7523), signed here or by another program."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 import time
 import uuid
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 from ..errors import ConfigurationError
-from ..jwt import LEAST_OCTETS, Key, KeyLike, Material, load_key, require_pyjwt, sign
-from ..secret import Secret, SecretLike, absolute, call, read_file
-from .attempt import Attempt, at_construction, hashed
+from ..jwt import Key, KeyLike, Material, least_octets, load_key, require_pyjwt, sign
+from ..secret import Secret, SecretLike, absolute, at_construction, read_source
+from .attempt import Attempt, hashed
 
 #: RFC 7523 section 2.2.
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -20,7 +19,7 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 @dataclass(frozen=True, slots=True)
 class ClientSecretJWT:
-    """Sign an assertion with the client secret (RFC 7523 section 2.2).
+    """An assertion that is signed with the client secret (RFC 7523 section 2.2).
 
     ``algorithm`` is HS256, HS384 or HS512: the secret must have at least 32, 48 or 64 octets (RFC
     7518 section 3.2). ``lifetime`` of an assertion is in seconds, ``audience`` replaces the issuer
@@ -39,34 +38,31 @@ class ClientSecretJWT:
     def __post_init__(self) -> None:
         _check_lifetime(self.lifetime)
         require_pyjwt()
-        if self.algorithm not in LEAST_OCTETS:
-            raise ConfigurationError(
-                f"ClientSecretJWT signs with {', '.join(LEAST_OCTETS)}, not {self.algorithm!r}; use"
-                " PrivateKeyJWT for a private key."
-            )
+        least_octets(self.algorithm)
 
     def authenticate(self, attempt: Attempt) -> None:
-        """Add an assertion made for this attempt to the body."""
+        """Sign an assertion for this attempt and add it to the body."""
         secret = attempt.secret("ClientSecretJWT")
         claims = _claims(attempt, self.audience, self.lifetime)
         _assert(attempt, sign(claims, secret, self.algorithm, _header(self.type)))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Hash the secret and the options."""
+        """Return a digest of the secret and the options."""
         options = self.algorithm, self.lifetime, self.audience, self.type
         return hashed(self.name, client_secret, *options)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrivateKeyJWT:
-    """Sign an assertion with a private key (RFC 7523 section 2.2), as RFC 9700 recommends.
+    """An assertion that is signed with a private key (RFC 7523 section 2.2; see RFC 9700).
 
     ``key`` is PEM (text or bytes), a JWK (dict or JSON text), a ``pathlib.Path`` of a file that
-    holds either, or a callable that gives either; file and callable are read anew for each token
-    request. ``password`` opens an encrypted PEM. Where they are None, ``algorithm`` comes from the
-    key (RS256 for RSA without ``alg``) and ``key_id`` from the JWK. ``lifetime`` of an assertion
-    is in seconds, ``audience`` replaces the issuer or token URL, ``type`` is the ``typ`` of its
-    header. Raise ConfigurationError for what cannot sign. Needs ``pip install "oauthcc[jwt]"``.
+    holds either, or a callable that returns either. The file is read and the callable is called
+    again for each token request. ``password`` decrypts an encrypted PEM. If ``algorithm`` is None,
+    it comes from the key (RS256 for RSA without ``alg``). If ``key_id`` is None, it comes from the
+    JWK. ``lifetime`` of an assertion is in seconds, ``audience`` replaces the issuer or token URL,
+    ``type`` is the ``typ`` of its header. Raises ConfigurationError if the key cannot sign. Needs
+    ``pip install "oauthcc[jwt]"``.
     """
 
     key: KeyLike = field(repr=False)
@@ -93,13 +89,13 @@ class PrivateKeyJWT:
             at_construction(self._load)
 
     def authenticate(self, attempt: Attempt) -> None:
-        """Add an assertion made for this attempt to the body."""
+        """Sign an assertion for this attempt and add it to the body."""
         key = self._load()
         claims = _claims(attempt, self.audience, self.lifetime)
         _assert(attempt, key.sign(claims, _header(self.type, key.key_id)))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Hash the key as it is now, its password and the options."""
+        """Return a digest of the current key, its password and the options."""
         options = self.algorithm, self.key_id, self.audience, self.lifetime, self.type
         return hashed(self.name, *self._read(), *options)
 
@@ -108,23 +104,19 @@ class PrivateKeyJWT:
         return load_key(material, password, algorithm=self.algorithm, key_id=self.key_id)
 
     def _read(self) -> tuple[Material, str | None]:
-        material: object = self.key
-        if isinstance(material, Path):
-            material = read_file(material, "private key")
-        elif callable(material):
-            material = call(material, "private key")
-        password = None if self._password is None else self._password.read()
-        # What a callable gave is looked at by `load_key`.
-        return cast("Material", material), password
+        # `load_key` checks the type of the value that a callable returned.
+        material = cast("Material", read_source(self.key, "private key"))
+        return material, None if self._password is None else self._password.read()
 
 
 @dataclass(frozen=True, slots=True)
 class ClientAssertion:
-    """Send an assertion that somebody else made (RFC 7521 section 4.2), as in workload identity.
+    """An assertion of another program (RFC 7521 section 4.2), as in workload identity.
 
-    ``assertion`` is a ``pathlib.Path`` of a file that holds it or a callable that gives it, read
-    anew for every attempt, or the assertion itself. ``type`` is its registered type, a URI.
-    ``send_client_id=False`` leaves ``client_id`` out of the body, which RFC 7521 allows.
+    ``assertion`` is the assertion itself, a ``pathlib.Path`` of the file that holds it, or a
+    callable that returns it. The file is read and the callable is called again for every attempt.
+    ``type`` is its registered type, a URI. ``send_client_id=False`` leaves ``client_id`` out of
+    the body, which RFC 7521 allows.
     """
 
     assertion: SecretLike = field(repr=False)
@@ -140,20 +132,21 @@ class ClientAssertion:
         object.__setattr__(self, "_source", Secret.of(self.assertion, "assertion"))
 
     def authenticate(self, attempt: Attempt) -> None:
-        """Add the assertion as it is now to the body."""
+        """Add the current assertion to the body."""
         _assert(attempt, self._source.read(), self.type, send_client_id=self.send_client_id)
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Hash the assertion as it is now, and the options.
+        """Return a digest of the current assertion and the options.
 
-        All of it, and not who it names: a forged one must not be handed another's token from a
-        shared store. So tokens are shared there by those alone who have the same assertion.
+        The digest is of the whole assertion, not of its claims: a forged assertion must not find
+        another client's token in a shared store. So only processes with the same assertion share
+        tokens.
         """
         return hashed("client_assertion", self._source.read(), self.type, self.send_client_id)
 
 
 def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, Any]:
-    """Return the claims of RFC 7523 section 3, with a ``jti`` that was never used before."""
+    """Return the claims of RFC 7523 section 3, with a new ``jti``."""
     now = int(time.time())
     return {
         "iss": attempt.client_id,

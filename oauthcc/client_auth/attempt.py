@@ -1,25 +1,23 @@
-"""One attempt at the token endpoint, and what a method of client authentication is."""
+"""One attempt at the token endpoint, and the interface of client authentication methods."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from ..errors import ConfigurationError, TokenError
-
-T = TypeVar("T")
+from ..errors import ConfigurationError
 
 
 @dataclass(slots=True)
 class Attempt:
-    """Gather what one attempt at the token endpoint sends to prove who the client is.
+    """The headers and body parameters that authenticate the client in one token request.
 
-    ``client_secret`` is what was read for this token request. ``audience`` names the server in an
-    assertion: the issuer where one was discovered, else the token URL. A method adds to
-    ``headers`` and ``params`` (the body), and to ``secrets`` whatever no message may show.
+    ``client_secret`` was read for this token request. ``audience`` is the name of the server in an
+    assertion: the issuer if one was discovered, else the token URL. A method adds to ``headers``
+    and to ``params`` (the body). It adds to ``secrets`` every text that no message may show.
     """
 
     client_id: str
@@ -30,7 +28,10 @@ class Attempt:
     secrets: list[str] = field(repr=False)
 
     def secret(self, method: str) -> str:
-        """Return the client secret, and note it as one; raise ConfigurationError without one."""
+        """Return the client secret and add it to ``secrets``.
+
+        Raise ConfigurationError if there is none. ``method`` is the name in the message.
+        """
         if self.client_secret is None:
             raise ConfigurationError(f"{method} needs a client_secret.")
         self.secrets.append(self.client_secret)
@@ -38,49 +39,43 @@ class Attempt:
 
 
 class ClientAuth(Protocol):
-    """Say how the client proves who it is (RFC 6749 section 2.3)."""
+    """A method of client authentication at the token endpoint (RFC 6749 section 2.3)."""
 
     @property
     def name(self) -> str:
-        """Return the name of the method in IANA's registry."""
+        """Return the name of the method in the registry of IANA."""
         raise NotImplementedError
 
     @property
     def needs_secret(self) -> bool:
-        """Say whether the method needs a client secret; one that does not takes none."""
+        """Return whether the method needs a client secret. If not, it accepts none."""
         raise NotImplementedError
 
     @property
     def cert(self) -> str | tuple[str, str] | None:
-        """Return the client certificate for TLS as requests takes it, or None."""
+        """Return the TLS client certificate in the form that requests accepts, or None."""
         raise NotImplementedError
 
     def authenticate(self, attempt: Attempt) -> None:
-        """Add to an attempt what proves the client; called anew for every attempt.
+        """Add the client's credentials to the attempt. Called again for every attempt.
 
-        Raise TokenError where that cannot be had now, ConfigurationError where it never can.
+        Raise TokenError if a credential cannot be read now. Raise ConfigurationError if it can
+        never be used.
         """
         raise NotImplementedError
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Return octets that change whenever what proves the client does: secret, key, options.
+        """Return octets that change whenever the secret, the key or an option changes.
 
-        They show none of it. Files are read and callables called anew; raise as `authenticate`.
+        They do not reveal the secret or key. Files are read and callables are called again. Raise
+        the same errors as `authenticate`.
         """
         raise NotImplementedError
 
 
 def hashed(*parts: object) -> bytes:
-    """Hash texts, octets, numbers and mappings to 32 octets, unambiguously."""
+    """Return a SHA-256 digest of strings, octets, numbers and mappings, without ambiguity."""
     return hashlib.sha256(json.dumps(parts, skipkeys=True, default=_plain).encode()).digest()
-
-
-def at_construction(read: Callable[[], T]) -> T:
-    """Do now what a token request will do; what cannot be had now is a configuration error."""
-    try:
-        return read()
-    except TokenError as error:
-        raise ConfigurationError(str(error)) from error.__cause__
 
 
 def _plain(value: object) -> object:

@@ -1,4 +1,4 @@
-"""The methods that prove the client by its TLS certificate (RFC 8705 section 2)."""
+"""The methods that authenticate the client by its TLS certificate (RFC 8705 section 2)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import ConfigurationError
-from ..secret import absolute, read_file
-from .attempt import Attempt, at_construction, hashed
+from ..secret import absolute, at_construction, read_file
+from .attempt import Attempt, hashed
 
 
 @dataclass(frozen=True, slots=True)
 class TLSClientAuth:
-    """Present a client certificate in the TLS handshake (RFC 8705 section 2).
+    """Authentication by a client certificate in the TLS handshake (RFC 8705 section 2).
 
-    ``cert`` is what requests takes: the path of a PEM file that holds certificate and private key,
-    or the paths of both; the key must not be encrypted. With ``self_signed=True`` the server knows
-    the certificate itself (section 2.2), else its subject and a CA (section 2.1). Raise
-    ConfigurationError where TLS could not use them.
+    ``cert`` has the form that requests accepts: the path of a PEM file that holds the certificate
+    and the private key, or a tuple of their two paths. The key must not be encrypted. With
+    ``self_signed=True`` the server knows the certificate itself (section 2.2), otherwise its
+    subject and a CA (section 2.1). Raises ConfigurationError if TLS cannot use the files.
     """
 
     cert: str | tuple[str, str]
@@ -43,7 +43,7 @@ class TLSClientAuth:
         attempt.params.append(("client_id", attempt.client_id))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Hash certificate and key as they are now."""
+        """Return a digest of the current certificate and key."""
         return hashed(self.name, *(read_file(path, "client certificate") for path in self._paths()))
 
     def _paths(self) -> list[Path]:
@@ -51,7 +51,7 @@ class TLSClientAuth:
 
 
 def _normalised(cert: object) -> str | tuple[str, str]:
-    """Make paths absolute, since a daemon changes its working directory after this."""
+    """Return the absolute path or paths; raise ConfigurationError for any other value."""
     match [cert] if isinstance(cert, (str, os.PathLike)) else cert:
         case [str() | os.PathLike() as one] if os.fspath(one):
             return str(absolute(one))
@@ -64,7 +64,7 @@ def _normalised(cert: object) -> str | tuple[str, str]:
 
 
 def _check(certificate: Path, key: Path | None = None) -> None:
-    """Load both as the connection will; raise ConfigurationError where that fails."""
+    """Load both files as the connection will; raise ConfigurationError if that fails."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _no_password)
     except ssl.SSLError as error:

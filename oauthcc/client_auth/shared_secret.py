@@ -1,4 +1,4 @@
-"""The methods that show the client secret itself, and the one that proves nothing."""
+"""The methods that send the client secret itself, and the one without any credential."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from .attempt import Attempt, hashed
 
 @dataclass(frozen=True, slots=True)
 class ClientSecretBasic:
-    """Send id and secret in ``Authorization: Basic`` (RFC 6749 section 2.3.1), the default.
+    """Id and secret in ``Authorization: Basic`` (RFC 6749 section 2.3.1), the default.
 
-    Both are form-encoded first, as the RFC asks, with ``%20`` for a space, which servers that
-    merely unquote read too. ``encode=False`` sends them as they are, for servers that want that.
+    Both are form-encoded first, as the RFC requires. A space becomes ``%20``, which servers that
+    only percent-decode can read too. ``encode=False`` sends both unencoded, for servers that
+    decode nothing.
     """
 
     encode: bool = True
@@ -38,13 +39,13 @@ class ClientSecretBasic:
         attempt.headers["Authorization"] = f"Basic {credentials}"
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Hash the secret and the option."""
+        """Return a digest of the secret and the option."""
         return hashed(self.name, client_secret, self.encode)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSecretPost:
-    """Send id and secret in the body (RFC 6749 section 2.3.1), for servers without Basic."""
+    """Id and secret in the body (RFC 6749 section 2.3.1), for servers without Basic."""
 
     name = "client_secret_post"
     needs_secret = True
@@ -56,13 +57,13 @@ class ClientSecretPost:
         attempt.params += [("client_id", attempt.client_id), ("client_secret", secret)]
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Hash the secret."""
+        """Return a digest of the secret."""
         return hashed(self.name, client_secret)
 
 
 @dataclass(frozen=True, slots=True)
 class NoClientAuth:
-    """Send the ``client_id`` alone, for a client that has nothing to prove itself with."""
+    """The ``client_id`` alone, for a client without credentials."""
 
     name = "none"
     needs_secret = False
@@ -73,5 +74,5 @@ class NoClientAuth:
         attempt.params.append(("client_id", attempt.client_id))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Hash the name alone: nothing proves this client."""
+        """Return a digest of the method's name: there is no credential."""
         return hashed(self.name)

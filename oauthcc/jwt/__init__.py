@@ -1,12 +1,13 @@
-"""Signing JSON Web Tokens: the only place that knows PyJWT and cryptography.
+"""Signed JSON Web Tokens: the only place that uses PyJWT and cryptography.
 
 Both are imported at first use (``pip install "oauthcc[jwt]"``). A client secret signs with HS
-algorithms only and a private key with the algorithms of its own family only, so that a key can
-never be taken for a secret, nor the other way round.
+algorithms only, and a private key with the algorithms of its own type only. So a key is never used
+as a secret, and a secret is never used as a key.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -15,33 +16,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigurationError
-from .dependency import require_pyjwt
-from .formats import Material, base64url, describe, read_key
+from .formats import Material, describe, read_key, require_pyjwt
 
 __all__ = [
-    "LEAST_OCTETS",
     "Key",
     "KeyLike",
     "Material",
     "generate_key",
+    "least_octets",
     "load_key",
     "require_pyjwt",
+    "sha256_base64url",
     "sign",
 ]
 
-#: A private key itself, the path of a file that holds it, or a callable that gives it.
+#: A private key itself, the path of a file that holds it, or a callable that returns it.
 KeyLike = Material | os.PathLike[str] | Callable[[], Material]
 
-#: Octets that a secret must have at least for an algorithm (RFC 7518 section 3.2).
-LEAST_OCTETS = {"HS256": 32, "HS384": 48, "HS512": 64}
+# The length of the shortest secret for an algorithm, in octets (RFC 7518 section 3.2).
+_LEAST_OCTETS = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Hold a private key that was read, and what may be told of it.
+    """A private key and its public description.
 
-    ``algorithm`` is the one it signs with, ``key_id`` its name at the server, ``public_jwk`` the
-    members of its public half that RFC 7638 requires, and no others.
+    ``algorithm`` is the one that it signs with. ``key_id`` is its name at the server, or None.
+    ``public_jwk`` holds the members of the public key that RFC 7638 requires, and no others.
     """
 
     private: Any = field(repr=False, compare=False)
@@ -52,39 +53,50 @@ class Key:
     @property
     def thumbprint(self) -> str:
         """Return the SHA-256 thumbprint of the public key (RFC 7638 section 3)."""
-        canonical = json.dumps(dict(self.public_jwk), sort_keys=True, separators=(",", ":"))
-        return base64url(hashlib.sha256(canonical.encode()).digest())
+        return sha256_base64url(
+            json.dumps(dict(self.public_jwk), sort_keys=True, separators=(",", ":"))
+        )
 
     def sign(self, claims: Mapping[str, Any], headers: Mapping[str, Any] | None = None) -> str:
-        """Return a signed token that carries these claims and further header members."""
-        return sign(claims, self, self.algorithm, headers)
+        """Return a signed token with these claims and these additional header members."""
+        return _encode(claims, self.private, self.algorithm, headers)
 
 
 def sign(
     claims: Mapping[str, Any],
-    key: str | Key,
+    secret: str,
     algorithm: str,
     headers: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return a signed token: HS algorithms with a secret, all others with a `Key`.
+    """Return a token that is signed with a client secret.
 
-    Raise ConfigurationError where key and algorithm do not fit, or the secret is too short.
+    Raise ConfigurationError if the algorithm is not HS256, HS384 or HS512, if the secret is too
+    short for it, or if the secret is really a key.
     """
-    if not isinstance(key, Key):
-        _check_secret(key, algorithm)
-    elif algorithm != key.algorithm:
-        raise ConfigurationError(f"A key for {key.algorithm} cannot sign with {algorithm}.")
-    jwt, material = require_pyjwt(), key.private if isinstance(key, Key) else key.encode()
-    headers = {**(headers or {}), "alg": algorithm}
+    least = least_octets(algorithm)
+    if len(secret.encode()) < least:
+        raise ConfigurationError(
+            f"The client_secret is shorter than the {least} octets that {algorithm} needs (RFC 7518"
+            " section 3.2): use a longer one, or another method such as ClientSecretBasic."
+        )
     try:
-        token: str = jwt.encode(dict(claims), material, algorithm=algorithm, headers=headers)
-    except jwt.InvalidKeyError:
-        # Its text is about PEM and JWK, in words that do not help someone who gave a secret.
+        return _encode(claims, secret.encode(), algorithm, headers)
+    except require_pyjwt().InvalidKeyError:
+        # The message of PyJWT is about PEM and JWK. It does not help a caller who gave a secret.
         raise ConfigurationError(
             "The client_secret looks like a public key, a certificate or a JWK, which must not sign"
             f" with {algorithm}: use PrivateKeyJWT for a private key."
         ) from None
-    return token
+
+
+def least_octets(algorithm: str) -> int:
+    """Return how many octets a secret must have; raise ConfigurationError if it cannot sign."""
+    if algorithm not in _LEAST_OCTETS:
+        raise ConfigurationError(
+            f"A client_secret cannot sign with {algorithm!r}: choose {', '.join(_LEAST_OCTETS)}, or"
+            " use PrivateKeyJWT with a private key."
+        )
+    return _LEAST_OCTETS[algorithm]
 
 
 def load_key(
@@ -96,21 +108,21 @@ def load_key(
 ) -> Key:
     """Read a private key: PEM (PKCS #8, PKCS #1, SEC 1, OpenSSH) or JWK.
 
-    ``password`` opens an encrypted PEM. Where ``algorithm`` is None it comes from the JWK's
-    ``alg`` or from the key itself, with RS256 for RSA; ``key_id`` comes from the JWK's ``kid``.
-    Raise ConfigurationError, which says what to give instead, for everything that cannot sign.
+    ``password`` decrypts an encrypted PEM. If ``algorithm`` is None, it is the JWK's ``alg`` or
+    that of the key itself, RS256 for RSA. If ``key_id`` is None, it is the JWK's ``kid``. Raise
+    ConfigurationError for everything that cannot sign. The message says what to give instead.
     """
     require_pyjwt(cryptography=True)
     private, jwk = read_key(material, password)
-    public_jwk, fitting = describe(private)
-    named = key_id or jwk.get("kid")
-    if not (named is None or isinstance(named, str)):
+    public_jwk, algorithms = describe(private)
+    key_id = key_id or jwk.get("kid")
+    if not (key_id is None or isinstance(key_id, str)):
         raise ConfigurationError("The kid of the JWK must be a string.")
-    return Key(private, _choose(algorithm, jwk.get("alg"), fitting), named, public_jwk)
+    return Key(private, _choose(algorithm, jwk.get("alg"), algorithms), key_id, public_jwk)
 
 
 def generate_key(algorithm: str = "ES256") -> Key:
-    """Make a new private key for ES256, ES384, ES512 or EdDSA (Ed25519)."""
+    """Create a new private key for ES256, ES384, ES512 or EdDSA (Ed25519)."""
     require_pyjwt(cryptography=True)
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -122,16 +134,33 @@ def generate_key(algorithm: str = "ES256") -> Key:
         private = ec.generate_private_key(curves[algorithm]())
     else:
         raise ConfigurationError(
-            f"No key can be made for {algorithm!r}: choose {', '.join(curves)} or EdDSA."
+            f"No key can be generated for {algorithm!r}: choose {', '.join(curves)} or EdDSA."
         )
     return Key(private, algorithm, None, describe(private)[0])
 
 
+def sha256_base64url(text: str) -> str:
+    """Return the SHA-256 digest of a text in base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def _encode(
+    claims: Mapping[str, Any],
+    key: Any,
+    algorithm: str,
+    headers: Mapping[str, Any] | None,
+) -> str:
+    # PyJWT would let a header named "alg" replace the algorithm.
+    headers = {**(headers or {}), "alg": algorithm}
+    token: str = require_pyjwt().encode(dict(claims), key, algorithm=algorithm, headers=headers)
+    return token
+
+
 def _choose(asked: str | None, stated: object, fitting: tuple[str, ...]) -> str:
-    """Choose the algorithm of a key: the one asked for, that of its JWK, else the first to fit."""
+    """Return the algorithm that was asked for, else that of the JWK, else the key's default."""
     if asked and stated and asked != stated:
         raise ConfigurationError(
-            f"The JWK says alg {stated!r}, but algorithm={asked!r} was asked for: drop one."
+            f"The JWK has alg {stated!r}, but algorithm={asked!r} was given: leave out one of them."
         )
     chosen = asked or stated or fitting[0]
     if chosen not in fitting:
@@ -140,17 +169,3 @@ def _choose(asked: str | None, stated: object, fitting: tuple[str, ...]) -> str:
             f" {' or '.join(fitting)}."
         )
     return str(chosen)
-
-
-def _check_secret(secret: str, algorithm: str) -> None:
-    least = LEAST_OCTETS.get(algorithm)
-    if least is None:
-        raise ConfigurationError(
-            f"A client_secret cannot sign with {algorithm!r}: choose {', '.join(LEAST_OCTETS)}, or"
-            " use PrivateKeyJWT with a private key."
-        )
-    if len(secret.encode()) < least:
-        raise ConfigurationError(
-            f"The client_secret is shorter than the {least} octets that {algorithm} needs (RFC 7518"
-            " section 3.2): use a longer one, or another method such as ClientSecretBasic."
-        )

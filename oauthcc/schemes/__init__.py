@@ -1,7 +1,7 @@
-"""How a token is shown on a request: Bearer (RFC 6750) and DPoP (RFC 9449).
+"""The authentication schemes of API requests: Bearer (RFC 6750) and DPoP (RFC 9449).
 
-A scheme turns a token into headers and knows nothing of the session. What lives here does no I/O
-beyond reading a proof key once.
+A scheme turns a token into headers and knows nothing of the session. It does no I/O, except to read
+a DPoP key once.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ __all__ = ["Bearer", "DPoP", "Scheme", "SecretHeader"]
 
 
 class Scheme(Protocol):
-    """Say how a token is shown on a request, and what proves that it is ours.
+    """A way to put a token on a request, with or without a proof of a key.
 
-    ``proves`` is False where ``Authorization`` is all there is, so that a warm request skips the
-    rest. ``thumbprint`` is the RFC 7638 thumbprint of the proof key: tokens are bound to it, so it
-    belongs into the cache key.
+    ``proves`` is False if ``Authorization`` is the only header: such requests skip everything
+    about proofs and nonces. ``thumbprint`` is the RFC 7638 thumbprint of the proof key. Tokens are
+    bound to that key, so the thumbprint is part of the cache key.
     """
 
     @property
     def name(self) -> str:
-        """Return the name of the scheme as it stands in ``Authorization``."""
+        """Return the name of the scheme in ``Authorization``."""
         raise NotImplementedError
 
     @property
     def proves(self) -> bool:
-        """Say whether every request needs a proof of its own."""
+        """Return whether every request needs its own proof."""
         raise NotImplementedError
 
     @property
     def thumbprint(self) -> str | None:
-        """Return the thumbprint of the proof key, or None where there is none."""
+        """Return the thumbprint of the proof key, or None if there is no key."""
         raise NotImplementedError
 
     def accepts(self, token_type: str) -> bool:
-        """Say whether a token of this type (RFC 6749 section 7.1) may be used."""
+        """Return whether a token of this type (RFC 6749 section 7.1) may be used."""
         raise NotImplementedError
 
     def authorization(self, token: Token) -> SecretHeader:
@@ -51,13 +51,13 @@ class Scheme(Protocol):
         raise NotImplementedError
 
     def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:
-        """Return the further headers of one request, made anew for every attempt."""
+        """Return the additional headers of one request. Called again for every attempt."""
         raise NotImplementedError
 
     def learn(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Remember the nonce that a server sent along; say whether it is a new one."""
+        """Store the nonce in the headers of a response; return whether it is a new one."""
         raise NotImplementedError
 
     def demands_nonce(self, response: requests.Response) -> bool:
-        """Say whether a response asks for the same request with its nonce in the proof."""
+        """Return whether the response asks for the same request with its nonce in the proof."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The token alone (RFC 6750)."""
+"""The scheme that sends the token alone (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..redaction import SecretHeader
 
 
 class Bearer:
-    """Show the token as it is (RFC 6750 section 2.1)."""
+    """The token alone in ``Authorization`` (RFC 6750 section 2.1)."""
 
     __slots__ = ()
 
@@ -20,23 +20,23 @@ class Bearer:
     thumbprint: str | None = None
 
     def accepts(self, token_type: str) -> bool:
-        """Accept ``Bearer`` in any case, and what servers say instead: nothing, BearerToken."""
+        """Return whether the type is ``Bearer`` in any case, ``BearerToken`` or empty."""
         return token_type.lower() in ("", "bearer", "bearertoken")
 
     def authorization(self, token: Token) -> SecretHeader:
-        """Return ``Bearer`` and the token; raise InvalidTokenResponse where it cannot be sent."""
+        """Return ``Bearer`` and the token."""
         return SecretHeader(f"Bearer {token.access_token}")
 
     def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:
-        """Return nothing: whoever bears the token may use it."""
+        """Return no headers: a bearer token needs no proof."""
         return {}
 
     def learn(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Learn nothing: there is no nonce."""
+        """Return False: there are no nonces."""
         return False
 
     def demands_nonce(self, response: requests.Response) -> bool:
-        """Say no: there is no nonce."""
+        """Return False: there are no nonces."""
         return False
 
     def __repr__(self) -> str:

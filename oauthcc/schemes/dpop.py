@@ -1,19 +1,16 @@
-"""The token with a proof of the key that it is bound to (RFC 9449).
+"""The scheme that sends the token with a proof of the key that it is bound to (RFC 9449).
 
-Section numbers below are those of RFC 9449.
+Section numbers without another RFC are those of RFC 9449.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
 import secrets
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import requests
@@ -21,29 +18,37 @@ from requests.utils import requote_uri
 from urllib3.util import parse_url
 
 from ..access_token import Token
-from ..challenge import parse_challenges
-from ..errors import ConfigurationError, TokenError
-from ..jwt import Key, KeyLike, Material, generate_key, load_key, require_pyjwt
+from ..challenge import find_error
+from ..errors import ConfigurationError
+from ..jwt import (
+    Key,
+    KeyLike,
+    Material,
+    generate_key,
+    load_key,
+    require_pyjwt,
+    sha256_base64url,
+)
 from ..redaction import SecretHeader
-from ..secret import absolute, call, read_file
+from ..secret import absolute, at_construction, read_source
 from ..urls import Origin, origin_of, origin_text, public_url
 
-#: Origins whose nonces are kept; the one that was met first is forgotten first.
+#: The number of origins whose nonces are stored. The oldest origin is dropped first.
 MOST_ORIGINS = 256
-#: Bytes of an error answer that are looked at.
+# The size of the largest error response that is parsed, in bytes.
 _MOST_BYTES = 65_536
-# Section 8.1: NQCHAR. The length keeps the proof within what servers take as a header.
+# NQCHAR, as section 8.1 requires. A longer nonce could make the proof too long for a header.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
 
 
 class DPoP:
-    """Show the token with a proof that the key it is bound to is ours (RFC 9449).
+    """The token and a proof that the client has the key that the token is bound to (RFC 9449).
 
-    ``key`` is what `PrivateKeyJWT` takes too: PEM or JWK, a path, a callable. None: a new key, made
-    now for ``algorithm`` (ES256). A file is read now, a callable is called once, at the first need:
-    tokens are bound to the key, so it stays for the life of this object. A pickle holds what was
-    given here (key, path, callable, password), or the key that was made: tokens in a shared cache
-    stay usable then. Raises ConfigurationError for a key that cannot sign.
+    ``key`` is the same as for `PrivateKeyJWT`: PEM or JWK, a path, or a callable. If it is None, a
+    new key is generated for ``algorithm`` (default ES256). A file is read now. A callable is called
+    once, at first use. Tokens are bound to the key, so the key never changes in one object. A
+    pickle holds the arguments (key, path or callable, and password). It holds a generated key too:
+    so tokens in a shared store stay usable. Raises ConfigurationError if the key cannot sign.
     """
 
     name = "DPoP"
@@ -59,52 +64,46 @@ class DPoP:
         require_pyjwt(cryptography=True)
         self._source = absolute(key) if isinstance(key, os.PathLike) else key
         self._algorithm, self._password = algorithm, password
-        # No lock, which a fork could leave held: each single step on these two is atomic.
+        # No lock: a fork could leave it locked. Every single operation on these two is atomic.
         self._kept: dict[str, Key] = {}
         self._nonces: dict[Origin, str] = {}
         if not callable(key):
-            _ = self._key
+            at_construction(lambda: self._key)
 
     @property
     def _key(self) -> Key:
-        # Where two threads read a key, both go on with the one that was put down first.
+        # If two threads read a key at the same time, both use the one that was stored first.
         return self._kept.get("key") or self._kept.setdefault("key", self._read())
 
     def _read(self) -> Key:
-        source = self._source
-        if source is None:
+        if self._source is None:
             return generate_key(self._algorithm or "ES256")
-        if isinstance(source, Path):
-            try:
-                source = read_file(source, "DPoP key")
-            except TokenError as error:
-                raise ConfigurationError(str(error)) from error
-        elif callable(source):
-            source = cast("Material", call(source, "DPoP key"))
-        return load_key(source, self._password, algorithm=self._algorithm)
+        # `load_key` checks the type of the value that a callable returned.
+        material = cast("Material", read_source(self._source, "DPoP key"))
+        return load_key(material, self._password, algorithm=self._algorithm)
 
     @property
     def algorithm(self) -> str:
-        """Return the algorithm that proofs are signed with."""
+        """Return the algorithm that signs the proofs."""
         return self._key.algorithm
 
     @property
     def thumbprint(self) -> str | None:
-        """Return the thumbprint of the proof key (RFC 7638), which tokens carry as ``cnf.jkt``."""
+        """Return the thumbprint of the proof key (RFC 7638), the ``cnf.jkt`` of its tokens."""
         return self._key.thumbprint
 
     def accepts(self, token_type: str) -> bool:
-        """Accept ``DPoP`` in any case; any other token is not bound to the key (section 5)."""
+        """Return whether the type is ``DPoP`` in any case: others are not bound (section 5)."""
         return token_type.lower() == "dpop"
 
     def authorization(self, token: Token) -> SecretHeader:
-        """Return ``DPoP`` and the token; raise InvalidTokenResponse where it cannot be sent."""
+        """Return ``DPoP`` and the token."""
         return SecretHeader(f"DPoP {token.access_token}")
 
     def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:
         """Return the header ``DPoP`` for one request, attempt and hop (section 4.2).
 
-        ``url`` is the prepared one; ``token`` is None at the token endpoint. Raises
+        ``url`` is the prepared URL. ``token`` is None at the token endpoint. Raise
         ConfigurationError for a URL that no request can be sent to.
         """
         origin = origin_of(url)
@@ -120,18 +119,18 @@ class DPoP:
             "iat": int(time.time()),
         }
         if token is not None:
-            digest = hashlib.sha256(token.access_token.encode()).digest()
-            claims["ath"] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+            claims["ath"] = sha256_base64url(token.access_token)
         if nonce is not None:
             claims["nonce"] = nonce
         headers = {"typ": "dpop+jwt", "jwk": dict(key.public_jwk)}
         return {"DPoP": SecretHeader(key.sign(claims, headers))}
 
     def learn(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Remember the nonce for the origin of a URL, from a success or an error (section 8.2).
+        """Store the nonce of a success or an error for the origin of the URL (section 8.2).
 
-        False: there is none, none that may be, or another thread has learned it before. So an
-        answer that `demands_nonce` deserves its one replay whatever is returned here.
+        Return False if there is no nonce, if it is invalid, or if it is stored already, for example
+        by another thread. So the result does not decide whether a response that `demands_nonce` is
+        replayed.
         """
         nonce, origin = _nonce(headers), origin_of(url)
         if nonce is None or origin is None or self._nonces.get(origin) == nonce:
@@ -142,16 +141,15 @@ class DPoP:
         return True
 
     def demands_nonce(self, response: requests.Response) -> bool:
-        """Say whether an answer asks for its nonce and gives it (sections 8 and 9).
+        """Return whether the response requires a nonce and contains one (sections 8 and 9).
 
-        An API does so by a 401 with a DPoP challenge, a token endpoint by a 400 or 401 with a JSON
-        error. A body that was not read yet is left unread.
+        An API answers with a 401 and a DPoP challenge, a token endpoint with a 400 or 401 and a
+        JSON error. A body that was not read yet is not read here.
         """
         if _nonce(response.headers) is None or response.status_code not in (400, 401):
             return False
-        challenges = parse_challenges(response.headers.get("WWW-Authenticate", ""))
-        named = [c.params.get("error") for c in challenges if c.scheme.lower() == "dpop"]
-        return "use_dpop_nonce" in [*named, _json_error(response)]
+        challenge = response.headers.get("WWW-Authenticate")
+        return "use_dpop_nonce" in (find_error(challenge, ("dpop",)), _json_error(response))
 
     def __repr__(self) -> str:
         key = self._kept.get("key")
@@ -179,7 +177,7 @@ def _pem(key: Key) -> str:
 
 
 def _path(url: str) -> str:
-    """Return the path in the normal form of RFC 3986 section 6.2, in which requests sends it."""
+    """Return the path in the normal form of RFC 3986 section 6.2, as requests sends it."""
     return requote_uri(parse_url(url).path or "/")
 
 
@@ -193,7 +191,7 @@ def _json_error(response: requests.Response) -> object:
     if not isinstance(content, bytes) or len(content) > _MOST_BYTES:
         return None
     try:
-        answer = json.loads(content)
+        body = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return answer.get("error") if isinstance(answer, dict) else None
+    return body.get("error") if isinstance(body, dict) else None
