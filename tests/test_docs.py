@@ -1,8 +1,7 @@
-"""Compile every Python block of the documentation, and run those that ask for it.
+"""Tests that compile every Python block of the documentation, and run the marked ones.
 
-A block after the line ``<!-- run -->`` runs in a process of its own, against the
-embedded authorization server and API, and finds these names: token_url, client_id,
-client_secret, api_url.
+A block after the line ``<!-- run -->`` runs in a process of its own, with the servers of
+``oauthcc.testing``. It can use these names: token_url, client_id, client_secret, api_url.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
 
 
 def blocks(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Yield line number, code and whether to run it, for each Python block of a page."""
+    """Yield the line number, the code and whether it is marked, for each block of a page."""
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("code")) + 1
         yield line, dedent(match["code"]), match["run"] is not None
@@ -44,7 +43,7 @@ def collected() -> Iterator[object]:
     for path in PAGES:
         page = str(path.relative_to(ROOT))
         for line, code, runs in blocks(path.read_text(encoding="utf-8")):
-            padded = "\n" * (line - 1) + code  # so that a traceback names the line of the page
+            padded = "\n" * (line - 1) + code  # so that a traceback has the line number of the page
             yield pytest.param(page, padded, runs, id=f"{page}:{line}")
 
 
@@ -59,7 +58,7 @@ def test_a_block_of_the_documentation_works(
         run_script(script)
 
 
-def test_blocks_are_found_with_their_lines_and_marks() -> None:
+def test_blocks_are_found_with_their_line_numbers_and_marks() -> None:
     page = (
         "<!-- run -->\n```python\na = 1\n```\ntext\n```python\nb\n```\n"
         "```sh\nmake\n```\n- item\n\n  ```python\n  if c:\n      d\n  ```\n"

@@ -1,4 +1,4 @@
-"""What the page on migration says, done in both ways on the same servers."""
+"""Tests of the page on migration: both libraries do the same on the same servers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ import os, warnings
 
 if {kind!r} == "before":
     os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
-    # It leaves its connections to the garbage collector.
+    # requests-oauthlib leaves its connections to the garbage collector.
     warnings.simplefilter("ignore", ResourceWarning)
 
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, json_answer
@@ -79,7 +79,7 @@ def old(auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.mark.parametrize("number", range(len(BLOCK.findall(PAGE))))
-def test_the_blocks_of_the_page_that_are_not_run_elsewhere_work(
+def test_the_blocks_of_the_page_that_are_marked_before_or_now_work(
     number: int, tmp_path: Path
 ) -> None:
     kind, code = BLOCK.findall(PAGE)[number]
@@ -88,17 +88,17 @@ def test_the_blocks_of_the_page_that_are_not_run_elsewhere_work(
     run_script(script)
 
 
-def test_every_block_of_the_page_is_marked_and_so_run() -> None:
+def test_every_block_of_the_page_is_marked_and_so_it_is_run() -> None:
     assert PAGE.count("```python") == len(re.findall(r"<!-- (?:run|before|now) -->\n```py", PAGE))
     assert [kind for kind, _ in BLOCK.findall(PAGE)].count("before") == 4
 
 
 def sent(request: SeenRequest) -> tuple[str | None, list[tuple[str, str]]]:
-    """Return what proves the client and the body, whose order means nothing."""
+    """Return the authentication of the client, and the body in an order that is always the same."""
     return request.headers.get("Authorization"), sorted(request.form)
 
 
-def test_both_send_the_same_token_request_and_the_same_call(
+def test_both_send_the_same_token_request_and_the_same_request_to_the_api(
     auth: AuthorizationServer,
     protected: ProtectedAPI,
     old: OAuth2Session,
@@ -130,7 +130,7 @@ def test_both_send_the_same_token_request_and_the_same_call(
         ),
     ],
 )
-def test_what_went_into_fetch_token_is_sent_alike(
+def test_the_arguments_of_fetch_token_and_the_options_send_the_same_token_request(
     auth: AuthorizationServer, old: OAuth2Session, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
     old.fetch_token(auth.token_url, **before)
@@ -140,7 +140,7 @@ def test_what_went_into_fetch_token_is_sent_alike(
     assert sent(asked) == sent(asked_now)
 
 
-def test_a_public_client_leaves_the_secret_out(
+def test_a_public_client_sends_the_same_token_request_without_a_secret(
     auth: AuthorizationServer, old: OAuth2Session
 ) -> None:
     auth.add_client(auth.client_id)
@@ -151,7 +151,9 @@ def test_a_public_client_leaves_the_secret_out(
     assert sent(asked) == sent(asked_now)
 
 
-def test_a_secret_that_went_raw_goes_raw_with_one_option(old: OAuth2Session) -> None:
+def test_a_secret_that_was_sent_unencoded_is_sent_unencoded_with_one_option(
+    old: OAuth2Session,
+) -> None:
     secret = "100%41+:/ "
     with AuthorizationServer(client_secret=secret, basic_encoding="raw") as auth:
         old.fetch_token(auth.token_url, client_secret=secret)
@@ -163,7 +165,7 @@ def test_a_secret_that_went_raw_goes_raw_with_one_option(old: OAuth2Session) -> 
             encoded.tokens.get()
 
 
-def test_headers_for_the_token_request_are_set_on_the_endpoint(
+def test_headers_of_the_endpoint_are_sent_with_the_token_request_only(
     auth: AuthorizationServer, protected: ProtectedAPI, new: ClientCredentialsSession
 ) -> None:
     new.tokens.endpoint.headers["X-Tenant"] = "7"
@@ -172,7 +174,7 @@ def test_headers_for_the_token_request_are_set_on_the_endpoint(
     assert "X-Tenant" not in protected.requests[0].headers
 
 
-def test_a_token_that_expired_is_an_error_there_and_no_event_here(
+def test_an_expired_token_is_an_error_in_requests_oauthlib_and_renewed_here(
     auth: AuthorizationServer,
     protected: ProtectedAPI,
     old: OAuth2Session,
@@ -189,7 +191,7 @@ def test_a_token_that_expired_is_an_error_there_and_no_event_here(
     assert len(auth.token_requests) == 3
 
 
-def test_a_refresh_is_not_to_be_had_with_this_grant(
+def test_auto_refresh_fails_with_this_grant(
     auth: AuthorizationServer, protected: ProtectedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
@@ -205,7 +207,7 @@ def test_a_refresh_is_not_to_be_had_with_this_grant(
             old.get(protected.url)
 
 
-def test_a_token_that_was_revoked_is_a_401_there_and_renewed_here(
+def test_a_revoked_token_is_a_401_in_requests_oauthlib_and_renewed_here(
     auth: AuthorizationServer,
     protected: ProtectedAPI,
     old: OAuth2Session,
@@ -218,7 +220,7 @@ def test_a_token_that_was_revoked_is_a_401_there_and_renewed_here(
     assert new.post(protected.url, data=b"body").status_code == 200
 
 
-def test_the_members_of_a_token_are_all_there(
+def test_a_token_has_the_same_members(
     auth: AuthorizationServer, old: OAuth2Session, new: ClientCredentialsSession
 ) -> None:
     auth.token_fields = {"scope": "a b", "instance_url": "https://eu.example"}
@@ -234,7 +236,7 @@ def test_the_members_of_a_token_are_all_there(
     assert now.extra["instance_url"] == before["instance_url"]
 
 
-def test_a_scope_that_changed_is_a_warning_raised_there_and_a_fact_here(
+def test_a_scope_that_changed_raises_a_warning_in_requests_oauthlib_and_no_error_here(
     auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
@@ -246,7 +248,7 @@ def test_a_scope_that_changed_is_a_warning_raised_there_and_a_fact_here(
         assert new.tokens.get().scope == "a"
 
 
-def test_a_request_without_the_token_stays_possible(
+def test_a_request_can_be_sent_without_the_token(
     auth: AuthorizationServer,
     protected: ProtectedAPI,
     old: OAuth2Session,
@@ -268,7 +270,7 @@ def test_a_request_without_the_token_stays_possible(
         (faults.unavailable(503, "60"), OAuth2Error, TokenEndpointUnavailable),
     ],
 )
-def test_errors_are_all_errors_of_requests(  # noqa: PLR0917 - by pytest, by name
+def test_every_error_is_a_request_exception_here_only(  # noqa: PLR0917 - pytest passes by name
     auth: AuthorizationServer,
     old: OAuth2Session,
     new: ClientCredentialsSession,
@@ -285,7 +287,7 @@ def test_errors_are_all_errors_of_requests(  # noqa: PLR0917 - by pytest, by nam
     assert isinstance(here.value, requests.RequestException)
 
 
-IN_THEIR_WAY: dict[Callable[..., Any], dict[str, Any]] = {
+NONSTANDARD_RESPONSES: dict[Callable[..., Any], dict[str, Any]] = {
     ebay_compliance_fix: {
         "access_token": "t-{}",
         "token_type": "Application Access Token",
@@ -300,7 +302,7 @@ IN_THEIR_WAY: dict[Callable[..., Any], dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("fix", IN_THEIR_WAY)
+@pytest.mark.parametrize("fix", NONSTANDARD_RESPONSES)
 def test_a_compliance_fix_is_applied_to_renewals_too(
     auth: AuthorizationServer,
     protected: ProtectedAPI,
@@ -308,7 +310,7 @@ def test_a_compliance_fix_is_applied_to_renewals_too(
     fix: Callable[..., Any],
 ) -> None:
     for number in (1, 2):
-        answer = json.dumps(IN_THEIR_WAY[fix]).replace("{}", str(number))
+        answer = json.dumps(NONSTANDARD_RESPONSES[fix]).replace("{}", str(number))
         auth.answer_next(faults.json_answer(json.loads(answer)))
     protected.protected = False
     fix(new.tokens.endpoint)
@@ -318,7 +320,7 @@ def test_a_compliance_fix_is_applied_to_renewals_too(
     assert [seen.token for seen in protected.requests] == ["t-1", "t-1", "t-2"]
 
 
-def test_hooks_for_a_refresh_are_never_called(
+def test_hooks_for_refreshing_and_for_api_requests_are_never_called(
     auth: AuthorizationServer, protected: ProtectedAPI, new: ClientCredentialsSession
 ) -> None:
     def never(*_: Any) -> Any:
