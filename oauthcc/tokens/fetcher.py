@@ -140,11 +140,11 @@ class TokenFetcher:
         for endpoint in self._made.values():
             endpoint.adopt(owner)
 
-    def fetch(self, need: TokenNeed, budget: float) -> FetchResult:
-        """Return a token that meets the need, or the error; within ``budget`` seconds."""
+    def fetch(self, need: TokenNeed) -> FetchResult:
+        """Return a token that meets the need, or the error, within the budget of one fetch."""
         result = FetchResult(need.why, began=time.monotonic())
         try:
-            result.token = self._obtain(need, result, result.began + budget)
+            result.token = self._obtain(need, result, result.began + renewal.TOTAL_BUDGET)
             result.header = self.config.scheme.authorization(result.token)
         except Exception as error:  # noqa: BLE001 - every caller raises it
             ours = _as_ours(error)

@@ -11,11 +11,13 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 from .. import forks
 from ..errors import copy_error
 
+N = TypeVar("N")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -35,19 +37,25 @@ class InsideItself(Exception):
     """The work of a flight waits for that same flight."""
 
 
-class SingleFlight(Generic[R, T]):
+class SingleFlight(Generic[N, R, T]):
     """At most one flight in progress, which callers start or join.
 
     ``budget`` is in seconds. After it a flight counts as abandoned: the next caller starts another
-    one, but those who already wait still get its late result. ``record`` gets what the work
-    returned, and returns the result for all callers or raises their error. It is called while
-    nobody can join. ``report`` is called when all callers were released, with their number.
+    one, but those who already wait still get its late result. Each flight has three steps.
+    ``work`` gets a need and returns an outcome. ``record`` gets the outcome, while nobody can join,
+    and returns the result for all callers or raises their error. ``report`` gets the outcome and
+    the number of callers, when all of them were released.
     """
 
     def __init__(
-        self, budget: float, record: Callable[[R], T], report: Callable[[R, int], None]
+        self,
+        budget: float,
+        work: Callable[[N], R],
+        record: Callable[[R], T],
+        report: Callable[[R, int], None],
     ) -> None:
         self._budget = budget
+        self._work = work
         self._record = record
         self._report = report
         self._after_fork()
@@ -57,51 +65,52 @@ class SingleFlight(Generic[R, T]):
         # Guards `_flight`. Re-entrant, because a signal handler or a finalizer may use the session
         # in the very thread that holds it. Such a use then ends at its timeout.
         self._lock = threading.RLock()
-        self._flight: _Flight[R, T] | None = None
+        self._flight: _Flight[T] | None = None
 
     def result(
         self,
         ready: Callable[[], T | None],
-        begin: Callable[[], Callable[[], R]],
+        begin: Callable[[], N],
         timeout: float,
         *,
         in_caller: bool = False,
     ) -> T:
         """Return what is ready, else the result of the flight in progress, else of a new one.
 
-        ``ready`` is called again under the lock, because another flight may have ended meanwhile.
-        ``begin`` returns the work of a new flight; what it raises, the caller gets. Waits at most
-        ``timeout`` seconds and then raises `StillRunning`. Raises one's own copy of the error of
-        the flight, `Interrupted` if its thread was stopped, and `InsideItself`. ``in_caller`` runs
-        a new flight in the thread of the caller; so does a system without threads left.
+        ``ready`` is called under the lock, because another flight may have ended meanwhile.
+        ``begin`` returns the need for a new flight; what it raises, the caller gets. Waits at most
+        ``timeout`` seconds and then raises `StillRunning`. Raises a copy of the flight's error,
+        `Interrupted` if its thread was stopped, and `InsideItself`. ``in_caller`` runs a new flight
+        in the thread of the caller, as it also does if there is no thread for it.
         """
         with self._lock:
             found = ready()
             if found is not None:
                 return found
-            flight, must_run = self._flight, False
+            flight, need = self._flight, None
             if flight is None or not flight.is_joinable:
-                flight, started = self._start(begin(), on_thread=not in_caller)
-                must_run = not started
+                need = begin()
+                flight, started = self._start(need, on_thread=not in_caller)
+                need = None if started else need
             elif flight.is_mine:
                 raise InsideItself
             flight.waiters += 1
-        if must_run:
-            flight.run()
+        if need is not None:
+            self._run(flight, need)
         return flight.wait(timeout)
 
-    def start_unless_running(self, begin: Callable[[], Callable[[], R] | None]) -> bool:
+    def start_unless_running(self, begin: Callable[[], N | None]) -> bool:
         """Start a flight that nobody waits for; return False if there is no thread for it.
 
-        Does nothing if a flight is in progress, or if ``begin`` finds that no work is needed.
+        Does nothing if a flight is in progress, or if ``begin`` finds that none is needed.
         """
         with self._lock:
             if self._flight is not None and self._flight.is_joinable:
                 return True
-            work = begin()
-            if work is None:
+            need = begin()
+            if need is None:
                 return True
-            _, started = self._start(work, on_thread=True)
+            _, started = self._start(need, on_thread=True)
             if not started:
                 self._flight = None
             return started
@@ -111,24 +120,76 @@ class SingleFlight(Generic[R, T]):
         with self._lock:
             self._flight = None
 
-    def _start(self, work: Callable[[], R], *, on_thread: bool) -> tuple[_Flight[R, T], bool]:
-        deadline = time.monotonic() + self._budget
-        flight = self._flight = _Flight(work, self._close, self._report, deadline)
+    def _start(self, need: N, *, on_thread: bool) -> tuple[_Flight[T], bool]:
+        """Make a flight and start it; return whether it has a thread."""
+        flight = self._flight = _Flight(time.monotonic() + self._budget)
         try:
-            return flight, on_thread and flight.start()
+            if not on_thread:
+                return flight, False
+            # The observer of events is found in the context of the caller.
+            run = partial(contextvars.copy_context().run, self._run, flight, need)
+            threading.Thread(target=run, name="oauthcc-flight", daemon=True).start()
+        except RuntimeError:  # at exit, at a limit, or in an interpreter without daemon threads
+            return flight, False
         except BaseException:
             self._flight = None  # interrupted: nobody knows whether it runs, so nobody joins it
             raise
+        return flight, True
 
-    def _close(self, flight: _Flight[R, T], outcome: R) -> T:
-        # The outcome is recorded and the flight closed in one step. Otherwise a caller whose
-        # request was refused with the very token that this flight brings could still join it.
-        with self._lock:
-            try:
-                return self._record(outcome)
-            finally:
-                if self._flight is flight:
-                    self._flight = None
+    def _run(self, flight: _Flight[T], need: N) -> None:
+        """Carry out a flight in this thread, then release its callers."""
+        mark = _inside.set((*_inside.get(), flight))
+        try:
+            outcome = self._work(need)
+            # The outcome is recorded and the flight closed in one step. Otherwise a caller whose
+            # request was refused with the very token that this flight brings could still join it.
+            with self._lock:
+                try:
+                    flight.result = self._record(outcome)
+                finally:
+                    if self._flight is flight:
+                        self._flight = None
+        except Exception as error:  # noqa: BLE001 - every caller raises it
+            flight.error = error.with_traceback(None)
+            # The error is kept, and the frames of its context would keep sessions and secrets.
+            error.__context__ = None
+        except BaseException as interruption:
+            flight.error = Interrupted(type(interruption).__name__)
+            raise
+        finally:
+            _inside.reset(mark)
+            flight.done.set()
+        self._report(outcome, flight.waiters)
+
+
+class _Flight(Generic[T]):
+    """A flight as its callers see it: whether it is done, and its result or error."""
+
+    def __init__(self, deadline: float) -> None:
+        self.done = _Latch()
+        self.result: T | None = None
+        self.error: Exception | None = None
+        #: How many callers wait; guarded by the lock of `SingleFlight`.
+        self.waiters = 0
+        self._deadline = deadline
+
+    @property
+    def is_joinable(self) -> bool:
+        """Return whether the flight is in progress and within its budget."""
+        return not self.done.is_set and time.monotonic() < self._deadline
+
+    @property
+    def is_mine(self) -> bool:
+        """Return whether the caller runs inside of this flight."""
+        return self in _inside.get() and not self.done.is_set
+
+    def wait(self, timeout: float) -> T:
+        """Wait at most ``timeout`` seconds; return the result or raise a copy of the error."""
+        if not self.done.wait(max(0.0, timeout)):
+            raise StillRunning
+        if self.error is not None:
+            raise copy_error(self.error)
+        return self.result  # type: ignore[return-value]  # None only if T is None
 
 
 class _Latch:
@@ -153,72 +214,3 @@ class _Latch:
         if not self.is_set and self._gate.acquire(timeout=timeout):
             self._gate.release()  # for the next one
         return self.is_set
-
-
-class _Flight(Generic[R, T]):
-    """One piece of work in progress, and its result."""
-
-    def __init__(
-        self,
-        work: Callable[[], R],
-        close: Callable[[_Flight[R, T], R], T],
-        report: Callable[[R, int], None],
-        deadline: float,
-    ) -> None:
-        self._steps: tuple[Any, Any, Any] | None = (work, close, report)
-        self._deadline = deadline
-        self._done = _Latch()
-        self._result: T | None = None
-        self._error: Exception | None = None
-        #: How many callers wait; guarded by the lock of `SingleFlight`.
-        self.waiters = 0
-
-    def start(self) -> bool:
-        """Start the work on a thread of its own; return False if there is no thread for it."""
-        context = contextvars.copy_context()
-        try:
-            threading.Thread(
-                target=context.run, args=(self.run,), name="oauthcc-flight", daemon=True
-            ).start()
-        except RuntimeError:  # at exit, at a limit, or in an interpreter without daemon threads
-            return False
-        return True
-
-    def run(self) -> None:
-        """Do the work in this thread, then release all callers."""
-        assert self._steps is not None  # noqa: S101 - a flight runs once
-        work, close, report = self._steps
-        self._steps = None  # they may refer to a session
-        mark = _inside.set((*_inside.get(), self))
-        try:
-            outcome = work()
-            self._result = close(self, outcome)
-        except Exception as error:  # noqa: BLE001 - every caller raises it
-            self._error = error.with_traceback(None)
-            # The error is kept, and the frames of its context would keep sessions and secrets.
-            error.__context__ = None
-        except BaseException as interruption:
-            self._error = Interrupted(type(interruption).__name__)
-            raise
-        finally:
-            _inside.reset(mark)
-            self._done.set()
-        report(outcome, self.waiters)
-
-    @property
-    def is_joinable(self) -> bool:
-        """Return whether the flight is in progress and within its budget."""
-        return not self._done.is_set and time.monotonic() < self._deadline
-
-    @property
-    def is_mine(self) -> bool:
-        """Return whether the caller runs inside of this flight."""
-        return self in _inside.get() and not self._done.is_set
-
-    def wait(self, timeout: float) -> T:
-        """Wait at most ``timeout`` seconds; return the result or raise a copy of the error."""
-        if not self._done.wait(max(0.0, timeout)):
-            raise StillRunning
-        if self._error is not None:
-            raise copy_error(self._error)
-        return self._result  # type: ignore[return-value]  # None only if T is None

@@ -72,8 +72,8 @@ class TokenSource:
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
         report = partial(_report, name, on_event)
-        self._flights: SingleFlight[FetchResult, CurrentToken] = SingleFlight(
-            TOTAL_BUDGET, self._state.record, report
+        self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
+            TOTAL_BUDGET, self._fetcher.fetch, self._state.record, report
         )
 
     @classmethod
@@ -238,7 +238,7 @@ class TokenSource:
         patience = _limited(timeout)
         try:
             return self._flights.result(
-                ready, partial(self._begin, need), patience, in_caller=_is_mocked()
+                ready, partial(self._state.permit, need), patience, in_caller=_is_mocked()
             )
         except StillRunning:
             raise TokenEndpointTimeout(
@@ -255,25 +255,16 @@ class TokenSource:
                 " adapter or a hook of the token endpoint); use another session there."
             ) from None
 
-    def _begin(self, need: TokenNeed) -> Callable[[], FetchResult]:
-        """Return the work of a fetch, or raise the error that is remembered."""
-        known = self._state.remembered()
-        if known is not None:
-            need = replace(need, known=known)
-        return partial(self._fetcher.fetch, need, TOTAL_BUDGET)
-
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
 
-        def begin() -> Callable[[], FetchResult] | None:
+        def begin() -> TokenNeed | None:
             # Checked under the lock: another fetch may have ended meanwhile.
-            if not self._state.may_renew_early():
-                return None
-            need = _need("aging", self._state.current)
-            return partial(self._fetcher.fetch, need, TOTAL_BUDGET)
+            return _need("aging", state.current) if state.may_renew_early() else None
 
-        if self._state.may_renew_early() and not self._flights.start_unless_running(begin):
-            self._state.pause_early_renewal()
+        state = self._state
+        if state.may_renew_early() and not self._flights.start_unless_running(begin):
+            state.pause_early_renewal()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: a copy has locks of its own and holds no token yet."""

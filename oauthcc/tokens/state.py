@@ -21,7 +21,7 @@ from ..errors import PERMANENT_ERRORS, copy_error
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
 from . import renewal
-from .fetcher import FetchResult
+from .fetcher import FetchResult, TokenNeed
 from .renewal import Backoff, Phase, Schedule
 
 #: Seconds between two checks whether the cause of a remembered error was corrected.
@@ -134,20 +134,20 @@ class TokenState:
             if self.current is not None:
                 self._pause_early(self.current.plan, None)
 
-    def remembered(self) -> tuple[bytes | None, Exception] | None:
-        """Raise a copy of the remembered error, for each caller its own, if there is one.
+    def permit(self, need: TokenNeed) -> TokenNeed:
+        """Return the need if a fetch is permitted; raise a copy of the remembered error if not.
 
-        Once a second one caller gets the error, with its fingerprint, instead: that caller finds
+        Once a second one caller is let through, with the error added to its need: that caller finds
         out whether the secret or key has changed, or the shared store has a token.
         """
         with self._lock:
             failure, now = self._failure, clock.monotonic()
             if failure is None or now >= failure.pause.until:
-                return None
+                return need
             may_check = failure.permanent or self._is_shared
             if may_check and now >= self._checked_at + CHECK_PAUSE:
                 self._checked_at = now
-                return failure.fingerprint, failure.error
+                return replace(need, known=(failure.fingerprint, failure.error))
         raise copy_error(failure.error)
 
     def record(self, result: FetchResult) -> CurrentToken:
