@@ -24,9 +24,10 @@ from functools import partial
 
 from oauthcc import renewal
 from oauthcc.access_token import Token
-from oauthcc.renewal import Backoff, Instant, Schedule, State
+from oauthcc.clock import Instant
+from oauthcc.tokens.renewal import Backoff, Phase, Schedule
 from oauthcc.supplier import LOCK_PATIENCE
-from oauthcc.token_endpoint import ATTEMPTS
+from oauthcc.token_request.endpoint import ATTEMPTS
 
 WORKERS, MACHINES = 10_000, 1_000
 HOUR, DAY = 3600.0, 86400.0
@@ -107,10 +108,10 @@ class Fleet:
     def call(self, worker: Worker, now: float) -> None:
         """Make a call: use the token, renew it early, or wait for one."""
         at = Instant(now, now)
-        part = State.EXPIRED if worker.plan is None else renewal.state(worker.plan, at)
-        if worker.plan is not None and part is State.FRESH:
+        part = Phase.EXPIRED if worker.plan is None else renewal.state(worker.plan, at)
+        if worker.plan is not None and part is Phase.FRESH:
             self.call_after(worker, worker.plan.aging.wall)
-        elif part is State.AGING:
+        elif part is Phase.AGING:
             if renewal.is_over(worker.early, at):
                 self.fly(worker, now, early=True)
             elif worker.early is not None:
@@ -118,7 +119,7 @@ class Fleet:
         elif renewal.is_over(worker.unwell, at):
             self.fly(worker, now, early=False)
         else:
-            self.failed_calls += part is State.EXPIRED
+            self.failed_calls += part is Phase.EXPIRED
             self.call_after(worker, now)
 
     def fly(self, worker: Worker, now: float, *, early: bool) -> None:
@@ -149,7 +150,7 @@ class Fleet:
         if token is None or token is worker.token:
             return False
         at = Instant(now, now)
-        used_up = (State.MARGIN, State.EXPIRED)
+        used_up = (Phase.MARGIN, Phase.EXPIRED)
         if renewal.state(renewal.schedule(token, at, 1.0), at) in used_up:
             return False
         self.take_in(worker, token, now)
@@ -169,8 +170,8 @@ class Fleet:
             self.asked[int(now + pause)] += 1
             if not OUTAGE[0] <= now + pause < OUTAGE[1]:
                 token = Token("", issued_at=now + pause, expires_at=now + pause + LIFETIME)
-                landed = partial(self.landed, worker, life, token, locked)
-                self.at(now + pause + self.draw.uniform(*ANSWER), landed)
+                flights_done = partial(self.flights_done, worker, life, token, locked)
+                self.at(now + pause + self.draw.uniform(*ANSWER), flights_done)
                 return
             self.refused += 1
 
@@ -182,7 +183,7 @@ class Fleet:
 
         self.at(now + PAUSES[attempts - 1] + REFUSAL, failed)
 
-    def landed(self, worker: Worker, life: int, token: Token, locked: bool, now: float) -> None:  # noqa: FBT001
+    def flights_done(self, worker: Worker, life: int, token: Token, locked: bool, now: float) -> None:  # noqa: FBT001
         """Take a new token in and share it."""
         place = worker.place
         if worker.life == life:
@@ -200,7 +201,7 @@ class Fleet:
             worker.early = renewal.after_early_failure(worker.early, worker.plan, at, draw, None)
             self.call_after(worker, worker.early.until)
         else:
-            expired = worker.plan is None or renewal.state(worker.plan, at) is State.EXPIRED
+            expired = worker.plan is None or renewal.state(worker.plan, at) is Phase.EXPIRED
             self.failed_calls += expired
             worker.unwell = renewal.after_failure(worker.unwell, at, denied=False, retry_after=None)
             self.call_after(worker, now)

@@ -104,7 +104,7 @@ def ours_with_prefixes(auth: AuthorizationServer) -> requests.Session:
     session = ours(auth)
     assert isinstance(session, ClientCredentialsSession)
     for number in range(20):
-        session.authorize(f"https://api{number}.example/v{number}", tokens=session.tokens)
+        session.add_api(f"https://api{number}.example/v{number}", tokens=session.tokens)
     return session
 
 

@@ -73,7 +73,7 @@ def make(auth: AuthorizationServer, number: int, layout: Layout) -> tuple[reques
         api_url="https://first.example" if limited else None,
     )
     for each in range(number):
-        session.authorize(prefix(each), scope=f"scope-{each}")
+        session.add_api(prefix(each), scope=f"scope-{each}")
     session.trust_env = False  # netrc and proxies are no matter of ours
     session.mount("https://", NoNetwork())
     return session, url.format(last=prefix(number - 1))

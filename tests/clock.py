@@ -10,47 +10,58 @@ from typing import Any, TypeVar
 
 import pytest
 
-from oauthcc import renewal, token_endpoint
-from oauthcc.renewal import Instant
+import oauthcc.clock
+from oauthcc.token_request import endpoint
 
 T = TypeVar("T")
 FLIGHT = "oauthcc-flight"
 
 
 class Clock:
-    """Be both clocks of the library; they stand still until they are moved.
+    """Both clocks of the library. They stand still until they are moved.
 
-    They tell fractions of a second that sums of floating-point numbers keep.
+    They show fractions of a second that sums of floating-point numbers keep.
     """
 
     def __init__(self) -> None:
         self.monotonic, self.wall = _even(time.monotonic()), _even(time.time())
 
-    def __call__(self) -> Instant:
-        return Instant(self.monotonic, self.wall)
-
     def advance(self, seconds: float) -> None:
+        """Move both clocks forward."""
         self.monotonic += _even(seconds)
         self.wall += _even(seconds)
 
     def time(self) -> float:
+        """Return the wall clock, as a server's clock."""
         return self.wall
+
+    def install(self) -> Clock:
+        """Replace the clocks of the library; the end of the test puts them back."""
+        oauthcc.clock.monotonic = lambda: self.monotonic
+        oauthcc.clock.wall = lambda: self.wall
+        return self
 
 
 def _even(seconds: float) -> float:
     return round(seconds * 2**20) / 2**20
 
 
-def moved_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put a movable clock in place of both clocks, for all sources that are made from now on.
+def shift_clocks(seconds: float) -> None:
+    """Set the clocks of the library forward; the end of the test puts them back."""
+    oauthcc.clock.monotonic = lambda: time.monotonic() + seconds
+    oauthcc.clock.wall = lambda: time.time() + seconds
 
-    A pause between two attempts at the token endpoint is not slept through; it moves nothing.
-    """
-    clock = Clock()
-    monkeypatch.setattr(renewal, "now", clock)
+
+def real_clocks() -> None:
+    """Put the real clocks back."""
+    oauthcc.clock.monotonic, oauthcc.clock.wall = time.monotonic, time.time
+
+
+def moved_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Install a clock that the test moves. Pauses between token requests take no time."""
     patched = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None)
-    monkeypatch.setattr(token_endpoint, "time", patched)
-    return clock
+    monkeypatch.setattr(endpoint, "time", patched)
+    return Clock().install()
 
 
 def flights() -> list[threading.Thread]:
@@ -58,7 +69,7 @@ def flights() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == FLIGHT]
 
 
-def landed() -> None:
+def flights_done() -> None:
     """Wait until no flight is under way and everything is told."""
     for thread in flights():
         thread.join(20)

@@ -8,7 +8,16 @@ import pytest
 
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
+from .clock import real_clocks
+
 pytest_plugins = ["tests.servers.fixtures", "tests.servers.redis_server"]
+
+
+@pytest.fixture(autouse=True)
+def _real_clocks() -> Iterator[None]:
+    """Put the clocks of the library back after each test."""
+    yield
+    real_clocks()
 
 
 @pytest.fixture

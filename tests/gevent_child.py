@@ -30,9 +30,10 @@ import gevent
 from gevent.event import Event
 
 from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
-from oauthcc.renewal import Instant
+from oauthcc.clock import Instant
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from .inside import flight_of, state_of
 
 MANY = 64
 _thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
@@ -59,7 +60,7 @@ class Stage:
 
     def advance(self, seconds: float) -> None:
         """Move all clocks forward."""
-        ledger = self.session.tokens._ledger
+        ledger = state_of(self.session.tokens)
         before = ledger.now()
         later = Instant(before.monotonic + seconds, before.wall + seconds)
         ledger.now = lambda: later
@@ -116,7 +117,7 @@ def killed_caller() -> None:
         first = gevent.spawn(stage.get)
         gate.wait_for(1)
         others = [gevent.spawn(stage.get) for _ in range(5)]
-        flight: Any = stage.session.tokens._fetching.flight
+        flight: Any = flight_of(stage.session.tokens)
         _until(lambda: flight.waiters == 6)
         first.kill()
     gevent.joinall(others, raise_error=True)

@@ -11,10 +11,10 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 
+from oauthcc.api_request.authorization import ResponseHandler
 from oauthcc.schemes import SecretHeader
-from oauthcc.signing import Handler
 
-_OURS_ALONE = {"tokens", "_own", "_reach", "_refused_status", "_lenders"}
+_OURS_ALONE = {"tokens", "_own", "_allowed_urls", "_refused_status", "_owners"}
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _DIGEST = re.compile(r'((?:cnonce|response)=)"[^"]*"')
 
@@ -94,7 +94,7 @@ def _hooks(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
     theirs: dict[str, Any] = {}
     for event, found in (hooks or {}).items():
         several = [found] if callable(found) else found
-        theirs[event] = [_name(h) for h in several if not isinstance(h, Handler)]
+        theirs[event] = [_name(h) for h in several if not isinstance(h, ResponseHandler)]
     return theirs
 
 

@@ -18,16 +18,8 @@ from oauthcc.events import Event
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI
 from oauthcc.testing.faults import HeaderFields, Line
 
-from .clock import Clock
-
 E = TypeVar("E")
 UNWELL = Answer(500, {"Content-Type": "text/plain"}, b"out of order")
-
-
-def clock_of(tokens: TokenSource) -> Clock:
-    """Have a source look at a clock that stands still until it is moved."""
-    clock = tokens._ledger.now = Clock()
-    return clock
 
 
 @dataclass

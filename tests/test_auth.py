@@ -14,12 +14,13 @@ from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
 
 from oauthcc import ClientCredentialsAuth, ConfigurationError, InsecureURLError, TokenError
+from oauthcc.api_request.handle_401 import checked_status
 from oauthcc.events import ReplayImpossible, RequestReplayed
-from oauthcc.handle_401 import checked_status
 from oauthcc.testing import Answer, faults
 from oauthcc.testing.faults import HeaderFields
 
-from .refusals import Arrived, InMemoryAPI, Reply, Scene, a_scene, clock_of, trail
+from .clock import Clock
+from .refusals import Arrived, InMemoryAPI, Reply, Scene, a_scene, trail
 
 TWICE = [("/anything", 1), ("/anything", 2)]
 
@@ -108,7 +109,7 @@ def test_hooks_see_the_final_response_alone(scene: Scene) -> None:
 
 def test_a_second_refusal_is_returned(scene: Scene) -> None:
     session, auth = scene.plain(), scene.by_auth()
-    clock_of(auth.tokens)
+    Clock().install()
     scene.api.refuse_next(None, body=b"never")
     for _ in range(20):
         answer = session.get(scene.url, auth=auth)
@@ -286,7 +287,7 @@ def test_an_adapter_that_leaves_no_trace_in_the_response_cannot_be_used_again(
     scene: Scene,
 ) -> None:
     session, auth = scene.plain(), scene.by_auth()
-    clock_of(auth.tokens)
+    Clock().install()
     session.mount("https://api.example", InMemoryAPI(lambda _: (401, {}, b"no")))
     for _ in range(10):
         answer = session.get("https://api.example/x", auth=auth)

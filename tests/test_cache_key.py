@@ -317,7 +317,7 @@ def test_without_a_store_nothing_is_derived(
 
 def test_the_key_does_not_follow_from_what_everybody_knows(tokens: Tokens) -> None:
     def key(secret: str, **options: Any) -> str:
-        grant = tokens.session(tokens.auth.token_url, ID, secret, **options).tokens.grant
+        grant = tokens.session(tokens.auth.token_url, ID, secret, **options).tokens._config
         return grant.cache_key(grant.fingerprint(grant.read_secret()))
 
     keys = [key(secret, scope=scope) for secret in ("a", "b") for scope in (None, "x")]

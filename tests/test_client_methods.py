@@ -137,7 +137,7 @@ def test_the_token_request_for_another_api_has_only_its_own_parameters(
     auth: AuthorizationServer, protected: ProtectedAPI
 ) -> None:
     with session(auth, api_url=protected.url + "/a", **ASKED) as api:
-        api.authorize(protected.url + "/b", resource="https://b.example/")
+        api.add_api(protected.url + "/b", resource="https://b.example/")
         api.get(protected.url + "/a")
         api.get(protected.url + "/b")
     assert dict(auth.token_requests[1].form) == {
@@ -216,8 +216,8 @@ class Wire:
 
 def shown(api: ClientCredentialsSession, *things: Any) -> Iterator[str]:
     """Yield the texts that a log, a crash report or a cache may hold of these objects."""
-    yield from map(repr, [api, api.tokens, api.tokens.grant, api.tokens.grant.client_auth])
-    yield from map(repr, [api.tokens.endpoint, api.tokens.grant.scheme, vars(api.tokens.grant)])
+    yield from map(repr, [api, api.tokens, api.tokens._config, api.tokens._config.client_auth])
+    yield from map(repr, [api.tokens.endpoint, api.tokens._config.scheme, vars(api.tokens._config)])
     for thing in things:
         yield from (repr(thing), str(thing), pickle.dumps(thing).decode("latin-1"))
         if isinstance(thing, BaseException):

@@ -23,8 +23,8 @@ from oauthcc import (
     TLSClientAuth,
     fetch_token,
 )
-from oauthcc.grant import Grant
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.token_request.client_config import ClientConfig
 
 URL = "https://as.example/token"
 FITS: dict[str, Any] = {"token_url": URL, "client_id": "my-id", "client_secret": "my-secret"}
@@ -217,16 +217,16 @@ def test_what_cannot_work_fails_when_it_is_made_and_says_what_to_write(
 )
 def test_what_can_work_is_taken_and_costs_no_request(options: dict[str, Any]) -> None:
     with ClientCredentialsSession(**{**FITS, **options}) as session:
-        assert session.tokens.grant.client_id
+        assert session.tokens._config.client_id
     ClientCredentialsAuth(**{**FITS, **options}).tokens.close()
 
 
 def test_the_scheme_and_the_client_authentication_may_be_given_as_classes() -> None:
-    assert isinstance(Grant.of(**FITS, scheme=DPoP).scheme, DPoP)  # type: ignore[arg-type]
-    assert isinstance(Grant.of(**FITS, scheme=Bearer).scheme, Bearer)  # type: ignore[arg-type]
-    assert isinstance(Grant.of(**FITS).scheme, Bearer)
-    assert Grant.of(**FITS).client_auth == ClientSecretBasic()
-    assert Grant.of(URL, "my-id").client_auth == NoClientAuth()
+    assert isinstance(ClientConfig.of(**FITS, scheme=DPoP).scheme, DPoP)  # type: ignore[arg-type]
+    assert isinstance(ClientConfig.of(**FITS, scheme=Bearer).scheme, Bearer)  # type: ignore[arg-type]
+    assert isinstance(ClientConfig.of(**FITS).scheme, Bearer)
+    assert ClientConfig.of(**FITS).client_auth == ClientSecretBasic()
+    assert ClientConfig.of(URL, "my-id").client_auth == NoClientAuth()
 
 
 def test_plain_http_to_the_token_endpoint_needs_oauthlibs_own_word_for_it(
@@ -263,11 +263,11 @@ def test_what_is_authorized_later_is_checked_as_early(tmp_path: Path) -> None:
             ("https://api.example", {"issuer": "as.example"}, "issuer"),
         ):
             with pytest.raises(ConfigurationError, match=message):
-                session.authorize(prefix, **options)
-        other = session.authorize("https://api.example", scope="b", audience="c")
+                session.add_api(prefix, **options)
+        other = session.add_api("https://api.example", scope="b", audience="c")
         assert other.grant.token_url == URL
         assert other.grant.params == (("audience", "c"),)
-        moved = session.authorize("https://b.example", issuer="https://as.example")
+        moved = session.add_api("https://b.example", issuer="https://as.example")
         assert (moved.grant.token_url, moved.grant.issuer) == (None, "https://as.example")
 
 
@@ -293,7 +293,7 @@ def test_nothing_was_sent_and_nothing_was_resolved_when_construction_fails() -> 
 
 
 def key(**options: Any) -> str:
-    grant = Grant.of(**{**FITS, **options})
+    grant = ClientConfig.of(**{**FITS, **options})
     return grant.cache_key(grant.fingerprint(grant.read_secret()))
 
 
@@ -326,6 +326,8 @@ def test_the_cache_key_does_not_change_with_what_means_the_same() -> None:
 
 
 def test_a_grant_shows_what_is_public_and_nothing_else() -> None:
-    shown = repr(Grant.of(f"{URL}?key=x", "my-id", "my-secret", token_params={"pin": "1234"}))
+    shown = repr(
+        ClientConfig.of(f"{URL}?key=x", "my-id", "my-secret", token_params={"pin": "1234"})
+    )
     assert "my-id" in shown
     assert not [word for word in ("my-secret", "1234", "key=x") if word in shown]

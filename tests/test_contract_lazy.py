@@ -107,7 +107,7 @@ def _make_with_a_key(listener: Listener) -> None:
 
 def _make_from_another(listener: Listener) -> None:
     with _session(listener) as session, ClientCredentialsSession.using(session.tokens) as other:
-        other.authorize(f"{listener.url}/deep", scope="write")
+        other.add_api(f"{listener.url}/deep", scope="write")
         _prepare(other, listener)
 
 
@@ -115,7 +115,7 @@ def _configure(listener: Listener) -> None:
     with _session(listener) as session:
         session.tokens.endpoint.verify = False
         session.verify, session.proxies = False, {"https": listener.url}
-        session.authorize(f"{listener.url}/deep", scope="write")
+        session.add_api(f"{listener.url}/deep", scope="write")
         _prepare(session, listener)
 
 

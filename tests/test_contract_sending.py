@@ -12,7 +12,7 @@ import pytest
 from requests import PreparedRequest, Request, Response
 
 from oauthcc import ClientCredentialsSession
-from oauthcc.signing import Handler
+from oauthcc.api_request.authorization import ResponseHandler
 from oauthcc.testing import Answer
 
 from .contract import Case, Cases, Run, Way, World, compare, open_world
@@ -436,4 +436,4 @@ def test_nothing_of_ours_is_on_a_request_that_was_only_prepared(world: World) ->
             answer = session.send(prepared)
             assert pickle.dumps((prepared.headers, dict(prepared.hooks))) == before
             assert answer.request is not prepared
-            assert not any(isinstance(hook, Handler) for hook in prepared.hooks["response"])
+            assert not any(isinstance(hook, ResponseHandler) for hook in prepared.hooks["response"])

@@ -20,6 +20,8 @@ from oauthcc import ClientCredentialsSession, forks
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
+from .inside import flight_lock_of
+
 Copied = Callable[[Any], Any]
 
 
@@ -107,15 +109,15 @@ def test_a_copy_of_a_copy_shares_the_source_too(
 
 def test_a_deep_copy_has_one_source_where_the_original_had_one(auth: AuthorizationServer) -> None:
     with make(auth) as session:
-        session.authorize("https://one.example", scope="a")
+        session.add_api("https://one.example", scope="a")
         with copy.deepcopy(session) as twin:
-            found = twin._reach.find("https://one.example/x")
+            found = twin._allowed_urls.find("https://one.example/x")
             assert twin.tokens in twin._own
             assert found in twin._own
             assert found is not twin.tokens
             assert len(twin._own) == 2
             assert all(tokens.owner is twin for tokens in twin._own)
-            assert twin.tokens._fetching.lock is not session.tokens._fetching.lock
+            assert flight_lock_of(twin.tokens) is not flight_lock_of(session.tokens)
 
 
 @pytest.mark.parametrize("copied", ALL)
@@ -202,15 +204,15 @@ def test_prefixes_survive_with_their_own_tokens_and_those_of_others(
 ) -> None:
     with make(auth, scope="main") as session, make(auth, scope="lent") as lender:
         lender.mount("http://", NamedAdapter("of the lender"))
-        session.authorize(f"{api.url}/own", scope="own")
-        session.authorize(f"{api.url}/lent", tokens=lender.tokens)
+        session.add_api(f"{api.url}/own", scope="own")
+        session.add_api(f"{api.url}/lent", tokens=lender.tokens)
         with copied(session) as twin:
             for path in ("anything", "own", "lent"):
                 assert twin.get(f"{api.url}/{path}").status_code == 200
             scopes = [dict(seen.form)["scope"] for seen in auth.token_requests]
             assert scopes == ["main", "own", "lent"]
             assert through(auth) == [None, None, "of the lender"]
-            for owner in twin._lenders:
+            for owner in twin._owners:
                 owner.close()
 
 
@@ -220,7 +222,7 @@ def test_tokens_of_another_session_keep_that_session(
     with make(auth) as session:
         lender = make(auth)
         lender.mount("http://", NamedAdapter("of the lender"))
-        session.authorize(api.url, tokens=lender.tokens)
+        session.add_api(api.url, tokens=lender.tokens)
         kept = weakref.ref(lender)
         del lender
         gc.collect()

@@ -13,14 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauthcc.discovery import (
-    MAX_AGE,
-    PAUSE,
-    Discovered,
-    check_issuer,
-    discover,
-    locations,
-)
+from oauthcc.clock import Instant
 from oauthcc.errors import (
     ConfigurationError,
     DiscoveryError,
@@ -28,9 +21,18 @@ from oauthcc.errors import (
     TokenEndpointUnavailable,
     TokenEndpointUnreachable,
 )
-from oauthcc.exchange import ExchangeSession
-from oauthcc.metadata import Metadata, grant_warning, method_warning
-from oauthcc.renewal import Instant
+from oauthcc.token_request.discovery import (
+    MAX_AGE,
+    PAUSE,
+    Discovery,
+    Metadata,
+    check_issuer,
+    discover,
+    grant_type_warning,
+    locations,
+    method_warning,
+)
+from oauthcc.token_request.transport import TransportSession
 from tests.json_values import nested
 
 if TYPE_CHECKING:
@@ -244,7 +246,7 @@ def test_what_cannot_be_an_issuer_is_refused_with_the_remedy(issuer: Any, remedy
     with pytest.raises(ConfigurationError):
         discover(issuer, get=Web())
     with pytest.raises(ConfigurationError):
-        Discovered(issuer)
+        Discovery(issuer)
 
 
 # What the metadata must say
@@ -427,7 +429,7 @@ def test_a_server_that_lists_no_method_means_basic() -> None:
 
 def test_a_server_that_does_not_list_the_grant_is_told() -> None:
     def told(grants: tuple[str, ...] | None) -> str | None:
-        return grant_warning(Metadata(ISSUER, TOKEN_URL, grant_types=grants))
+        return grant_type_warning(Metadata(ISSUER, TOKEN_URL, grant_types=grants))
 
     assert told(None) is None
     assert told(("implicit", "client_credentials")) is None
@@ -448,7 +450,7 @@ class Clock:
 
 
 def test_metadata_is_asked_for_once_an_hour() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovered(ISSUER)
+    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
     assert web.asked == []
     first = discovered.metadata(web, clock())
     clock.seconds += MAX_AGE - 1
@@ -467,7 +469,7 @@ def test_metadata_is_asked_for_once_an_hour() -> None:
 def test_earlier_metadata_is_used_while_the_issuer_is_unwell_and_a_log_says_so(
     trouble: requests.Response | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovered(ISSUER)
+    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
     first = discovered.metadata(web, clock())
     clock.seconds += MAX_AGE
     web.answers[OAUTH] = trouble
@@ -484,7 +486,7 @@ def test_earlier_metadata_is_used_while_the_issuer_is_unwell_and_a_log_says_so(
 
 def test_without_earlier_metadata_an_outage_is_raised_each_time() -> None:
     clock, web = Clock(), Web(OAUTH=TokenEndpointUnreachable("away"))
-    discovered = Discovered(ISSUER)
+    discovered = Discovery(ISSUER)
     for _ in range(2):
         with pytest.raises(TokenEndpointUnreachable):
             discovered.metadata(web, clock())
@@ -492,7 +494,7 @@ def test_without_earlier_metadata_an_outage_is_raised_each_time() -> None:
 
 
 def test_a_mistake_in_the_settings_is_never_papered_over_by_earlier_metadata() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovered(ISSUER)
+    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
     discovered.metadata(web, clock())
     discovered.forget()
     web.answers[OAUTH] = ConfigurationError("no such CA bundle")
@@ -501,7 +503,7 @@ def test_a_mistake_in_the_settings_is_never_papered_over_by_earlier_metadata() -
 
 
 def test_forgotten_metadata_is_asked_for_again_and_kept_where_that_fails() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovered(ISSUER)
+    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
     first = discovered.metadata(web, clock())
     discovered.forget()
     web.answers[OAUTH] = answer(b"", 500)
@@ -510,20 +512,20 @@ def test_forgotten_metadata_is_asked_for_again_and_kept_where_that_fails() -> No
 
 
 def test_a_pickle_holds_the_issuer_and_the_repr_shows_it() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovered(ISSUER)
+    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
     discovered.metadata(web, clock())
     twin = pickle.loads(pickle.dumps(discovered))
     assert twin.issuer == ISSUER
     twin.metadata(web, clock())
     assert len(web.asked) == 2
-    assert repr(twin) == "Discovered('https://as.example/tenant')"
+    assert repr(twin) == "Discovery('https://as.example/tenant')"
 
 
 # With a real server
 
 
 def test_a_real_issuer_is_discovered_through_the_bounded_exchange(oidc: OIDCServer) -> None:
-    with ExchangeSession("any") as session:
+    with TransportSession("any") as session:
         session.trust_env = False
         asked: list[str] = []
 
@@ -535,7 +537,7 @@ def test_a_real_issuer_is_discovered_through_the_bounded_exchange(oidc: OIDCServ
         assert metadata.token_endpoint == oidc.token_url
         assert "private_key_jwt" in (metadata.token_endpoint_auth_methods or ())
         assert method_warning(metadata, "private_key_jwt") is None
-        assert grant_warning(metadata) is None
+        assert grant_type_warning(metadata) is None
         assert 1 <= len(asked) <= 2
         with pytest.raises(DiscoveryError, match="another issuer"):
             discover(f"{oidc.issuer}/", get=get)

@@ -23,7 +23,7 @@ from oauthcc.errors import (
     TokenEndpointUnreachable,
     TokenError,
     TokenRequestDenied,
-    own_copy,
+    copy_error,
 )
 
 ABOVE: dict[type[OAuthCCError], tuple[type[BaseException], ...]] = {
@@ -123,7 +123,7 @@ def test_every_caller_raises_a_copy_of_its_own() -> None:
         raise TokenError("denied", **TOLD) from cause
     except TokenError as caught:
         error = caught
-    copies = [own_copy(error) for _ in range(3)]
+    copies = [copy_error(error) for _ in range(3)]
     for one in copies:
         assert one is not error
         assert one.__traceback__ is None
@@ -135,5 +135,5 @@ def test_every_caller_raises_a_copy_of_its_own() -> None:
     assert raised.value.__traceback__ is not None
     assert copies[1].__traceback__ is None
     hidden = TokenError("quiet")
-    assert own_copy(hidden).__suppress_context__ is False
-    assert own_copy(hidden).__cause__ is None
+    assert copy_error(hidden).__suppress_context__ is False
+    assert copy_error(hidden).__cause__ is None

@@ -18,13 +18,14 @@ PATIENCE = 40
 BEGIN = """
 import atexit, sys, threading
 from oauthcc import ClientCredentialsSession, TokenError
-from oauthcc.renewal import Instant
+from oauthcc.clock import Instant
+from .inside import state_of
 
 token_url, url = sys.argv[1:]
 session = ClientCredentialsSession(token_url, "demo-client", "demo-secret")
 
 def advance(seconds):
-    ledger, before = session.tokens._ledger, session.tokens._ledger.now()
+    ledger, before = state_of(session.tokens), state_of(session.tokens).now()
     ledger.now = lambda: Instant(before.monotonic + seconds, before.wall + seconds)
 
 def get():

@@ -22,7 +22,7 @@ from requests.adapters import HTTPAdapter
 from oauthcc import ClientCredentialsSession, forks
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from oauthcc.token_source import TokenSource
+from oauthcc.tokens.source import TokenSource
 
 from .forked import (
     HANGS,
@@ -319,16 +319,16 @@ def _jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
 
 
 def _source_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return session.tokens._fetching.lock
+    return flight_lock_of(session.tokens)
 
 
 def _endpoint_container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    adapter: Any = session.tokens.endpoint.get_adapter(session.tokens.grant.token_url or "")
+    adapter: Any = session.tokens.endpoint.get_adapter(session.tokens._config.token_url or "")
     return adapter.poolmanager.pools.lock
 
 
 def _endpoint_queue_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return _pool(session.tokens.endpoint, session.tokens.grant.token_url or "").pool.mutex
+    return _pool(session.tokens.endpoint, session.tokens._config.token_url or "").pool.mutex
 
 
 def _endpoint_jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
@@ -397,6 +397,7 @@ import os, sys
 import requests
 from oauthcc import ClientCredentialsSession
 from tests.forked import TellingLock, held_by_another_thread
+from .inside import flight_lock_of
 url, token_url, kind = sys.argv[1:]
 session = requests.Session()
 if kind == "ours":
@@ -566,11 +567,11 @@ def test_what_cannot_be_made_anew_hinders_nothing_else(
         def _after_fork(self) -> None:
             raise TypeError("an odd adapter")
 
-    odd, lock = Odd(), session.tokens._fetching.lock
+    odd, lock = Odd(), flight_lock_of(session.tokens)
     monkeypatch.setattr(forks, "_known", {0: odd, 1: session.tokens, 2: odd})
     with pytest.raises(TypeError, match="an odd adapter"):
         forks._in_child()
-    assert session.tokens._fetching.lock is not lock
+    assert flight_lock_of(session.tokens) is not lock
 
 
 def test_a_cookie_jar_without_a_lock_will_do(

@@ -18,14 +18,14 @@ from oauthcc import (
     TokenEndpointUnreachable,
     TokenRequestDenied,
 )
-from oauthcc.discovery import MAX_AGE
 from oauthcc.testing import (
     AuthorizationServer,
     ProtectedAPI,
     faults,
     json_answer,
 )
-from tests.clock import Clock, landed, moved_clock
+from oauthcc.token_request.discovery import MAX_AGE
+from tests.clock import Clock, flights_done, moved_clock
 from tests.servers.oidc import SCOPE, OIDCServer
 
 Make = Callable[..., ClientCredentialsSession]
@@ -250,7 +250,7 @@ def test_an_issuer_that_is_down_while_a_token_is_valid_hurts_nobody(
     for _ in range(4):
         clock.advance(0.45 * MAX_AGE)
         assert api.get(protected.url).status_code == 200
-        landed()
+        flights_done()
     assert OAUTH in paths(auth)[2:]
     clock.advance(MAX_AGE)
     with pytest.raises(TokenEndpointUnavailable):
@@ -286,7 +286,7 @@ def test_many_apis_of_one_issuer_each_have_their_token(
     auth: AuthorizationServer, protected: ProtectedAPI, make: Make
 ) -> None:
     api = make(api_url=protected.url + "/a")
-    api.authorize(protected.url + "/b", audience="b")
+    api.add_api(protected.url + "/b", audience="b")
     assert api.get(protected.url + "/a").status_code == 200
     assert api.get(protected.url + "/b").status_code == 200
     assert [dict(asked.form).get("audience") for asked in auth.token_requests] == [None, "b"]

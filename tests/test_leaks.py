@@ -38,10 +38,12 @@ from oauthcc import (
     TokenObtained,
     fetch_token,
 )
-from oauthcc.renewal import Instant
+from oauthcc.clock import Instant
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
 from oauthcc.urls import origin_of
 from tests.internet import TOKEN_URL, Internet, Told
+
+from .inside import fetcher_of, flight_of, state_of
 
 CLIENT = "my id"
 SECRET = 'S3cr3t"%/+ &=:\u00fc~\\ende'
@@ -202,7 +204,7 @@ def hooks_of(session: ClientCredentialsSession) -> Any:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oauthcc.token_endpoint.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("oauthcc.token_request.endpoint.time.sleep", lambda _seconds: None)
 
 
 # -- what goes well -------------------------------------------------------------------------------
@@ -238,9 +240,9 @@ def test_nothing_public_shows_secret_or_token_when_it_is_looked_at(
         auth.revoke_all()
         response = session.get(f"{api.url}/redirect-to", params={"url": "/y"})
         source = session.tokens
-        source._ledger.replay_refused(source.get(), None)
-        endpoint, ledger = source.endpoint, source._ledger
-        flight = source._fetching.flight
+        state_of(source).replay_refused(source.get(), None)
+        endpoint, ledger = source.endpoint, state_of(source)
+        flight = flight_of(source)
         own = ClientCredentialsAuth(auth.token_url, CLIENT, SECRET)
         prepared = requests.Request("GET", f"{api.url}/x", auth=own).prepare()
         for thing in (
@@ -252,7 +254,7 @@ def test_nothing_public_shows_secret_or_token_when_it_is_looked_at(
             source.grant.client_secret,
             source.grant.client_auth,
             source.get(),
-            source._supplier,
+            fetcher_of(source),
             ledger,
             ledger.held,
             flight,
@@ -350,7 +352,7 @@ def test_an_event_shows_no_token_that_the_api_put_into_a_path() -> None:
                 session.get("https://api.example/start")
             else:
                 session.post(path, data=body)
-            session.tokens._ledger.replay_accepted(origin_of(path))
+            state_of(session.tokens).replay_accepted(origin_of(path))
     told = [event for event in events if not isinstance(event, TokenObtained)]
     assert {type(event) for event in told} == {RequestReplayed, ReplayImpossible}
     for event in told:
@@ -460,7 +462,7 @@ def test_a_server_that_echoes_the_secret_does_not_get_it_into_our_errors(
             assert_clean(looks(event), [pickle.dumps(event)])
             assert isinstance(event, (RenewalFailed, RefusalRemembered))
             assert_clean(all_of(event.error))
-        assert_clean(looks(session.tokens._ledger), looks(session.tokens._ledger.failure))
+        assert_clean(looks(state_of(session.tokens)), looks(state_of(session.tokens).failure))
     assert not api.requests
     assert_clean(log.lines)
 
@@ -471,7 +473,7 @@ def test_a_broken_early_renewal_leaves_no_secret_behind(
     events = Told()
     with session_for(auth, on_event=events) as session:
         session.get(f"{api.url}/x")
-        ledger, real = session.tokens._ledger, session.tokens._ledger.now
+        ledger, real = state_of(session.tokens), state_of(session.tokens).now
         ledger.now = lambda: Instant(real().monotonic + 3000, real().wall + 3000)
         for where in ("a bad status line", "description", "a location"):
             auth.answer_next(ECHOES[where])
@@ -525,7 +527,7 @@ def test_the_query_of_the_token_url_is_shown_by_no_error(auth: AuthorizationServ
         assert_clean(looks(caught.value), traceback.format_exception(caught.value))
         assert_clean([pickle.dumps(caught.value)])
     with ClientCredentialsSession(url, CLIENT, "another-secret") as session:
-        assert_clean([repr(session.tokens.grant)], looks(session.tokens._ledger))
+        assert_clean([repr(session.tokens._config)], looks(state_of(session.tokens)))
 
 
 def test_a_compliance_hook_that_raises_does_not_tell_what_it_was_given(

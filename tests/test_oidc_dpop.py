@@ -428,4 +428,4 @@ def test_the_key_stays_when_the_token_is_renewed(
     shown: list[SeenRequest] = [*auth.token_requests, *protected.requests]
     keys = {json.dumps(jwt.get_unverified_header(r.headers["DPoP"])["jwk"]) for r in shown}
     assert len(keys) == 1
-    assert api.tokens.grant.scheme.thumbprint is not None
+    assert api.tokens._config.scheme.thumbprint is not None

@@ -121,7 +121,7 @@ def test_what_is_wrong_is_told_in_the_words_of_the_server(
     assert caught.value.status_code == 401
     assert caught.value.response is not None
     assert caught.value.response.json()["error"] == "invalid_client"
-    assert f"({api.tokens.grant.client_auth.name} was used)" in str(caught.value)
+    assert f"({api.tokens._config.client_auth.name} was used)" in str(caught.value)
     assert oidc.counts()["token_errors"] == {"invalid_client": 1}
     assert oidc.counts()["api_requests"] == 0
 

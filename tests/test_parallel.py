@@ -20,8 +20,9 @@ from urllib3 import HTTPResponse
 
 from oauthcc import ClientCredentialsSession
 from oauthcc.access_token import Token
-from oauthcc.ledger import Held
-from oauthcc.supplier import Obtained, Order, Supplier
+from oauthcc.tokens.state import CurrentToken
+
+from .inside import flight_lock_of, state_of
 
 THREADS, RENEWALS, ROUNDS, REPLACED = 8, 100, 50, 3000
 
@@ -81,7 +82,7 @@ def in_parallel(*works: Callable[[], None]) -> None:
         raise errors[0]
 
 
-def check(held: Held) -> int:
+def check(held: CurrentToken) -> int:
     """Look whether all parts of a record are of one token, and return its number."""
     header, plan = held.header.encode().decode(), held.plan
     assert header == f"Bearer {held.token.access_token}"
@@ -111,8 +112,8 @@ def test_what_is_held_is_whole_while_it_is_replaced(
                 now = time.time()
                 token = Token(str(number), issued_at=now, expires_at=now + lifetime)
                 header = source.grant.scheme.authorization(token)
-                with source._fetching.lock:
-                    source._ledger.take_in(token, header, "expired", time.monotonic())
+                with flight_lock_of(source):
+                    state_of(source).take_in(token, header, "expired", time.monotonic())
         finally:
             over.set()
 

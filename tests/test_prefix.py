@@ -10,8 +10,8 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oauthcc.api_request.allowed_urls import Prefix
 from oauthcc.errors import ConfigurationError
-from oauthcc.prefix import Prefix, PrefixMap
 from oauthcc.urls import Origin
 
 API = Origin("https", "api.example", 443)

@@ -28,12 +28,14 @@ from hypothesis import strategies as st
 
 from oauthcc import ClientCredentialsSession, TokenError, ledger, renewal
 from oauthcc.access_token import Token
+from oauthcc.clock import Instant
 from oauthcc.events import Event, RenewalFailed, TokenObtained
-from oauthcc.renewal import Backoff, Instant, Schedule, State
 from oauthcc.testing import AuthorizationServer, SeenRequest
 from oauthcc.testing.faults import Outcome, oauth_error, unavailable
+from oauthcc.tokens.renewal import Backoff, Phase, Schedule
 
-from .clock import Clock, landed, moved_clock
+from .clock import Clock, flights_done, moved_clock
+from .inside import state_of
 
 ROWS = json.loads((Path(__file__).parent / "data" / "renewal.json").read_text("utf-8"))
 each_row = pytest.mark.parametrize("row", [pytest.param(row, id=row["row"]) for row in ROWS])
@@ -137,14 +139,14 @@ class OnPaper(Player):
 
     def call(self, expected: str) -> str:
         part = self.part()
-        if part is State.FRESH:
+        if part is Phase.FRESH:
             return "use"
-        if part is State.AGING:
+        if part is Phase.AGING:
             if not renewal.is_over(self.early, self.clock()):
                 return "use"
             self.ask(early=True)
             return "use, renew"
-        usable = part is State.MARGIN
+        usable = part is Phase.MARGIN
         if self.remembers():
             return "use" if usable else "fail"
         if self.ask(early=False):
@@ -184,7 +186,7 @@ class OnPaper(Player):
         previous = last.pause if last is not None and last.denied == denied else None
         pause = renewal.after_failure(previous, now, denied=denied, retry_after=seconds)
         self.failure, self.looked_at = Refusal(pause, denied, self.secret), now.monotonic
-        if self.plan is not None and self.part() is not State.EXPIRED:
+        if self.plan is not None and self.part() is not Phase.EXPIRED:
             draw = self.draw
             self.early = renewal.after_early_failure(self.early, self.plan, now, draw, seconds)
 
@@ -238,16 +240,16 @@ class ForReal(Player):
         self.auth.add_client(self.auth.client_id, SECRETS[1])
 
     def step_api(self, _: str) -> None:
-        held = self.source._ledger.held
+        held = state_of(self.source).current
         assert held is not None
-        self.source.discard(held.token)
+        self.source.mark_refused(held.token)
 
     def state(self) -> str:
-        part = self.source._ledger.look()[1]
+        part = state_of(self.source).look()[1]
         return "none" if part is None else part.value
 
     def call(self, expected: str) -> str:
-        held = self.source._ledger.held
+        held = state_of(self.source).current
         self.auth.forget()
         self.events.clear()
         got: Token | None = None
@@ -260,7 +262,7 @@ class ForReal(Player):
         finally:
             if gate is not None:
                 gate.release()
-        landed()
+        flights_done()
         if not self.auth.token_requests:
             assert not self.events
             assert got is None or held is not None
@@ -325,7 +327,7 @@ tokens = st.builds(
 plans = st.builds(renewal.schedule, tokens, instants, shares)
 retry_afters = st.none() | st.floats(-10, 1e6)
 backoffs = st.none() | st.builds(Backoff, st.integers(1, 10_000), monotonics)
-IN_ORDER = [State.FRESH, State.AGING, State.MARGIN, State.EXPIRED]
+IN_ORDER = [Phase.FRESH, Phase.AGING, Phase.MARGIN, Phase.EXPIRED]
 
 
 @given(tokens, instants, shares, instants)
@@ -334,8 +336,8 @@ def test_no_token_is_used_past_its_expiry(
 ) -> None:
     part = renewal.state(renewal.schedule(token, seen, share), at)
     if token.expires_at is None:
-        assert part is State.FRESH
-    elif part is not State.EXPIRED:
+        assert part is Phase.FRESH
+    elif part is not Phase.EXPIRED:
         assert token.lifetime is not None
         assert at.wall < token.expires_at
         # Floating point: a sum of large clock readings may be off by less than a microsecond.
@@ -356,8 +358,8 @@ def test_a_refused_token_is_in_its_margin_or_expired_and_nothing_else_changes(
     plan: Schedule, at: Instant
 ) -> None:
     part = renewal.state(renewal.refused(plan), at)
-    assert (part is State.EXPIRED) == (renewal.state(plan, at) is State.EXPIRED)
-    assert part in {State.MARGIN, State.EXPIRED}
+    assert (part is Phase.EXPIRED) == (renewal.state(plan, at) is Phase.EXPIRED)
+    assert part in {Phase.MARGIN, Phase.EXPIRED}
 
 
 @given(plans)

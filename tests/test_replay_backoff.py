@@ -15,7 +15,8 @@ from oauthcc.errors import TokenError
 from oauthcc.events import ReplayImpossible
 from oauthcc.stores import MemoryStore
 
-from .refusals import UNWELL, Arrived, InMemoryAPI, Reply, Scene, a_scene, clock_of
+from .clock import Clock
+from .refusals import UNWELL, Arrived, InMemoryAPI, Reply, Scene, a_scene
 
 API = "https://api.example"
 #: When renewals are forced for an API that refuses all: after pauses of 1, 2, 4 ... 60 seconds.
@@ -44,7 +45,7 @@ def in_memory(session: ClientCredentialsSession) -> InMemoryAPI:
 @pytest.mark.parametrize("calls", [20, 100])
 def test_an_api_that_refuses_all_costs_two_token_requests_at_once(scene: Scene, calls: int) -> None:
     session = scene.session()
-    clock_of(session.tokens)
+    Clock().install()
     scene.api.refuse_next(None)
     assert {session.get(scene.url).status_code for _ in range(calls)} == {401}
     assert scene.token_requests == 2
@@ -56,7 +57,7 @@ def test_an_api_that_refuses_all_for_ten_minutes_is_renewed_for_as_the_back_off_
     scene: Scene, step: int
 ) -> None:
     session = scene.session()
-    clock, api = clock_of(session.tokens), in_memory(session)
+    clock, api = Clock().install(), in_memory(session)
     seen = []
     for second in range(0, 600, step):
         before = scene.token_requests
@@ -70,7 +71,7 @@ def test_an_api_that_refuses_all_for_ten_minutes_is_renewed_for_as_the_back_off_
 
 def test_one_forbidden_route_beside_good_ones_costs_no_more(scene: Scene) -> None:
     session = scene.session()
-    clock, api = clock_of(session.tokens), in_memory(session)
+    clock, api = Clock().install(), in_memory(session)
     for _ in range(600):
         assert session.get(f"{API}/forbidden").status_code == 401
         for route in ("a", "b"):
@@ -82,7 +83,7 @@ def test_one_forbidden_route_beside_good_ones_costs_no_more(scene: Scene) -> Non
 
 def test_never_more_than_two_requests_are_made_for_one_call(scene: Scene) -> None:
     session = scene.session()
-    clock, api = clock_of(session.tokens), in_memory(session)
+    clock, api = Clock().install(), in_memory(session)
     for _ in range(100):
         before = len(api.arrived)
         session.get(f"{API}/forbidden")
@@ -95,7 +96,7 @@ def test_never_more_than_two_requests_are_made_for_one_call(scene: Scene) -> Non
 
 def test_the_back_off_is_ended_by_an_accepted_replay(scene: Scene) -> None:
     session = scene.session()
-    clock = clock_of(session.tokens)
+    clock = Clock().install()
     for pause in (1, 2, 4):  # now at four seconds
         scene.api.refuse_next(2)
         assert session.get(scene.url).status_code == 401
@@ -116,7 +117,7 @@ def test_the_back_off_is_ended_by_an_accepted_replay(scene: Scene) -> None:
 
 def test_the_back_off_is_not_ended_by_requests_that_were_never_refused(scene: Scene) -> None:
     session = scene.session()
-    clock = clock_of(session.tokens)
+    clock = Clock().install()
     scene.api.refuse_next(2)
     assert session.get(scene.url).status_code == 401
     assert session.get(scene.url).status_code == 200
@@ -131,7 +132,7 @@ def test_the_back_off_is_not_ended_by_requests_that_were_never_refused(scene: Sc
 
 def test_the_back_off_is_not_ended_by_a_new_token(scene: Scene) -> None:
     session = scene.session()
-    clock_of(session.tokens)
+    Clock().install()
     scene.api.refuse_next(2)
     session.get(scene.url)
     session.tokens.renew()
@@ -143,7 +144,7 @@ def test_the_back_off_is_not_ended_by_a_new_token(scene: Scene) -> None:
 
 def test_during_the_back_off_a_newer_token_is_used_where_one_is_held(scene: Scene) -> None:
     session = scene.session()
-    clock_of(session.tokens)
+    Clock().install()
     scene.api.refuse_next(2)
     session.get(scene.url)
     scene.auth.forget()
@@ -161,7 +162,7 @@ def test_during_the_back_off_a_newer_token_is_used_where_one_is_held(scene: Scen
 
 def test_each_api_has_a_back_off_of_its_own(scene: Scene) -> None:
     session, other = scene.session(), scene.another_api()
-    clock_of(session.tokens)
+    Clock().install()
     scene.api.refuse_next(None)
     assert session.get(scene.url).status_code == 401
     assert scene.token_requests == 2
@@ -174,8 +175,8 @@ def test_each_api_has_a_back_off_of_its_own(scene: Scene) -> None:
 
 def test_each_token_source_has_a_back_off_of_its_own(scene: Scene) -> None:
     session = scene.session()
-    clock_of(session.tokens)
-    clock_of(session.authorize(f"{scene.api.url}/v2", scope="v2"))
+    Clock().install()
+    Clock().install()
     scene.api.refuse_next(2)
     assert session.get(scene.url).status_code == 401
     scene.api.refuse_next()
@@ -186,7 +187,7 @@ def test_each_token_source_has_a_back_off_of_its_own(scene: Scene) -> None:
 def test_a_server_that_gives_the_refused_token_again_is_asked_with_measure(scene: Scene) -> None:
     scene.auth.make_token = lambda: "always-the-same"
     session = scene.refused()
-    clock = clock_of(session.tokens)
+    clock = Clock().install()
     for _ in range(100):
         assert session.get(scene.url).status_code == 401
         clock.advance(1)
@@ -199,7 +200,7 @@ def test_a_server_that_gives_the_refused_token_again_is_asked_with_measure(scene
 
 def test_bodies_that_cannot_be_sent_again_cost_no_more(scene: Scene) -> None:
     session = scene.session()
-    clock = clock_of(session.tokens)
+    clock = Clock().install()
     api = in_memory(session)
     for _ in range(600):
         answer = session.post(f"{API}/forbidden", data=iter([b"once"]))
@@ -223,7 +224,7 @@ class WithoutSeek(io.BytesIO):
 
 def test_a_body_that_will_not_go_back_is_found_out_before_the_renewal(scene: Scene) -> None:
     session = scene.session()
-    clock_of(session.tokens)
+    Clock().install()
     scene.api.refuse_next(None)
     for _ in range(20):
         assert session.post(scene.url, data=WithoutSeek(b"abc")).status_code == 401
@@ -256,7 +257,7 @@ def test_sixty_four_threads_hit_by_one_revocation_cost_one_token_request(
 def test_threads_that_are_forbidden_at_once_count_as_one(scene: Scene) -> None:
     session = scene.session()
     session.mount("http://", HTTPAdapter(pool_maxsize=16))
-    clock = clock_of(session.tokens)
+    clock = Clock().install()
     session.tokens.get()
     scene.api.refuse_next(None)
     with ThreadPoolExecutor(16) as pool, scene.api.hold() as gate:
@@ -300,7 +301,7 @@ def test_threads_hit_by_a_revocation_while_the_server_is_down_cost_one_token_req
     scene: Scene,
 ) -> None:
     session = scene.refused()
-    clock_of(session.tokens)
+    Clock().install()
     session.mount("http://", HTTPAdapter(pool_maxsize=16))
     scene.auth.answer_next(UNWELL, None)
     together = Barrier(16)

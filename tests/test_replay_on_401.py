@@ -29,7 +29,8 @@ from oauthcc.schemes import SecretHeader
 from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
 from oauthcc.testing.faults import HeaderFields
 
-from .refusals import UNWELL, InMemoryAPI, Reply, Scene, a_scene, breaking, clock_of, trail
+from .clock import Clock
+from .refusals import UNWELL, InMemoryAPI, Reply, Scene, a_scene, breaking, trail
 
 TWICE = [("/anything", 1), ("/anything", 2)]
 
@@ -65,7 +66,7 @@ def test_the_answer_is_that_of_the_replay(scene: Scene, monkeypatch: pytest.Monk
     session = scene.refused()
     ticks = iter([100.0, 103.5])
     clocks = types.SimpleNamespace(time=lambda: 0.0, perf_counter=lambda: next(ticks))
-    monkeypatch.setattr("oauthcc.handle_401.time", clocks)
+    monkeypatch.setattr("oauthcc.api_request.handle_401.time", clocks)
     response = session.post(scene.url, data=b"body")
     assert response.history == []
     assert response.elapsed == timedelta(seconds=3.5)
@@ -772,7 +773,7 @@ def test_where_the_renewal_fails_its_error_is_raised(scene: Scene) -> None:
 
 def test_a_refused_token_that_cannot_be_renewed_still_serves_elsewhere(scene: Scene) -> None:
     session, other = scene.refused(), scene.another_api()
-    clock = clock_of(session.tokens)
+    clock = Clock().install()
     other.protected = False
     scene.auth.answer_next(UNWELL, None)
     with pytest.raises(TokenError):

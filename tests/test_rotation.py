@@ -28,7 +28,7 @@ from oauthcc import (
 )
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from tests.clock import Clock, landed, moved_clock
+from tests.clock import Clock, flights_done, moved_clock
 from tests.servers.clients import Client
 from tests.servers.oidc import OIDCServer
 from tests.servers.sessions import OIDCSessions
@@ -206,7 +206,7 @@ def test_an_early_renewal_uses_the_new_secret_and_no_call_fails(
     clock.advance(3000)
     with auth.hold():
         assert api.get(protected.url).status_code == 200
-    landed()
+    flights_done()
     assert api.get(protected.url).status_code == 200
     first, second = auth.issued
     assert [seen.token for seen in protected.requests] == [first, first, second]
@@ -222,13 +222,13 @@ def test_no_call_fails_if_an_early_renewal_fails_before_the_secret_is_replaced(
     auth.add_client(auth.client_id, "second")
     clock.advance(3000)
     assert api.get(protected.url).status_code == 200
-    landed()
+    flights_done()
     [failed] = [event for event in emitted if isinstance(event, events.RenewalFailed)]
     assert failed.usable
     vault.put("second")
     clock.advance(failed.next_try_in + 0.1)
     assert api.get(protected.url).status_code == 200
-    landed()
+    flights_done()
     assert api.get(protected.url).status_code == 200
     first, second = auth.issued
     assert [seen.token for seen in protected.requests] == [first, first, first, second]

@@ -82,7 +82,7 @@ def test_a_script_gets_the_error_of_the_server(scene: Scene) -> None:
 
 def test_another_api_has_a_token_of_its_own(scene: Scene) -> None:
     session, other = scene.session(scope="a"), scene.another_api()
-    tokens = session.authorize(f"{other.url}/v1", scope="b")
+    tokens = session.add_api(f"{other.url}/v1", scope="b")
     assert tokens is not session.tokens
     for url in (scene.url, f"{other.url}/v1", f"{other.url}/v2"):
         assert session.get(url).status_code == 200
@@ -92,7 +92,7 @@ def test_another_api_has_a_token_of_its_own(scene: Scene) -> None:
 
 def test_another_api_may_use_the_tokens_of_another_session(scene: Scene) -> None:
     session, lender = scene.session(), scene.session(scope="lent")
-    assert session.authorize(f"{scene.api.url}/lent", tokens=lender.tokens) is lender.tokens
+    assert session.add_api(f"{scene.api.url}/lent", tokens=lender.tokens) is lender.tokens
     assert session.get(f"{scene.api.url}/lent").status_code == 200
     assert lender.get(scene.url).status_code == 200
     assert scene.token_requests == 1
@@ -111,9 +111,9 @@ def test_another_api_may_use_the_tokens_of_another_session(scene: Scene) -> None
 def test_what_cannot_authorize_is_refused(scene: Scene, options: dict[str, Any]) -> None:
     session = scene.session()
     with pytest.raises(ConfigurationError):
-        session.authorize(scene.api.url, **options)
+        session.add_api(scene.api.url, **options)
     with pytest.raises(ConfigurationError):
-        session.authorize("api.example", scope="a")
+        session.add_api("api.example", scope="a")
     assert session.get(scene.url).status_code == 200
     assert scene.token_requests == 1
 
@@ -121,7 +121,7 @@ def test_what_cannot_authorize_is_refused(scene: Scene, options: dict[str, Any])
 def test_the_options_of_authorize_are_told_apart_from_tokens(scene: Scene) -> None:
     session, lender = scene.session(), scene.session()
     with pytest.raises(ConfigurationError, match="not both"):
-        session.authorize(scene.api.url, tokens=lender.tokens, scope="a")
+        session.add_api(scene.api.url, tokens=lender.tokens, scope="a")
 
 
 # What was signed before

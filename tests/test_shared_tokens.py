@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 import requests
 
-from oauthcc import ClientCredentialsSession, renewal
+from oauthcc import ClientCredentialsSession
 from oauthcc.errors import TokenEndpointUnavailable
 from oauthcc.events import Event, TokenObtained
-from oauthcc.renewal import Schedule
 from oauthcc.stores import FileStore, MemoryStore, RedisStore, visit
 from oauthcc.testing import AuthorizationServer, Gate, ProtectedAPI, faults
-from oauthcc.token_endpoint import ATTEMPTS
+from oauthcc.token_request.endpoint import ATTEMPTS
+from oauthcc.tokens import renewal
+from oauthcc.tokens.renewal import Schedule
 
-from .clock import in_threads, joined, landed, moved_clock, together, until
+from .clock import flights_done, in_threads, joined, moved_clock, together, until
+from .inside import flight_of, state_of
 from .servers.redis_server import RedisServer
 from .worker import Clock, Worker, all_do, store_from, workers
 
@@ -97,7 +99,7 @@ def test_one_process_renews_early_and_the_others_neither_wait_nor_ask(
         gate.wait_for(1)
         answers += all_do(crowd, "get", url=api.url)
         assert answers == [(200, auth.issued[0])] * MANY * 2
-    all_do(crowd, "landed")
+    all_do(crowd, "flights_done")
     assert all_do(crowd, "operations", url=api.url, calls=10) == [0] * MANY
     assert all_do(crowd, "get", url=api.url) == [(200, auth.issued[1])] * MANY
     assert len(auth.token_requests) == 2
@@ -329,15 +331,15 @@ def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revok
         response = session.get(api.url)
     elif part == "aging":
         # What it holds was found by an early renewal, before the refusal arrived.
-        aging = session.tokens._ledger.held
+        aging = state_of(session.tokens).current
         assert aging is not None
         with api.hold() as gate:
             answers: list[requests.Response] = []
             (thread,) = in_threads(1, lambda: answers.append(session.get(api.url)))
             gate.wait_for(1)
-            session.tokens._ledger.held = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
+            state_of(session.tokens).current = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
             assert session.tokens.get() == aging.token
-            landed()
+            flights_done()
             assert session.tokens.get().access_token == auth.issued[1]
         joined([thread])
         (response,) = answers
@@ -354,14 +356,14 @@ def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revok
             return token
 
         monkeypatch.setattr(store, "load", late)
-        aging = session.tokens._ledger.held
+        aging = state_of(session.tokens).current
         assert aging is not None
-        session.tokens._ledger.held = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
+        state_of(session.tokens).current = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
         assert session.tokens.get() == aging.token
         assert found.wait(20)
         answers = []
         (thread,) = in_threads(1, lambda: answers.append(session.get(api.url)))
-        flight = session.tokens._fetching.flight
+        flight = flight_of(session.tokens)
         assert flight is not None
         until(lambda: flight.waiters == 1)
         gone.set()
@@ -397,7 +399,7 @@ def test_a_refused_token_that_stayed_in_the_store_is_not_handed_out_again(
     # The refused one, which is good for an hour, is what the store still holds.
     clock.advance(later)
     session.get(api.url)
-    landed()
+    flights_done()
     assert sent(session.get(api.url)) == auth.issued[2]
     assert sum(seen.token == auth.issued[0] for seen in api.requests) == 2
 
@@ -444,13 +446,13 @@ def test_an_early_renewal_that_waited_for_one_that_failed_does_not_ask_as_well(
         gate.wait_for(1)
         calls.append(second.get(api.url))
         assert store.is_waited_for.wait(20)
-    landed()
+    flights_done()
     calls += [first.get(api.url), second.get(api.url)]
     assert [sent(call) for call in calls] == auth.issued * 6
     assert len(auth.token_requests) == 2
     clock.advance(4)  # the first pause is that long at most
     second.get(api.url)
-    landed()
+    flights_done()
     assert sent(second.get(api.url)) == auth.issued[1]
 
 

@@ -24,7 +24,7 @@ from oauthcc.events import StoreBypassed
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
-from .clock import Clock, in_threads, joined, landed, moved_clock, until
+from .clock import Clock, flights_done, in_threads, joined, moved_clock, until
 from .servers.redis_server import RedisServer
 
 
@@ -51,7 +51,7 @@ class World:
     def call(self, session: ClientCredentialsSession) -> str:
         """Make a call that must succeed, and return the token that it carried."""
         response = session.get(self.api.url)
-        landed()
+        flights_done()
         assert response.status_code == 200
         return response.request.headers["Authorization"].encode().decode().partition(" ")[2]
 
@@ -80,7 +80,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def key_of(session: ClientCredentialsSession) -> str:
     """Return the name under which a store keeps the token of a session."""
-    grant = session.tokens.grant
+    grant = session.tokens._config
     return grant.cache_key(grant.fingerprint(grant.read_secret()))
 
 
@@ -245,7 +245,7 @@ def test_a_failing_store_keeps_nobody_waiting_while_the_token_is_valid(world: Wo
         assert response.request.headers["Authorization"] == f"Bearer {first}"
     assert stuck.wait(20)
     gone.set()
-    landed()
+    flights_done()
     assert world.call(session) == world.auth.issued[1]
 
 

@@ -37,9 +37,9 @@ from .clock import (
     FLIGHT,
     Clock,
     flights,
+    flights_done,
     in_threads,
     joined,
-    landed,
     moved_clock,
     together,
     until,
@@ -94,7 +94,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         for session in made.sessions:
             session.close()
         del made.sessions[:]
-    landed()
+    flights_done()
 
 
 def storm(world: World, session: ClientCredentialsSession, call: Callable[[], Any]) -> list[Any]:
@@ -104,7 +104,7 @@ def storm(world: World, session: ClientCredentialsSession, call: Callable[[], An
         runner = threading.Thread(target=lambda: outcomes.extend(together(MANY, call)))
         runner.start()
         gate.wait_for(1, 20)
-        flight = session.tokens._fetching.flight
+        flight = flight_of(session.tokens)
         assert flight is not None
         until(lambda: flight.waiters == MANY)
     joined([runner])
@@ -118,7 +118,7 @@ def test_64_cold_threads_cost_one_token_request(world: World) -> None:
     session = world.session()
     assert storm(world, session, lambda: world.get(session)) == [200] * MANY
     assert (world.asked, world.auth.max_concurrent) == (1, 1)
-    landed()
+    flights_done()
     (event,) = world.told(TokenObtained)
     assert (event.why, event.waiters, event.attempts) == ("absent", MANY, 1)
 
@@ -130,7 +130,7 @@ def test_64_threads_at_expiry_cost_one_token_request(world: World) -> None:
     assert storm(world, session, lambda: world.get(session)) == [200] * MANY
     assert (world.asked, world.auth.max_concurrent) == (2, 1)
     assert 401 not in world.statuses
-    landed()
+    flights_done()
     assert world.told(TokenObtained)[-1].why == "expired"
 
 
@@ -140,7 +140,7 @@ def test_64_threads_hit_by_one_revocation_cost_one_token_request(world: World) -
     world.auth.revoke_all()
     assert storm(world, session, lambda: world.get(session)) == [200] * MANY
     assert (world.asked, world.auth.max_concurrent) == (2, 1)
-    landed()
+    flights_done()
     event = world.told(TokenObtained)[-1]
     assert (event.why, event.waiters) == ("refused", MANY)
     assert len(world.told(RequestReplayed)) == world.statuses.count(401)
@@ -192,14 +192,14 @@ def test_no_call_waits_or_fails_over_several_expiries(world: World) -> None:
         world.clock.advance(1 / 40)
         # A call that waited would wait for itself: the gate opens when 12 more calls were made.
         assert world.get(session) == 200
-        ticks += session.tokens._fetching.flight is not None
+        ticks += flight_of(session.tokens) is not None
         if ticks == 12:  # the token endpoint takes 300 ms
             gate.wait_for(1)
             gate.release()
-            landed()
+            flights_done()
             gate, ticks = world.auth.hold(), 0
     gate.release()
-    landed()
+    flights_done()
     assert set(world.statuses) == {200}
     assert 5 <= world.asked <= 8
     whys = [event.why for event in world.told(TokenObtained)]
@@ -234,14 +234,14 @@ def test_an_outage_in_the_early_window_is_not_felt(world: World, kind: str, seed
     for _ in range(140):  # 3.5 seconds
         assert world.get(session) == 200
         if kind != "hang":
-            landed()
+            flights_done()
         world.clock.advance(1 / 40)
     attempts = len(world.told(RenewalFailed)) if kind == "refused" else world.asked
     assert 1 <= attempts <= 3
     assert world.auth.max_concurrent <= 1
     assert all(event.usable and event.next_try_in > 0 for event in world.told(RenewalFailed))
     end_outage(world)
-    landed()
+    flights_done()
     world.clock.advance(6)  # into the margin, where no pause reaches
     assert world.get(session) == 200
     assert len(world.auth.issued) == 2
@@ -266,7 +266,7 @@ def test_an_outage_past_expiry_is_one_clear_error_and_few_attempts(
         assert isinstance(caught.value, requests.RequestException)
         assert caught.value.status_code == (503 if kind == "503" else None)
         world.clock.advance(1 / 8)
-    landed()
+    flights_done()
     # Flights after 0, 1, 3 and 7 seconds, of three attempts each.
     assert len(world.told(RenewalFailed)) == 4
     assert world.asked == (12 if kind == "503" else 0)
@@ -284,7 +284,7 @@ def test_a_hanging_endpoint_is_an_error_within_the_callers_timeout(world: World)
             with pytest.raises(TokenEndpointTimeout, match=r"within 0\.02 seconds"):
                 world.get(session, timeout=0.02)
         gate.wait_for(1)
-    landed()
+    flights_done()
     assert world.get(session) == 200
     assert world.asked == 1
 
@@ -320,7 +320,7 @@ def test_a_call_a_second_with_a_wrong_secret_is_seven_login_attempts_in_100(worl
         with pytest.raises(TokenRequestDenied):
             world.get(session)
         world.clock.advance(1)
-    landed()
+    flights_done()
     assert world.asked == 7  # after 0, 1, 3, 7, 15, 31 and 63 seconds
     assert [event.seconds for event in world.told(RefusalRemembered)] == pytest.approx(
         [1, 2, 4, 8, 16, 32, 60]
@@ -348,7 +348,7 @@ def test_a_secret_that_stays_unfit_is_told_by_the_back_off(world: World) -> None
         with pytest.raises(ConfigurationError, match="is empty"):
             world.get(session)
         world.clock.advance(1 / 2)
-    landed()
+    flights_done()
     assert [event.seconds for event in world.told(RefusalRemembered)] == [1, 2, 4, 8]
     assert world.asked == 0
 
@@ -388,7 +388,7 @@ def test_the_traceback_of_a_remembered_error_does_not_grow(world: World) -> None
             lengths.add(len(traceback.extract_tb(error.__traceback__)))
     # The first waited for the flight, all others were told at once.
     assert len(lengths) <= 2
-    failure = session.tokens._ledger.failure
+    failure = state_of(session.tokens).failure
     assert failure is not None
     assert (failure.error.__traceback__, failure.error.__context__) == (None, None)
 
@@ -411,7 +411,7 @@ def test_the_callers_timeout_bounds_the_waiting_and_not_the_flight(
         assert isinstance(caught.value, requests.Timeout)
         gate.wait_for(1)
         assert len(flights()) == 1
-    landed()
+    flights_done()
     assert world.get(session) == 200
     assert world.asked == 1
 
@@ -421,10 +421,10 @@ def test_an_impatient_caller_uses_a_refused_token_that_is_still_good_elsewhere(
 ) -> None:
     session = world.session()
     token = session.tokens.get()
-    session.tokens.discard(token)
+    session.tokens.mark_refused(token)
     with world.auth.hold():
         assert session.tokens.get(timeout=0.01) is token
-    landed()
+    flights_done()
     assert session.tokens.get() is not token
 
 
@@ -446,7 +446,7 @@ with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
             gate.wait_for(1)
             for thread in others:
                 thread.start()
-            while session.tokens._fetching.flight.waiters < 6:
+            while flight_of(session.tokens).waiters < 6:
                 pass
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
@@ -484,9 +484,9 @@ def test_an_interrupt_in_the_first_caller_harms_no_other() -> None:
 def test_a_signal_handler_that_uses_the_session_does_not_hang(world: World) -> None:
     session = world.session()
     # The handler interrupted us where we hold the lock.
-    with session.tokens._fetching.lock, pytest.raises(TokenEndpointTimeout):
+    with flight_lock_of(session.tokens), pytest.raises(TokenEndpointTimeout):
         session.tokens.get(timeout=0.01)
-    landed()
+    flights_done()
     assert world.get(session) == 200
     assert world.asked == 1
 
@@ -518,7 +518,7 @@ def test_two_sessions_that_need_each_other_are_an_error_and_no_deadlock(world: W
             world.get(session)
         assert any("could not be had" in text for text in causes(caught.value))
     assert world.asked == 0
-    landed()
+    flights_done()
 
 
 def test_a_secret_may_be_fetched_with_the_old_token_while_that_is_aging(world: World) -> None:
@@ -534,7 +534,7 @@ def test_a_secret_may_be_fetched_with_the_old_token_while_that_is_aging(world: W
     world.get(session)
     world.clock.advance(3000)
     assert world.get(session) == 200
-    landed()
+    flights_done()
     assert (world.asked, len(asked)) == (2, 2)
 
 
@@ -560,7 +560,7 @@ def test_the_context_of_the_starter_is_seen_in_the_flight(world: World) -> None:
     tenant.set("second")
     world.clock.advance(3000)
     world.get(session)
-    landed()
+    flights_done()
     tenant.reset(mark)
     assert seen == ["first", "second"]
 
@@ -576,7 +576,7 @@ def test_an_observer_may_use_the_session(world: World) -> None:
     seen: list[int] = []
     session = world.session(on_event=observer)
     assert world.get(session) == 200
-    landed()
+    flights_done()
     assert seen == [200]
     assert world.asked == 1
 
@@ -590,7 +590,7 @@ def test_an_observer_is_not_told_of_what_it_brings_about(world: World) -> None:
     world.auth.real_lifetime = 60
     session = world.session(on_event=observer)
     assert world.get(session) == 200
-    landed()
+    flights_done()
     assert world.asked == 2
     assert [type(event) for event in world.events] == [TokenObtained]
 
@@ -605,7 +605,7 @@ def test_an_observer_that_raises_is_logged_and_not_felt(
     assert world.get(session) == 200
     world.auth.revoke_all()
     assert world.get(session) == 200
-    landed()
+    flights_done()
     told = [record for record in caplog.records if record.name == "oauthcc"]
     assert [record.levelno for record in told if record.exc_info] == [logging.ERROR] * 3
     assert caplog.text.count("observers have bugs") >= 3
@@ -620,7 +620,7 @@ def test_an_observer_is_called_outside_all_locks_when_all_is_done(world: World) 
 
     session = world.session(on_event=observer)
     token = session.tokens.get()
-    landed()
+    flights_done()
     assert found == [token]
     assert world.asked == 1
 
@@ -700,7 +700,7 @@ def test_an_interrupt_in_a_flight_in_place_is_told_to_those_who_wait(
         raise KeyboardInterrupt
 
     def flight() -> Any:
-        return session.tokens._fetching.flight
+        return flight_of(session.tokens)
 
     def first() -> None:
         with pytest.raises(KeyboardInterrupt):
@@ -738,6 +738,7 @@ def test_a_session_works_at_exit(world: World) -> None:
 LEFT_BEHIND = """
 import sys, threading
 from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
+from .inside import flight_lock_of, flight_of, state_of
 
 session = ClientCredentialsSession(sys.argv[1], "demo-client", "demo-secret")
 try:
@@ -771,7 +772,7 @@ class SlowFirst:
 
 def abandon(session: ClientCredentialsSession) -> None:
     """Let the budget of the flight under way be over."""
-    flight = session.tokens._fetching.flight
+    flight = flight_of(session.tokens)
     assert flight is not None
     flight._deadline = 0.0
 
@@ -787,9 +788,9 @@ def test_a_flight_past_its_budget_is_abandoned_and_comes_late(world: World) -> N
     world.clock.advance(3000)  # the second one is aging; the first has less time to live
     slow.free.set()
     joined(patient)
-    landed()
+    flights_done()
     assert late == ["token-1"]
-    held = session.tokens._ledger.held
+    held = state_of(session.tokens).current
     assert held is not None
     assert held.token.access_token == "token-2"
     assert world.get(session) == 200
@@ -803,7 +804,7 @@ def test_a_late_token_is_kept_where_there_is_no_better_one(world: World) -> None
     until(lambda: slow.number == 1)
     abandon(session)
     slow.free.set()
-    landed()
+    flights_done()
     assert session.tokens.get().access_token == "token-1"
     assert world.asked == 1
 
@@ -820,7 +821,7 @@ def test_a_late_token_replaces_an_expired_one(world: World) -> None:
     world.clock.advance(2)
     slow.free.set()
     joined(patient)
-    landed()
+    flights_done()
     assert session.tokens.get().access_token == "token-1"
 
 
@@ -830,17 +831,17 @@ def test_a_flight_that_comes_late_leaves_the_one_under_way_alone(world: World) -
     waiting = in_threads(1, session.tokens.get)
     until(lambda: slow.number == 1)
     abandon(session)
-    late = session.tokens._fetching.flight
+    late = flight_of(session.tokens)
     with world.auth.hold() as gate:
         waiting += in_threads(1, session.tokens.get)
         gate.wait_for(1)
-        under_way = session.tokens._fetching.flight
+        under_way = flight_of(session.tokens)
         assert under_way is not late
         slow.free.set()
-        until(lambda: session.tokens._ledger.held is not None)
+        until(lambda: state_of(session.tokens).current is not None)
         landed_first, *_ = waiting
         joined([landed_first])
-        assert session.tokens._fetching.flight is under_way
+        assert flight_of(session.tokens) is under_way
     joined(waiting)
     assert world.asked == 2
 
@@ -854,7 +855,7 @@ def test_abandoned_flights_leave_nothing_behind(world: World) -> None:
             gate.wait_for(number)
             abandon(session)
         assert len(flights()) == 5
-    landed()
+    flights_done()
     assert flights() == []
     assert world.get(session) == 200
     assert world.asked == 5
@@ -867,11 +868,11 @@ def test_whoever_has_a_brand_new_token_refused_does_not_board_the_flight_that_br
     with world.auth.hold() as gate:
         first = in_threads(1, session.tokens.get)
         gate.wait_for(1)
-        flight = session.tokens._fetching.flight
+        flight = flight_of(session.tokens)
         assert flight is not None
         land = flight._landed.set
         flight._landed.set = lambda: land() if free.wait(20) else None  # type: ignore[method-assign]
-    until(lambda: session.tokens._ledger.held is not None)
+    until(lambda: state_of(session.tokens).current is not None)
     brought = session.tokens.get()
     renewed = session.tokens.renew(brought, timeout=5)
     free.set()
@@ -897,7 +898,7 @@ def dropped(world: World, use: Callable[[ClientCredentialsSession], Any], secret
     session = world.session(secret, on_event=None)
     world.sessions.clear()
     use(session)
-    landed()
+    flights_done()
     tokens = session.tokens
     left: list[Callable[[], Any]] = [
         weakref.ref(thing) for thing in (session, tokens, tokens.endpoint)
@@ -963,5 +964,5 @@ def test_a_dropped_session_does_not_wait_for_its_flight(world: World) -> None:
         session.close()
         del session
         assert refs[0]() is None
-    landed()
+    flights_done()
     assert refs[1]() is None

@@ -18,14 +18,14 @@ from oauthcc import (
     TokenSource,
 )
 from oauthcc.events import RenewalFailed, TokenObtained
-from oauthcc.flight import Flight
-from oauthcc.grant import Grant
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import oauth_error, unavailable
+from oauthcc.token_request.client_config import ClientConfig
 from oauthcc.urls import origin_of
 
-from .clock import Clock, flights, in_threads, joined, landed, moved_clock, together, until
+from .clock import Clock, flights, flights_done, in_threads, joined, moved_clock, together, until
+from .inside import flight_lock_of, flight_of, state_of
 
 API = origin_of("https://api.example/")
 
@@ -53,12 +53,12 @@ def source(auth: AuthorizationServer, events: list[Any]) -> Iterator[TokenSource
         made = TokenSource(grant_of(auth), on_event=events.append)
         made.adopt(owner)
         yield made
-        landed()
+        flights_done()
         made.close()
 
 
-def grant_of(auth: AuthorizationServer, secret: Any = None, **options: Any) -> Grant:
-    return Grant.of(auth.token_url, auth.client_id, secret or auth.client_secret, **options)
+def grant_of(auth: AuthorizationServer, secret: Any = None, **options: Any) -> ClientConfig:
+    return ClientConfig.of(auth.token_url, auth.client_id, secret or auth.client_secret, **options)
 
 
 def count(auth: AuthorizationServer) -> int:
@@ -85,7 +85,7 @@ def test_a_warm_token_is_read_without_the_lock(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     token = source.get()
-    with source._fetching.lock:
+    with flight_lock_of(source):
         assert together(1, lambda: source.get(timeout=1)) == [token]
 
 
@@ -99,7 +99,7 @@ def test_an_aging_token_is_given_out_at_once_and_renewed_behind(
             assert source.get(timeout=1) is token
         gate.wait_for(1)
         assert len(flights()) == 1
-    landed()
+    flights_done()
     assert source.get() is not token
     assert count(auth) == 2
     assert [(e.why, e.waiters, e.attempts) for e in events] == [
@@ -117,7 +117,7 @@ def test_a_failed_early_renewal_is_an_event_and_nothing_else(
     auth.answer_next(unavailable(503, None), None)
     for _ in range(5):
         assert source.get() is token
-        landed()
+        flights_done()
     assert count(auth) == 2
     failed = events[-1]
     assert isinstance(failed, RenewalFailed)
@@ -136,7 +136,7 @@ def test_whoever_comes_at_expiry_waits_for_the_early_flight_that_is_under_way(
         clock.advance(601)
         late: list[Any] = []
         waiting = in_threads(3, lambda: late.append(source.get()))
-        until(lambda: source._fetching.flight is not None and source._fetching.flight.waiters == 3)
+        until(lambda: flight_of(source) is not None and flight_of(source).waiters == 3)
     joined(waiting)
     assert {token.access_token for token in late} == {auth.issued[1]}
     assert count(auth) == 2
@@ -173,7 +173,7 @@ def test_no_patience_is_an_error_that_says_what_to_allow(
     with auth.hold(), pytest.raises(TokenEndpointTimeout, match="Allow more by timeout=") as caught:
         source.get(timeout=timeout)
     assert caught.value.__suppress_context__
-    landed()
+    flights_done()
     assert source.get().access_token == auth.issued[0]
 
 
@@ -208,7 +208,7 @@ def test_what_is_not_ours_becomes_a_token_error_that_quotes_nothing(
         source.get()
     assert isinstance(caught.value.__cause__, LookupError)
     assert auth.issued[0] not in str(caught.value)
-    landed()
+    flights_done()
     assert [type(event) for event in events] == [RenewalFailed]
     source.close()
 
@@ -316,13 +316,13 @@ def test_a_discarded_token_is_renewed_first_and_used_where_that_fails(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     token = source.get()
-    source.discard(token)
+    source.mark_refused(token)
     auth.answer_next(unavailable(503, None), 3)
     assert source.get() is token
-    source._ledger.failure = None
+    state_of(source).failure = None
     other = source.get()
     assert other is not token
-    source.discard(token)  # an old one: nobody cares
+    source.mark_refused(token)  # an old one: nobody cares
     assert source.get() is other
 
 
@@ -440,7 +440,7 @@ def test_a_token_of_the_store_that_may_be_revoked_too_does_not_stand_in_for_anot
     clock.advance(1)  # all tokens are revoked, and a request with this one is refused
     found: list[Any] = []
     waiting = in_threads(2, lambda: found.append(source.instead_of(refused, API, clock.wall, None)))
-    until(lambda: source._fetching.flight is not None and source._fetching.flight.waiters == 2)
+    until(lambda: flight_of(source) is not None and flight_of(source).waiters == 2)
     store.free.set()
     joined(waiting)
     assert {held.token.access_token for held in found} == {auth.issued[2]}
@@ -474,7 +474,7 @@ def test_a_sibling_has_another_scope_and_shares_the_rest(
     sibling = source.sibling(scope="other")
     assert sibling.get().scope == "other"
     assert sibling.grant.client_id == source.grant.client_id
-    landed()
+    flights_done()
     assert [type(event) for event in events] == [TokenObtained]
     assert source.get().access_token != sibling.get().access_token
     quiet = source.sibling(scope="third", on_event=None, renew_at=(0.1, 0.2), store=MemoryStore())
@@ -501,11 +501,11 @@ def test_a_copy_has_a_lock_of_its_own_and_no_token(auth: AuthorizationServer, co
     source.endpoint.verify = "/ca.pem"
     token = source.get()
     twin = copied(source)
-    assert twin._ledger.held is None
+    assert state_of(twin).current is None
     assert twin._renew_at == (0.3, 0.4)
     assert twin.endpoint.verify == "/ca.pem"
     assert token.access_token.encode() not in pickle.dumps(source)
-    with source._fetching.lock:
+    with flight_lock_of(source):
         assert len(together(1, lambda: twin.get(timeout=5).access_token)) == 1
     for made in (source, twin):
         made.close()
@@ -530,6 +530,6 @@ def test_a_store_that_is_by_passed_is_told(auth: AuthorizationServer, events: li
 
     source = TokenSource(grant_of(auth), store=Down(), on_event=events.append)
     source.get()
-    landed()
+    flights_done()
     assert [type(event).__name__ for event in events] == ["StoreBypassed", "TokenObtained"]
     source.close()

@@ -38,7 +38,7 @@ def sessions() -> None:
     assert_type(session.get("https://api.example"), requests.Response)
     assert_type(session.tokens, TokenSource)
     assert_type(session.tokens.get(), Token)
-    assert_type(session.authorize("https://b.example", scope="c"), TokenSource)
+    assert_type(session.add_api("https://b.example", scope="c"), TokenSource)
     assert_type(Ours.using(session.tokens), Ours)
     assert_type(Ours.from_env(), Ours)
     assert_type(Ours.from_issuer("https://as.example", "id"), Ours)

@@ -22,9 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from oauthcc import ClientCredentialsSession, renewal
+from oauthcc import ClientCredentialsSession
 from oauthcc.access_token import Token
 from oauthcc.stores import FileStore, RedisStore, TokenStore
+from oauthcc.tokens import renewal
 
 PATIENCE = 60.0
 
@@ -219,7 +220,7 @@ class Session:
             self.get(url)
         return self._store.operations - before
 
-    def landed(self) -> None:
+    def flights_done(self) -> None:
         """Wait until no flight is under way."""
         for thread in threading.enumerate():
             if thread.name == "oauthcc-flight":
@@ -227,7 +228,7 @@ class Session:
 
     def bypassed(self) -> list[tuple[str, str]]:
         """Return what failed in the store, and how."""
-        self.landed()
+        self.flights_done()
         return self._bypassed
 
 

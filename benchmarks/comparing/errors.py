@@ -50,7 +50,7 @@ def odd_secret(kind: type[Library], world: World) -> str:
 
 @situation("granted scope differs from the one asked for")
 def narrowed(kind: type[Library], world: World) -> str:
-    """Grant less than was asked for, and say so."""
+    """ClientConfig less than was asked for, and say so."""
     world.auth.token_fields = {"scope": SCOPES[0]}
     client = kind(world)
     return tried(lambda: client.request("GET", world.api.url))

@@ -22,7 +22,7 @@ import requests
 
 from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, TokenError
 from oauthcc.stores import MemoryStore
-from oauthcc.token_source import TokenSource
+from oauthcc.tokens.source import TokenSource
 
 from . import bodies
 from .journal import Call, Fork

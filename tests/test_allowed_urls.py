@@ -21,7 +21,7 @@ from oauthcc import (
     InsecureURLError,
     TokenSource,
 )
-from oauthcc.reach import Reach
+from oauthcc.api_request.allowed_urls import AllowedURLs
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 from tests.internet import TOKEN_URL, Internet
 
@@ -485,8 +485,8 @@ def test_an_authorized_prefix_has_a_token_of_its_own_and_redirects_do_not_mix_th
     net: Internet,
 ) -> None:
     session = connected(net, api_url=API)
-    session.authorize("https://other.example/a", scope="other")
-    session.authorize(f"{API}/admin", scope="admin")
+    session.add_api("https://other.example/a", scope="other")
+    session.add_api(f"{API}/admin", scope="admin")
     net.redirect(f"{API}/start", f"{API}/admin/x")
     net.redirect(f"{API}/admin/start", f"{API}/x")
     net.redirect("https://other.example/a", f"{API}/x")
@@ -562,7 +562,7 @@ def test_plain_http_may_be_named_and_then_carries_the_token_there_alone(net: Int
         False,
     ]
     narrow = connected(net)
-    narrow.authorize("http://api.example:8080", scope="x")
+    narrow.add_api("http://api.example:8080", scope="x")
     narrow.get("http://api.example:8080/x")
     assert net.shown()[-1] == f"Bearer {net.tokens[-1]}"
     with pytest.raises(InsecureURLError):
@@ -603,7 +603,7 @@ def test_a_second_origin_is_warned_of_once(net: Internet, caplog: pytest.LogCapt
 
 
 def test_reach_alone_finds_the_longest_prefix_and_refuses_an_empty_list() -> None:
-    reach: Reach[str] = Reach("default", ["https://a.example", "https://a.example/x"])
+    reach: AllowedURLs[str] = AllowedURLs("default", ["https://a.example", "https://a.example/x"])
     reach.add("https://a.example/x/y", "other")
     assert reach.find("https://a.example/x/y/z") == "other"
     assert reach.find("https://a.example/x/yy") == "default"
@@ -611,8 +611,8 @@ def test_reach_alone_finds_the_longest_prefix_and_refuses_an_empty_list() -> Non
     reach.refuse_plain_http("http://b.example/")  # goes without a token and so is no harm
     reach.notice("https://b.example/")
     with pytest.raises(ConfigurationError, match="api_url is empty"):
-        Reach("default", ())
-    everywhere: Reach[str] = Reach("default", None)
+        AllowedURLs("default", ())
+    everywhere: AllowedURLs[str] = AllowedURLs("default", None)
     everywhere.notice("https://a.example/")
     everywhere.notice("not a URL")
     assert everywhere.find("ftp://a.example/") is None
@@ -794,7 +794,7 @@ def test_the_client_certificate_goes_with_the_token_and_not_beyond(net: Internet
     borrower = on(net, ClientCredentialsSession.using(owner.tokens))
     guest = connected(net, api_url=FOREIGN + "/none")
     tokens: TokenSource = owner.tokens
-    guest.authorize(API, tokens=tokens)
+    guest.add_api(API, tokens=tokens)
     for session in (owner, borrower, guest):
         net.seen.clear()
         session.get(f"{API}/start")

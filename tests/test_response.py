@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from oauthlib.oauth2 import BackendApplicationClient
 
 from oauthcc.access_token import Token
-from oauthcc.answer import Answer, retry_after
 from oauthcc.errors import (
     InvalidTokenResponse,
     TokenEndpointUnavailable,
@@ -29,7 +28,7 @@ from oauthcc.errors import (
     TokenRequestDenied,
 )
 from oauthcc.schemes import Bearer
-from oauthcc.token_response import read_token
+from oauthcc.token_request.response import Answer, read_token, retry_after
 from tests.json_values import nested
 
 URL = "https://as.example/tenant/token"

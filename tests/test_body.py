@@ -15,7 +15,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3.exceptions import ProtocolError
 
-from oauthcc.replay import RELEASE_LIMIT, UnreplayableBody, body_position, release, rewind
+from oauthcc.api_request.body import UnreplayableBody, body_position, rewind
+from oauthcc.api_request.handle_401 import RELEASE_LIMIT, release
 
 
 def closed(file: Any) -> Any:

@@ -70,7 +70,7 @@ def test_the_longest_prefix_wins_whatever_the_order_of_naming(net: Internet) -> 
         with connected(net) as session:
             sources = {"": session.tokens}
             for path in ["/v1", "/v1/orders", "/v1/orders/special"][::order]:
-                sources[path] = session.authorize(API + path, scope="x")
+                sources[path] = session.add_api(API + path, scope="x")
             tokens = {path: source.get().access_token for path, source in sources.items()}
             for path, belongs_to in {
                 "/": "",
@@ -90,11 +90,11 @@ def test_the_longest_prefix_wins_whatever_the_order_of_naming(net: Internet) -> 
 
 def test_each_api_has_its_own_scope_audience_resource_and_parameters(net: Internet) -> None:
     with connected(net, "first:scope", audience="first", token_params={"first": "1"}) as session:
-        session.authorize(f"{API}/scope", scope="a b")
-        session.authorize(f"{API}/audience", audience="urn:b")
-        session.authorize(f"{API}/resource", resource="https://b.example")
-        session.authorize(f"{API}/params", token_params={"tenant": "b"})
-        session.authorize(f"{API}/none")
+        session.add_api(f"{API}/scope", scope="a b")
+        session.add_api(f"{API}/audience", audience="urn:b")
+        session.add_api(f"{API}/resource", resource="https://b.example")
+        session.add_api(f"{API}/params", token_params={"tenant": "b"})
+        session.add_api(f"{API}/none")
         for path in ("", "scope", "audience", "resource", "params", "none"):
             session.get(f"{API}/{path}")
     assert asked_for(net) == [
@@ -114,7 +114,7 @@ def test_an_api_may_have_a_client_and_a_server_of_its_own(net: Internet) -> None
     issue = net._issue
     net.pages[other] = lambda _: issue()
     with connected(net) as session:
-        session.authorize(
+        session.add_api(
             f"{API}/other",
             token_url=other,
             client_id="other-id",
@@ -134,12 +134,12 @@ def test_an_api_may_have_a_client_and_a_server_of_its_own(net: Internet) -> None
 
 def test_an_issuer_takes_the_place_of_the_token_url_and_the_other_way_round(net: Internet) -> None:
     with connected(net) as session:
-        source = session.authorize(f"{API}/x", issuer="https://issuer.example")
+        source = session.add_api(f"{API}/x", issuer="https://issuer.example")
         assert (source.grant.token_url, source.grant.issuer) == (None, "https://issuer.example")
     from_issuer = on(net, ClientCredentialsSession.from_issuer("https://i.example", "id", "secret"))
     with from_issuer as session:
-        assert session.authorize(f"{API}/y", scope="y").grant.issuer == "https://i.example"
-        source = session.authorize(f"{API}/x", token_url=TOKEN_URL)
+        assert session.add_api(f"{API}/y", scope="y").grant.issuer == "https://i.example"
+        source = session.add_api(f"{API}/x", token_url=TOKEN_URL)
         assert (source.grant.token_url, source.grant.issuer) == (TOKEN_URL, None)
 
 
@@ -149,24 +149,24 @@ def test_store_renewal_and_observer_are_those_of_the_session_unless_told_otherwi
     events: list[Any] = []
     store, other = MemoryStore(), MemoryStore()
     with connected(net, store=store, on_event=events.append, renew_at=(0.5, 0.5)) as session:
-        session.authorize(f"{API}/a", scope="a").get()
+        session.add_api(f"{API}/a", scope="a").get()
         assert (len(store._tokens), len(events)) == (1, 1)
-        session.authorize(f"{API}/b", scope="b", store=other, on_event=None).get()
+        session.add_api(f"{API}/b", scope="b", store=other, on_event=None).get()
         assert (len(store._tokens), len(other._tokens), len(events)) == (1, 1, 1)
-        held = session.authorize(f"{API}/c", scope="c").current()
+        held = session.add_api(f"{API}/c", scope="c").current()
         assert held.plan.aging.wall == pytest.approx(held.token.issued_at + 1800)
 
 
 def test_the_tokens_of_another_session_may_serve_an_api(net: Internet) -> None:
     with connected(net) as lender, connected(net) as session:
-        assert session.authorize(f"{API}/lent", tokens=lender.tokens) is lender.tokens
+        assert session.add_api(f"{API}/lent", tokens=lender.tokens) is lender.tokens
         assert token_for(net, session, f"{API}/lent") == token_for(net, lender, API) == "token 0"
         assert token_for(net, session, API) == "token 1"
 
 
 def test_a_prefix_beside_a_limited_session_is_one_more_place(net: Internet) -> None:
     with connected(net, api_url=API) as session:
-        session.authorize("https://more.example/v1", scope="more")
+        session.add_api("https://more.example/v1", scope="more")
         assert token_for(net, session, f"{API}/x") == "token 0"
         assert token_for(net, session, "https://more.example/v1/x") == "token 1"
         assert token_for(net, session, "https://more.example/v2") is None
@@ -175,15 +175,15 @@ def test_a_prefix_beside_a_limited_session_is_one_more_place(net: Internet) -> N
 
 def test_a_prefix_that_is_named_again_is_served_by_the_later_source(net: Internet) -> None:
     with connected(net) as session:
-        session.authorize(f"{API}/x", scope="a")
-        session.authorize(f"{API}/x/", scope="b")
+        session.add_api(f"{API}/x", scope="a")
+        session.add_api(f"{API}/x/", scope="b")
         session.get(f"{API}/x")
     assert asked_for(net) == [{"scope": "b"}]
 
 
 def test_a_prefix_may_lie_on_plain_http_where_it_says_so(net: Internet) -> None:
     with connected(net) as session:
-        session.authorize("http://inside.example/v1", scope="x")
+        session.add_api("http://inside.example/v1", scope="x")
         assert token_for(net, session, "http://inside.example/v1/y") == "token 0"
         with pytest.raises(InsecureURLError):
             session.get("http://inside.example/v2")
@@ -194,7 +194,7 @@ def test_an_authorized_origin_is_no_second_one_to_warn_of(
     net: Internet, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connected(net) as session:
-        session.authorize("https://b.example", scope="b")
+        session.add_api("https://b.example", scope="b")
         for url in (f"{API}/1", "https://b.example/1", f"{API}/2"):
             session.get(url)
         assert caplog.text == ""
@@ -206,7 +206,7 @@ def test_an_authorized_origin_is_no_second_one_to_warn_of(
 def test_no_request_costs_a_token_of_an_api_that_it_does_not_use(net: Internet) -> None:
     with connected(net) as session:
         for number in range(20):
-            session.authorize(f"{API}/{number}", scope=f"s{number}")
+            session.add_api(f"{API}/{number}", scope=f"s{number}")
         session.get(f"{API}/7/x")
     assert asked_for(net) == [{"scope": "s7"}]
 
@@ -236,8 +236,11 @@ def test_what_cannot_work_is_refused_and_leaves_the_session_as_it_was(
 ) -> None:
     with connected(net) as session:
         with pytest.raises(ConfigurationError, match=text):
-            session.authorize(f"{API}/x", **options)
-        assert (session._reach.values(), session._own) == ([session.tokens], [session.tokens])
+            session.add_api(f"{API}/x", **options)
+        assert (session._allowed_urls.values(), session._own) == (
+            [session.tokens],
+            [session.tokens],
+        )
         assert token_for(net, session, f"{API}/x") == "token 0"
 
 
@@ -247,15 +250,18 @@ def test_a_prefix_that_is_none_is_refused_and_leaves_the_session_as_it_was(
 ) -> None:
     with connected(net) as session:
         with pytest.raises(ConfigurationError):
-            session.authorize(prefix, scope="x")
+            session.add_api(prefix, scope="x")
         with pytest.raises(ConfigurationError):
-            session.authorize(prefix, tokens=session.tokens)
-        assert (session._reach.values(), session._own) == ([session.tokens], [session.tokens])
+            session.add_api(prefix, tokens=session.tokens)
+        assert (session._allowed_urls.values(), session._own) == (
+            [session.tokens],
+            [session.tokens],
+        )
 
 
 def test_tokens_and_options_do_not_go_together(net: Internet) -> None:
     with connected(net) as session, pytest.raises(ConfigurationError, match="not both"):
-        session.authorize(API, tokens=session.tokens, scope="x")
+        session.add_api(API, tokens=session.tokens, scope="x")
 
 
 # Redirects from one API to another.
@@ -267,9 +273,9 @@ def test_a_redirect_from_one_api_to_another_carries_neither_token(
     target: Any, status: Any, net: Internet
 ) -> None:
     with connected(net) as session:
-        session.authorize(f"{API}/a", scope="a")
-        session.authorize(f"{API}/b", scope="b")
-        session.authorize("https://b.example", scope="b")
+        session.add_api(f"{API}/a", scope="a")
+        session.add_api(f"{API}/b", scope="b")
+        session.add_api("https://b.example", scope="b")
         net.redirect(f"{API}/a", target, status)
         assert token_for(net, session, f"{API}/a") is None
         assert [seen.authorization for seen in net.seen] == [f"Bearer {net.tokens[0]}", None]
@@ -280,8 +286,8 @@ def test_a_redirect_from_one_api_to_another_carries_neither_token(
 
 def test_a_redirect_within_one_api_keeps_its_token(net: Internet) -> None:
     with connected(net) as session:
-        source = session.authorize(f"{API}/a", scope="a")
-        session.authorize(f"{API}/b", tokens=source)
+        source = session.add_api(f"{API}/a", scope="a")
+        session.add_api(f"{API}/b", tokens=source)
         net.redirect(f"{API}/a", f"{API}/b/c")
         assert token_for(net, session, f"{API}/a") == "token 0"
         assert len(net.seen) == 2
@@ -300,8 +306,8 @@ def test_a_copy_has_the_same_prefixes(
 ) -> None:
     monkeypatch.setattr(Internet, "__reduce__", lambda self: (Internet, ()))
     with connected(net, "main", api_url=API) as session:
-        session.authorize(f"{API}/a", scope="a")
-        session.authorize("http://inside.example", audience="inside")
+        session.add_api(f"{API}/a", scope="a")
+        session.add_api("http://inside.example", audience="inside")
         with copied(session) as twin:
             on(net, twin)
             for url in (f"{API}/a/x", API, "http://inside.example/x", "https://else.example"):
@@ -317,9 +323,9 @@ def test_a_copy_of_a_session_with_lent_tokens_asks_through_adapters_of_its_own(
 ) -> None:
     monkeypatch.setattr(Internet, "__reduce__", lambda self: (Internet, ()))
     with connected(net) as lender, connected(net) as session:
-        session.authorize(f"{API}/lent", tokens=lender.tokens)
+        session.add_api(f"{API}/lent", tokens=lender.tokens)
         with copied(session) as twin:
-            lent = twin._reach.find(f"{API}/lent")
+            lent = twin._allowed_urls.find(f"{API}/lent")
             assert lent is not lender.tokens
             assert lent.owner is not None
             assert lent.owner is not lender
@@ -330,10 +336,10 @@ def test_a_copy_shares_the_tokens_and_a_pickle_holds_none(
 ) -> None:
     monkeypatch.setattr(Internet, "__reduce__", lambda self: (Internet, ()))
     with connected(net) as session:
-        source = session.authorize(f"{API}/a", scope="a")
+        source = session.add_api(f"{API}/a", scope="a")
         token = source.get().access_token.encode()
         with copy.copy(session) as twin:
-            assert twin._reach.find(f"{API}/a") is source
+            assert twin._allowed_urls.find(f"{API}/a") is source
         assert token not in pickle.dumps(session)
 
 
@@ -433,7 +439,7 @@ def test_closing_a_borrower_leaves_the_endpoint_open_and_closing_the_lender_clos
     with made(auth) as lender:
         lender.tokens.endpoint.mount(auth.url, adapter)
         with ClientCredentialsSession.using(lender.tokens) as borrower, made(auth) as other:
-            other.authorize(api.url, tokens=lender.tokens)
+            other.add_api(api.url, tokens=lender.tokens)
             assert borrower.get(api.url).ok
             assert other.get(api.url).ok
         assert adapter.closed == 0
@@ -446,7 +452,7 @@ def test_a_closed_session_has_closed_the_endpoint_of_every_source_that_it_made(
     adapters = [Watched() for _ in range(4)]
     session = made(auth)
     sources = [session.tokens]
-    sources += [session.authorize(f"{api.url}/{number}", scope=f"{number}") for number in range(3)]
+    sources += [session.add_api(f"{api.url}/{number}", scope=f"{number}") for number in range(3)]
     for source, adapter in zip(sources, adapters, strict=True):
         source.endpoint.mount(auth.url, adapter)
         source.get()
@@ -469,7 +475,7 @@ def test_a_lender_lives_as_long_as_those_who_borrow(
         if how == "using":
             return ClientCredentialsSession.using(lender.tokens), weakref.ref(lender)
         session = made(auth)
-        session.authorize(api.url, tokens=lender.tokens)
+        session.add_api(api.url, tokens=lender.tokens)
         return session, weakref.ref(lender)
 
     session, lender = borrower_of_a_lender_that_nobody_holds()
@@ -490,7 +496,7 @@ def test_an_api_that_says_403_for_a_dead_token_is_answered_with_a_new_one(
 ) -> None:
     api.refusal = Answer(403)
     with made(auth, refused_status=statuses) as session:
-        session.authorize(f"{api.url}/other", scope="other")
+        session.add_api(f"{api.url}/other", scope="other")
         for path in ("", "/other"):
             session.get(api.url + path)
         auth.revoke_all()
@@ -506,7 +512,7 @@ def test_a_403_for_want_of_scope_is_returned_all_the_same(
     with made(auth, refused_status=(401, 403)) as session:
         assert session.get(f"{api.url}/admin").status_code == 403
         assert len(auth.token_requests) == 1
-        session.authorize(f"{api.url}/admin", scope="admin")
+        session.add_api(f"{api.url}/admin", scope="admin")
         assert session.get(f"{api.url}/admin").status_code == 200
 
 
@@ -514,7 +520,7 @@ def test_a_401_of_one_api_does_not_touch_the_token_of_another(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     with made(auth) as session:
-        other = session.authorize(f"{api.url}/other", scope="other")
+        other = session.add_api(f"{api.url}/other", scope="other")
         session.get(api.url)
         session.get(f"{api.url}/other")
         auth.revoke(other.get().access_token)
@@ -529,6 +535,6 @@ def test_a_401_of_one_api_does_not_touch_the_token_of_another(
 
 def test_a_source_is_what_authorize_returns(net: Internet) -> None:
     with connected(net) as session:
-        source = session.authorize(f"{API}/a", scope="a")
+        source = session.add_api(f"{API}/a", scope="a")
         assert isinstance(source, TokenSource)
         assert source.get().access_token == net.tokens[0]

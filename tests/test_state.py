@@ -8,9 +8,9 @@ import pytest
 
 from oauthcc import ConfigurationError, DiscoveryError, Token, TokenError, TokenRequestDenied
 from oauthcc.events import RefusalRemembered, RenewalFailed, Why
-from oauthcc.ledger import Held, Ledger
-from oauthcc.renewal import State
 from oauthcc.schemes import Bearer
+from oauthcc.tokens.renewal import Phase
+from oauthcc.tokens.state import CurrentToken
 from oauthcc.urls import Origin, origin_of
 
 from .clock import Clock
@@ -34,7 +34,7 @@ class Books:
 
     def arrive(
         self, name: str, why: Why = "absent", lifetime: float | None = 100.0, **given: Any
-    ) -> Held:
+    ) -> CurrentToken:
         now = self.clock.wall
         expires_at = None if lifetime is None else now + lifetime
         token = Token(name, issued_at=now, expires_at=expires_at)
@@ -64,14 +64,14 @@ def test_nothing_is_known_at_first(books: Books) -> None:
 
 def test_what_arrives_is_held_and_ages(books: Books) -> None:
     held = books.arrive("one")
-    assert books.ledger.look() == (held, State.FRESH)
+    assert books.ledger.look() == (held, Phase.FRESH)
     assert held.header == "Bearer one"
     assert (held.aging_monotonic, held.aging_wall) == held.plan.aging
     parts = []
     for seconds in (69.9, 0.2, 20.0, 10.0):
         books.clock.advance(seconds)
         parts.append(books.part)
-    assert parts == [State.FRESH, State.AGING, State.MARGIN, State.EXPIRED]
+    assert parts == [Phase.FRESH, Phase.AGING, Phase.MARGIN, Phase.EXPIRED]
 
 
 def test_a_renewal_point_is_drawn_for_every_token_within_its_bounds(books: Books) -> None:
@@ -105,7 +105,7 @@ def test_the_same_token_early_goes_on_aging_after_a_pause(books: Books) -> None:
     books.arrive("one")
     books.clock.advance(75)
     held = books.arrive("one", "aging")
-    assert books.ledger.look() == (held, State.AGING)
+    assert books.ledger.look() == (held, Phase.AGING)
     assert not books.ledger.may_renew_early()
     books.clock.advance(2)
     assert books.ledger.may_renew_early()
@@ -115,9 +115,9 @@ def test_the_same_token_early_goes_on_aging_after_a_pause(books: Books) -> None:
 def test_the_same_token_late_is_believed(books: Books, why: Why) -> None:
     held = books.arrive("one")
     books.ledger.put_in_margin(held.token)
-    assert books.ledger.look()[1] is State.MARGIN
+    assert books.ledger.look()[1] is Phase.MARGIN
     books.arrive("one", why)
-    assert books.part is State.FRESH
+    assert books.part is Phase.FRESH
 
 
 def test_a_late_flight_brings_nothing_better(books: Books) -> None:
@@ -128,7 +128,7 @@ def test_a_late_flight_brings_nothing_better(books: Books) -> None:
         assert late.token.access_token == "late"
         assert books.ledger.held is held
     books.clock.advance(10.0)
-    assert books.part is State.EXPIRED
+    assert books.part is Phase.EXPIRED
     assert books.arrive("late", begun=4.0) is books.ledger.held
 
 
@@ -150,9 +150,9 @@ def test_a_token_that_was_issued_earlier_by_a_clock_set_back_is_no_late_one(book
 def test_only_the_token_held_is_put_in_its_margin(books: Books) -> None:
     one = books.arrive("one")
     books.ledger.put_in_margin(Token("other"))
-    assert books.ledger.look()[1] is State.FRESH
+    assert books.ledger.look()[1] is Phase.FRESH
     books.ledger.put_in_margin(one.token)
-    assert books.part is State.MARGIN
+    assert books.part is Phase.MARGIN
     Books().ledger.put_in_margin(one.token)  # where nothing is held, nothing happens
 
 
@@ -251,7 +251,7 @@ def test_where_no_thread_is_to_be_had_early_renewal_pauses(books: Books) -> None
     books.clock.advance(75)
     books.ledger.no_thread(held)
     assert not books.ledger.may_renew_early()
-    assert books.part is State.AGING
+    assert books.part is Phase.AGING
     books.clock.advance(2)
     assert books.ledger.may_renew_early()
 

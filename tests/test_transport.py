@@ -39,10 +39,12 @@ from tests.clock import until
 from tests.internet import TOKEN_URL, Internet
 from tests.servers.connect_proxy import ConnectProxy
 
+from .inside import flight_of, state_of
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oauthcc.token_endpoint.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("oauthcc.token_request.endpoint.time.sleep", lambda _seconds: None)
 
 
 def session_for(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
@@ -218,7 +220,7 @@ def test_client_credentials_never_follow_a_redirect(auth: AuthorizationServer, s
             ) as caught:
                 session.tokens.get()
             assert caught.value.status_code == status
-            session.tokens._ledger.failure = None
+            state_of(session.tokens).failure = None
         assert not other.requests
     assert len(auth.requests) == len(auth.token_requests) == 2
     assert {seen.path for seen in auth.requests} == {"/token"}
@@ -370,7 +372,7 @@ def test_a_caller_leaves_a_server_that_drips_its_head(auth: AuthorizationServer)
             TokenEndpointTimeout, match=r"within 0\.05 seconds.*Allow more by timeout"
         ):
             session.get("https://api.example/never-reached", timeout=0.05)
-        flight = session.tokens._fetching.flight
+        flight = flight_of(session.tokens)
         assert flight is not None
     assert flight._landed.wait(10)
 
@@ -450,12 +452,12 @@ def test_a_certificate_that_nobody_knows_is_told_with_the_remedy(
     certificates: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, bundle = certificates
-    monkeypatch.setattr("oauthcc.token_endpoint.ATTEMPTS", 1)
+    monkeypatch.setattr("oauthcc.token_request.endpoint.ATTEMPTS", 1)
     with AuthorizationServer(tls=context) as auth, session_for(auth) as session:
         remedy = r"No trusted TLS connection.*set session\.verify or session\.tokens\.endpoint"
         with pytest.raises(TokenEndpointUnreachable, match=remedy):
             session.tokens.get()
-        session.tokens._ledger.failure = None
+        state_of(session.tokens).failure = None
         session.tokens.endpoint.verify = bundle
         assert session.tokens.get().access_token == auth.issued[0]
 

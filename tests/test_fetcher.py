@@ -10,12 +10,12 @@ import pytest
 import requests
 
 from oauthcc import ConfigurationError, Token, TokenEndpointUnavailable, TokenRequestDenied
-from oauthcc.grant import Grant
 from oauthcc.stores import MemoryStore
-from oauthcc.supplier import Order, Supplier
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import unavailable
-from oauthcc.token_endpoint import ATTEMPTS
+from oauthcc.token_request.client_config import ClientConfig
+from oauthcc.token_request.endpoint import ATTEMPTS
+from oauthcc.tokens.fetcher import TokenFetcher, TokenNeed
 
 from .clock import Clock, moved_clock
 
@@ -41,8 +41,8 @@ class Shop:
     def __init__(self, auth: AuthorizationServer, store: Any = None, secret: Any = None) -> None:
         secret = auth.client_secret if secret is None else secret
         self.owner = requests.Session()
-        grant = Grant.of(auth.token_url, auth.client_id, secret)
-        self.supplier = Supplier(grant, store)
+        grant = ClientConfig.of(auth.token_url, auth.client_id, secret)
+        self.supplier = TokenFetcher(grant, store)
         self.supplier.adopt(self.owner)
         self.reported: Reported = []
 
@@ -76,7 +76,7 @@ def shared(auth: AuthorizationServer, store: MemoryStore) -> Iterator[Shop]:
 
 def test_without_a_store_every_order_is_a_request(shop: Shop, auth: AuthorizationServer) -> None:
     for number in range(2):
-        obtained = shop.obtain(Order("absent"))
+        obtained = shop.obtain(TokenNeed("absent"))
         assert obtained.token.access_token == auth.issued[number]
         assert (obtained.attempts, obtained.from_store) == (1, False)
 
@@ -90,13 +90,13 @@ def test_an_early_renewal_is_tried_once_and_others_as_often_as_somebody_waits(
 ) -> None:
     auth.answer_next(unavailable(503, None), None)
     with pytest.raises(TokenEndpointUnavailable):
-        shop.obtain(Order(why))
+        shop.obtain(TokenNeed(why))
     assert len(auth.token_requests) == attempts
 
 
 def test_the_attempts_are_counted(shop: Shop, auth: AuthorizationServer) -> None:
     auth.answer_next(unavailable(503, None), 2)
-    assert shop.obtain(Order("absent")).attempts == 3
+    assert shop.obtain(TokenNeed("absent")).attempts == 3
 
 
 def test_what_is_known_holds_while_the_proof_of_the_client_is_unchanged(
@@ -105,9 +105,9 @@ def test_what_is_known_holds_while_the_proof_of_the_client_is_unchanged(
     secret = ["wrong"]
     shop = Shop(auth, secret=lambda: secret[0])
     with pytest.raises(TokenRequestDenied) as caught:
-        shop.obtain(Order("absent"))
+        shop.obtain(TokenNeed("absent"))
     known = shop.supplier.fingerprint, caught.value
-    order = Order("absent").knowing(known)
+    order = TokenNeed("absent").knowing(known)
     with pytest.raises(TokenRequestDenied) as again:
         shop.obtain(order)
     assert again.value is caught.value
@@ -118,7 +118,7 @@ def test_what_is_known_holds_while_the_proof_of_the_client_is_unchanged(
 
 
 def test_an_order_knows_what_it_is_told_and_shows_none_of_it() -> None:
-    order = Order("absent", "refused-token")
+    order = TokenNeed("absent", "refused-token")
     assert order.knowing(None) is order
     assert "refused-token" not in repr(order)
     error, same, other = ConfigurationError("a"), ConfigurationError("a"), ConfigurationError("b")
@@ -132,8 +132,8 @@ def test_what_another_session_put_into_the_store_is_taken(
     shared: Shop, auth: AuthorizationServer, store: MemoryStore
 ) -> None:
     other = Shop(auth, store)
-    token = other.obtain(Order("absent")).token
-    found = shared.obtain(Order("absent"))
+    token = other.obtain(TokenNeed("absent")).token
+    found = shared.obtain(TokenNeed("absent"))
     assert (found.token, found.attempts, found.from_store) == (token, 0, True)
     other.close()
 
@@ -143,14 +143,14 @@ def test_what_is_known_does_not_hold_where_others_had_more_luck(
 ) -> None:
     auth.refuse_next()
     with pytest.raises(TokenRequestDenied) as caught:
-        shared.obtain(Order("absent"))
-    order = Order("absent").knowing((shared.supplier.fingerprint, caught.value))
+        shared.obtain(TokenNeed("absent"))
+    order = TokenNeed("absent").knowing((shared.supplier.fingerprint, caught.value))
     with pytest.raises(TokenRequestDenied) as again:
         shared.obtain(order)
     assert again.value is caught.value
     assert len(auth.token_requests) == 1
     other = Shop(auth, store)
-    token = other.obtain(Order("absent")).token
+    token = other.obtain(TokenNeed("absent")).token
     assert shared.obtain(order).token == token
     assert len(auth.token_requests) == 2
     other.close()
@@ -159,24 +159,24 @@ def test_what_is_known_does_not_hold_where_others_had_more_luck(
 def test_an_order_takes_only_what_fits_it_from_the_store(
     shared: Shop, auth: AuthorizationServer, clock: Clock
 ) -> None:
-    first = shared.obtain(Order("absent")).token
-    second = shared.obtain(Order("refused", first.access_token)).token
+    first = shared.obtain(TokenNeed("absent")).token
+    second = shared.obtain(TokenNeed("refused", first.access_token)).token
     assert second.access_token != first.access_token
-    assert shared.obtain(Order("absent")).token == second
+    assert shared.obtain(TokenNeed("absent")).token == second
     clock.advance(1)
-    third = shared.obtain(Order("refused", "some-other-token", clock.wall)).token
+    third = shared.obtain(TokenNeed("refused", "some-other-token", clock.wall)).token
     assert third.issued_at == clock.wall
-    assert shared.obtain(Order("refused", "some-other-token", clock.wall)).token == third
+    assert shared.obtain(TokenNeed("refused", "some-other-token", clock.wall)).token == third
     clock.advance(3595)  # in its margin
-    assert shared.obtain(Order("absent")).attempts == 1
+    assert shared.obtain(TokenNeed("absent")).attempts == 1
     assert len(auth.token_requests) == 4
 
 
 def test_a_token_of_the_store_that_never_expires_fits(shared: Shop, store: MemoryStore) -> None:
-    token = shared.obtain(Order("absent")).token
+    token = shared.obtain(TokenNeed("absent")).token
     (key,) = store._tokens
     store.save(key, Token("endless", issued_at=token.issued_at))
-    assert shared.obtain(Order("absent")).token.access_token == "endless"
+    assert shared.obtain(TokenNeed("absent")).token.access_token == "endless"
 
 
 def test_a_secret_that_was_rotated_on_the_way_leaves_the_store_alone(
@@ -184,7 +184,7 @@ def test_a_secret_that_was_rotated_on_the_way_leaves_the_store_alone(
 ) -> None:
     secrets = iter(["old", auth.client_secret])
     shop = Shop(auth, store, lambda: next(secrets))
-    assert shop.obtain(Order("absent")).attempts == 2
+    assert shop.obtain(TokenNeed("absent")).attempts == 2
     assert not store._tokens
     shop.close()
 
@@ -195,7 +195,7 @@ def test_a_store_that_is_down_is_reported_and_by_passed(auth: AuthorizationServe
             raise OSError("no disk")
 
     shop = Shop(auth, Down())
-    assert shop.obtain(Order("absent")).attempts == 1
+    assert shop.obtain(TokenNeed("absent")).attempts == 1
     assert [operation for operation, _ in shop.reported] == ["load"]
     shop.close()
 
@@ -203,11 +203,11 @@ def test_a_store_that_is_down_is_reported_and_by_passed(auth: AuthorizationServe
 @pytest.mark.parametrize("store", [object(), "memory", MemoryStore, 7])
 def test_what_is_no_store_is_refused_at_once(auth: AuthorizationServer, store: Any) -> None:
     with pytest.raises(ConfigurationError, match="load, save and lock"):
-        Supplier(Grant.of(auth.token_url, "id", "secret"), store)
+        TokenFetcher(ClientConfig.of(auth.token_url, "id", "secret"), store)
 
 
 def test_the_endpoint_is_made_once_and_set_as_it_was(auth: AuthorizationServer) -> None:
-    supplier = Supplier(Grant.of(auth.token_url, "id", "secret"), None)
+    supplier = TokenFetcher(ClientConfig.of(auth.token_url, "id", "secret"), None)
     assert supplier.current_settings() == {}
     supplier.settings = {"_verify": "/ca.pem"}
     assert supplier.current_settings() == {"_verify": "/ca.pem"}
@@ -221,7 +221,7 @@ def test_the_endpoint_is_made_once_and_set_as_it_was(auth: AuthorizationServer) 
 
 def test_the_owner_lends_its_transport_and_is_not_kept_alive(auth: AuthorizationServer) -> None:
     owner = requests.Session()
-    supplier = Supplier(Grant.of(auth.token_url, "id", "secret"), None)
+    supplier = TokenFetcher(ClientConfig.of(auth.token_url, "id", "secret"), None)
     supplier.adopt(owner)
     endpoint, other = supplier.endpoint, requests.Session()
     assert endpoint.get_adapter(auth.token_url) is owner.get_adapter(auth.token_url)
@@ -236,4 +236,4 @@ def test_the_owner_lends_its_transport_and_is_not_kept_alive(auth: Authorization
 
 
 def test_closing_what_was_never_used_is_harmless(auth: AuthorizationServer) -> None:
-    Supplier(Grant.of(auth.token_url, "id", "secret"), None).close()
+    TokenFetcher(ClientConfig.of(auth.token_url, "id", "secret"), None).close()

@@ -29,8 +29,10 @@ from oauthcc import (
 )
 from oauthcc.client_auth import ClientSecretPost
 from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults, json_answer
-from oauthcc.token_endpoint import LONGEST_PAUSE
+from oauthcc.token_request.endpoint import MAX_PAUSE
 from tests.internet import Told
+
+from .inside import state_of
 
 API = "https://api.example/never-reached"
 
@@ -39,7 +41,7 @@ API = "https://api.example/never-reached"
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between attempts, none of which is really made."""
     made: list[float] = []
-    monkeypatch.setattr("oauthcc.token_endpoint.time.sleep", made.append)
+    monkeypatch.setattr("oauthcc.token_request.endpoint.time.sleep", made.append)
     return made
 
 
@@ -125,7 +127,7 @@ def test_an_endpoint_that_is_unwell_for_a_moment_is_not_felt(
     event = events.first(TokenObtained)
     assert event.attempts == len(auth.token_requests) == 2
     assert len(pauses) == 1
-    assert 0.0 <= pauses[0] <= LONGEST_PAUSE
+    assert 0.0 <= pauses[0] <= MAX_PAUSE
 
 
 def test_a_connection_that_breaks_is_made_anew(
@@ -165,7 +167,7 @@ def test_a_short_retry_after_is_waited_for(
         session.tokens.get()
     assert pauses
     assert pauses[0] >= float(asked)
-    assert pauses[0] <= LONGEST_PAUSE
+    assert pauses[0] <= MAX_PAUSE
 
 
 def test_a_retry_after_that_is_a_date_is_understood(
@@ -204,7 +206,7 @@ def test_a_retry_after_that_makes_no_sense_counts_as_none(
     with session_for(auth) as session:
         session.tokens.get()
     assert len(auth.token_requests) == 2
-    assert pauses[0] <= LONGEST_PAUSE
+    assert pauses[0] <= MAX_PAUSE
 
 
 @pytest.mark.parametrize(
@@ -367,7 +369,7 @@ def test_the_fix_for_ebay_works_as_it_is(auth: AuthorizationServer) -> None:
     with ProtectedAPI(auth) as api, session_for(auth) as session:
         with pytest.raises(InvalidTokenResponse, match="only Bearer can be used here"):
             session.get(f"{api.url}/x")
-        session.tokens._ledger.failure = None
+        state_of(session.tokens).failure = None
         ebay_compliance_fix(session.tokens.endpoint)
         assert session.get(f"{api.url}/x").status_code == 200
 
@@ -465,7 +467,7 @@ def test_a_hook_cannot_send_the_secret_over_plain_http(auth: AuthorizationServer
             session.tokens.endpoint.compliance_hook["access_token_request"] = {hook}  # type: ignore[typeddict-unknown-key]
             with pytest.raises(ConfigurationError, match="hook set"):
                 session.tokens.get()
-            session.tokens._ledger.failure = None
+            state_of(session.tokens).failure = None
     assert not auth.requests
 
 

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from oauthcc import TokenError
-from oauthcc.flight import Flight, FlightLost, StillFlying
 
-from .clock import FLIGHT, flights, in_threads, joined, landed, together
+from .clock import FLIGHT, flights, flights_done, in_threads, joined, together
 
 NOTHING: Callable[[int], None] = lambda waiters: None  # noqa: E731 - one line says it
 
@@ -113,7 +112,7 @@ def test_a_flight_goes_on_a_daemon_thread_in_a_copy_of_the_starters_context() ->
     assert seen == [("red", FLIGHT), True]
     assert colour.get() == "red"
     colour.reset(mark)
-    landed()
+    flights_done()
     assert flights() == []
 
 
@@ -153,7 +152,7 @@ def test_a_flight_knows_who_is_inside_of_it() -> None:
     assert not outer.is_mine
     outer.start()
     outer.wait(20)
-    landed()
+    flights_done()
     assert seen == [True, True, True, False]
 
 
@@ -193,7 +192,7 @@ def test_a_flight_lets_go_of_its_work() -> None:
     del session
     flight.start()
     flight.wait(20)
-    landed()
+    flights_done()
     assert left() is None
 
 

@@ -14,9 +14,9 @@ from urllib3.util import Timeout
 
 from oauthcc import Bearer, DPoP, signing
 from oauthcc.access_token import Token
-from oauthcc.ledger import Held
-from oauthcc.renewal import now, schedule
 from oauthcc.schemes import Scheme, SecretHeader
+from oauthcc.tokens.renewal import now, schedule
+from oauthcc.tokens.state import CurrentToken
 
 URL = "https://api.example/x"
 TOKEN = Token("the-token")
@@ -35,8 +35,8 @@ def theirs(response: Response, **kwargs: Any) -> None:
     """Be a hook of the user's."""
 
 
-def held(scheme: Scheme) -> Held:
-    return Held.of(TOKEN, scheme.authorization(TOKEN), schedule(TOKEN, now(), 0.5))
+def held(scheme: Scheme) -> CurrentToken:
+    return CurrentToken.of(TOKEN, scheme.authorization(TOKEN), schedule(TOKEN, now(), 0.5))
 
 
 def request(**arguments: Any) -> PreparedRequest:
