@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import oauthcc
+from oauthcc import clock
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 LIBRARY = Path(oauthcc.__file__).parent
@@ -68,29 +69,20 @@ def main() -> None:
         session = oauthcc.ClientCredentialsSession(
             auth.token_url, auth.client_id, auth.client_secret, "orders:read"
         )
-        url = f"{api.url}/orders"
 
-        def refused() -> None:
-            auth.revoke_all()
-            session.get(url)
-
-        def aging() -> None:
-            tokens = session.tokens
-            token = tokens.get()
-            early = oauthcc.Token(token.access_token, "Bearer", time.time() - 3000, time.time() + 600)
-            hold(tokens, early)
-            session.get(url)
+        def get() -> None:
+            session.get(f"{api.url}/orders")
 
         with session:
-            session.get(url)  # imports and caches are not counted
-            forget(session.tokens)
-            for name, request in (
-                ("cold", lambda: session.get(url)),
-                ("warm", lambda: session.get(url)),
-                ("401", refused),
-                ("aging", aging),
+            get()  # imports and caches are not counted
+            for name, prepare in (
+                ("cold", session.tokens.forget),
+                ("warm", lambda: None),
+                ("401", auth.revoke_all),
+                ("aging", lambda: set_clocks_forward(0.85 * 3600)),
             ):
-                trail = follow(request)
+                prepare()
+                trail = follow(get)
                 print(
                     f"{name:6} {len(trail.names):4} calls in {len(set(trail.files)):3} files,"
                     f" {trail.changes:4} changes of file"
@@ -99,15 +91,10 @@ def main() -> None:
                     print(*map(" ".join, zip(trail.files, trail.names, strict=True)), sep="\n")
 
 
-def hold(tokens, token):
-    from oauthcc import clock
-    from oauthcc.tokens import renewal
-    from oauthcc.tokens.state import CurrentToken
-    plan = renewal.schedule(token, clock.now(), 0.7)
-    tokens._state.current = CurrentToken(token, tokens._config.scheme.authorization(token), plan)
-
-def forget(tokens):
-    tokens.forget()
+def set_clocks_forward(seconds: float) -> None:
+    """Let the library believe that it is later, so that its token is aging."""
+    clock.monotonic = lambda: time.monotonic() + seconds
+    clock.wall = lambda: time.time() + seconds
 
 
 if __name__ == "__main__":
