@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -18,10 +17,8 @@ from .tokens.source import SourceOptions, TokenSource
 from .urls import origin_of
 
 if TYPE_CHECKING:
-    if sys.version_info >= (3, 11):
-        from typing import Unpack
-    else:
-        from typing_extensions import Unpack
+    # Type checkers always have it; the library does not need it to run.
+    from typing_extensions import Unpack
 
 
 class _AuthHandler(Handle401):

@@ -10,7 +10,6 @@ the endpoint: as base class of this session it would log tokens and send them to
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -45,10 +44,8 @@ from .tokens.source import SourceOptions, TokenSource
 from .urls import Origin, is_loopback
 
 if TYPE_CHECKING:
-    if sys.version_info >= (3, 11):
-        from typing import Self, Unpack
-    else:
-        from typing_extensions import Self, Unpack
+    # Type checkers always have it; the library does not need it to run.
+    from typing_extensions import Self, Unpack
 
 
 class SessionOptions(SourceOptions, total=False):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -24,10 +23,8 @@ from ..urls import check_token_url
 from .discovery import check_issuer
 
 if TYPE_CHECKING:
-    if sys.version_info >= (3, 11):
-        from typing import Unpack
-    else:
-        from typing_extensions import Unpack
+    # Type checkers always have it; the library does not need it to run.
+    from typing_extensions import Unpack
 
 
 class ConfigOptions(TypedDict, total=False):
@@ -112,14 +109,6 @@ class ClientConfig:
             method,
             _checked_scheme(options.get("scheme")),
         )
-
-    def sibling(self, **options: Any) -> ClientConfig:
-        """Return the configuration for another API, by default of the same client and server."""
-        if not {"token_url", "issuer"} & options.keys():
-            options |= {"token_url": self.token_url, "issuer": self.issuer}
-        inherited = ("client_id", "client_secret", "client_auth", "scheme")
-        mine: dict[str, Any] = {name: getattr(self, name) for name in inherited}
-        return ClientConfig.of(**{"token_url": None, **mine, **options})
 
     def read_secret(self) -> tuple[str | None, bytes]:
         """Return the client secret as it is now (None if the method needs none), and a fingerprint.

@@ -117,29 +117,18 @@ class TransportSession(OAuth2Session):
         """Set here what `settings` returned for another session."""
         self.__dict__.update(settings)
 
-    # The inherited methods would write the client's secret and the token to the log, and keep the
-    # token in this session.
-
     def request(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ConfigurationError: this session sends token requests and nothing else."""
+        """Raise ConfigurationError, as the other inherited methods that would leak do.
+
+        They would write the client's secret and the token to the log, and keep the token here.
+        """
         raise ConfigurationError(
-            "session.tokens.endpoint sends token requests only: use the session itself for API"
-            " requests, and a requests.Session for anything else."
+            "session.tokens.endpoint only sends token requests, and by itself: call"
+            " session.tokens.get() for the current token, session.tokens.renew() for a new one, and"
+            " use the session for API requests."
         )
 
-    def fetch_token(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ConfigurationError: `TokenSource.get` returns the token."""
-        raise ConfigurationError(
-            "session.tokens.endpoint.fetch_token() is not used here: call session.tokens.get() for"
-            " the current token, or session.tokens.renew() for a new one."
-        )
-
-    def refresh_token(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ConfigurationError: this grant has no refresh token (RFC 6749 section 4.4.3)."""
-        raise ConfigurationError(
-            "There is no refresh token in the client credentials grant (RFC 6749 section 4.4.3):"
-            " call session.tokens.renew() for a new access token."
-        )
+    fetch_token = refresh_token = request
 
     def _after_fork(self) -> None:
         forks.renew_session(self)

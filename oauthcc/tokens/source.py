@@ -7,7 +7,6 @@ token is obtained (fetcher.py). When something happens is decided in renewal.py.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,7 +18,7 @@ import requests
 from .. import clock, events
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
-from ..secret import SecretLike
+from ..secret import Secret, SecretLike
 from ..stores import TokenStore
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
@@ -31,10 +30,8 @@ from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
 
 if TYPE_CHECKING:
-    if sys.version_info >= (3, 11):
-        from typing import Unpack
-    else:
-        from typing_extensions import Unpack
+    # Type checkers always have it; the library does not need it to run.
+    from typing_extensions import Unpack
 
 
 class SourceOptions(ConfigOptions, total=False):
@@ -43,6 +40,9 @@ class SourceOptions(ConfigOptions, total=False):
     store: TokenStore | None
     renew_at: tuple[float, float]
     on_event: events.Observer | None
+
+
+_OPTIONS = ("store", "renew_at", "on_event")
 
 
 class TokenSource:
@@ -81,17 +81,16 @@ class TokenSource:
         cls,
         token_url: str | None,
         client_id: str,
-        client_secret: SecretLike | None = None,
+        client_secret: SecretLike | Secret | None = None,
         scope: str | Iterable[str] | None = None,
         *,
         issuer: str | None = None,
         **options: Unpack[SourceOptions],
     ) -> TokenSource:
         """Return a source for the options of the public surface; raise ConfigurationError."""
-        given: dict[str, Any] = dict(options)
-        mine = {k: given.pop(k) for k in ("store", "renew_at", "on_event") if k in given}
-        config = ClientConfig.of(token_url, client_id, client_secret, scope, issuer=issuer, **given)
-        return cls(config, **mine)
+        given: dict[str, Any] = {"issuer": issuer, **options}
+        mine = {name: given.pop(name) for name in _OPTIONS if name in given}
+        return cls(ClientConfig.of(token_url, client_id, client_secret, scope, **given), **mine)
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -151,13 +150,20 @@ class TokenSource:
 
     def _sibling(self, **options: Any) -> TokenSource:
         """Return a source for another API, by default of the same client and server."""
+        config = self._config
+        if not {"token_url", "issuer"} & options.keys():
+            options |= {"token_url": config.token_url, "issuer": config.issuer}
         inherited = {
+            "token_url": None,
+            "client_id": config.client_id,
+            "client_secret": config.client_secret,
+            "client_auth": config.client_auth,
+            "scheme": config.scheme,
             "store": self._fetcher.store,
             "renew_at": self._renew_at,
             "on_event": self._on_event,
         }
-        mine = {name: options.pop(name, value) for name, value in inherited.items()}
-        return TokenSource(self._config.sibling(**options), **mine)
+        return TokenSource._of(**{**inherited, **options})
 
     def _get(self, timeout: float | None = None) -> CurrentToken:
         """Return the token held: at once if it is fresh or aging, else after a fetch.
