@@ -270,8 +270,9 @@ class ClientCredentialsSession(requests.Session):
             copied, tokens, current, self._refused_status, session=self, origin=origin
         )
         put_token(copied, current, tokens._config.scheme, handler)
-        if origin != self._allowed_urls.first_origin:
-            self._allowed_urls.note_origin(str(copied.url), origin)
+        allowed = self._allowed_urls
+        if not allowed.is_limited and origin != allowed.first_origin:
+            allowed.note_origin(str(copied.url), origin)
         if origin is not None and origin.scheme == "http" and is_loopback(origin):
             self._avoid_proxy(copied, origin, kwargs)
         cert = tokens._config.client_auth.cert
@@ -330,9 +331,9 @@ class ClientCredentialsSession(requests.Session):
             return None, None
         handler = request.hooks.handler if isinstance(request.hooks, TokenHooks) else None
         if isinstance(handler, Handle401) and handler.is_of(self):  # a redirect, or sent again
-            if self._stays_at_its_api(request):
-                return handler.tokens, handler.origin
-            return None, None
+            if brings_its_own(request) or not self._stays_at_its_api(request):
+                return None, None
+            return handler.tokens, handler.origin
         tokens, origin = self._allowed_urls.find(request.url)
         if brings_its_own(request):
             return None, None

@@ -50,7 +50,8 @@ class AllowedURLs(Generic[T]):
 
     def __init__(self, default: T, api_url: str | Iterable[str] | None) -> None:
         self._default = default
-        self._is_limited = api_url is not None
+        #: Whether the default belongs to the prefixes in ``api_url`` only.
+        self.is_limited = api_url is not None
         # The values by prefix. By origin: the depth of its deepest prefix, and the values by path.
         self._values: dict[Prefix, T] = {}
         self._origins: dict[Origin, tuple[int, dict[tuple[str, ...], T]]] = {}
@@ -61,7 +62,7 @@ class AllowedURLs(Generic[T]):
         if isinstance(several, (str, bytes)) or not isinstance(several, Iterable):
             several = [several]
         prefixes = list(several)
-        if self._is_limited and not prefixes:
+        if self.is_limited and not prefixes:
             raise ConfigurationError(
                 "api_url is empty: name the URL prefixes that may receive the token, or leave it"
                 " out to send the token to every URL that is requested."
@@ -89,7 +90,7 @@ class AllowedURLs(Generic[T]):
             value = self._under_prefix(url, origin)
             if value is not None:
                 return value, origin
-        if self._is_limited or not (origin.scheme == "https" or is_loopback(origin)):
+        if self.is_limited or not (origin.scheme == "https" or is_loopback(origin)):
             return None, origin
         return self._default, origin
 
@@ -99,7 +100,7 @@ class AllowedURLs(Generic[T]):
 
     def refuse_plain_http(self, url: str) -> None:
         """Raise `InsecureURLError` if plain http is the only reason why no token may go there."""
-        origin = None if self._is_limited else origin_of(url)
+        origin = None if self.is_limited else origin_of(url)
         if origin is not None and not is_secure(origin):
             raise InsecureURLError(
                 f"No token is sent to {public_url(url)} over plain http (RFC 6750 section 5.3)."
@@ -109,7 +110,7 @@ class AllowedURLs(Generic[T]):
 
     def note_origin(self, url: str, origin: Origin | None) -> None:
         """Warn once if the token goes to a second origin and no prefix says that it may."""
-        if self._is_limited or self._has_warned or origin is None:
+        if self.is_limited or self._has_warned or origin is None:
             return
         if origin in self._origins and self._under_prefix(url, origin) is not None:
             return

@@ -160,6 +160,8 @@ class Handle401(ResponseHandler):
         if cert is not None and cert == kwargs.get("cert"):
             # It may have been renewed, and the new token be bound to the new one.
             drop_idle_connections(adapter)
+        # Not through `Session.send`, which would call the hooks and follow redirects a second time.
+        # So what that does around the adapter (cookies, `elapsed`) is done here.
         began = time.perf_counter()
         answer: Response = adapter.send(request, **kwargs)
         answer.elapsed = timedelta(seconds=time.perf_counter() - began)

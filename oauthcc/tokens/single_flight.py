@@ -126,7 +126,8 @@ class SingleFlight(Generic[N, R, T]):
         try:
             if not on_thread:
                 return flight, False
-            # The observer of events is found in the context of the caller.
+            # In the context of the caller: an observer of events that uses the session is active
+            # there, and must get no events of its own use.
             run = partial(contextvars.copy_context().run, self._run, flight, need)
             threading.Thread(target=run, name="oauthcc-flight", daemon=True).start()
         except RuntimeError:  # at exit, at a limit, or in an interpreter without daemon threads
