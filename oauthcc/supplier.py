@@ -21,7 +21,7 @@ from .errors import MENDED_BY_HUMANS, ConfigurationError, TokenEndpointUnavailab
 from .events import Why
 from .grant import Grant
 from .stores import TokenStore
-from .stores.visit import Visit
+from .stores.guarded import GuardedStore
 from .token_endpoint import ATTEMPTS, TokenEndpoint
 
 #: Seconds a flight waits for another process that holds the store's lock, then goes without it.
@@ -137,7 +137,7 @@ class Supplier:
             self.endpoint.present(fingerprint)
         if self.store is None:
             return self._fetch(secret, fingerprint, _attempts(order), deadline)[0]
-        visit = Visit(self.store, self._cache_key(fingerprint), report)
+        visit = GuardedStore(self.store, self._cache_key(fingerprint), report)
         if known is not None:
             stored = visit.look(partial(_fitting, order))  # others may have had more luck
             if stored is None:
