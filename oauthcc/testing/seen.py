@@ -41,7 +41,7 @@ class SeenRequest:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the header fields as a case-insensitive mapping, repeated ones joined by commas."""
+        """Return the header fields as a case-insensitive mapping; repeated ones are joined."""
         folded: CaseInsensitiveDict[str] = CaseInsensitiveDict()
         for name, value in self.raw_headers:
             folded[name] = f"{folded[name]}, {value}" if name in folded else value
