@@ -1,4 +1,4 @@
-"""A comparison of oauthcc with other libraries, in the situations for which oauthcc has a guarantee.
+"""A comparison of oauthcc with other libraries, in situations for which oauthcc has a guarantee.
 
 Every library is used as its own documentation says (comparing/libraries.py), with the servers of
 oauthcc.testing, which count. Each library runs in its own process, which can connect to nothing
