@@ -23,7 +23,7 @@ _MODULES = {"FileStore": ".file", "MemoryStore": ".memory", "RedisStore": ".redi
 
 
 def __getattr__(name: str) -> Any:
-    """Import a store when it is first used, so that nobody loads what only another one needs."""
+    """Import a store when it is first used, so that the dependencies of others are not loaded."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name], __name__), name)

@@ -26,7 +26,7 @@ class AuthorizationServer(ScriptedServer):
     time:
 
     - `token_lifetime`: the value of `expires_in`: any JSON value, or None to omit the member;
-    - `real_lifetime`: how long tokens are really valid, in seconds (None: as `expires_in` says);
+    - `real_lifetime`: the seconds for which tokens are really valid (None: as in `expires_in`);
     - `token_fields`: more members of the token response, or other values for the usual ones;
     - `make_token`: returns the next access token; a revoked token that is issued again stays
       revoked;

@@ -108,9 +108,8 @@ def _head(length: int) -> bytes:
     return f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode()
 
 
-def truncated() -> Fault:
-    """Return a fault that closes the connection before the announced end of the body."""
-    body = b'{"access_token": "never-comp'
+def truncated(body: bytes = b'{"access_token": "never-comp') -> Fault:
+    """Return a fault that sends this body and closes the connection before its announced end."""
     return Fault("truncated", lambda line: line.send(_head(len(body) + 100) + body))
 
 

@@ -69,7 +69,7 @@ class RedisServer:
             self._process = None
 
     def freeze(self) -> None:
-        """Stop the server: it accepts connections but does not answer."""
+        """Freeze the server: it accepts connections but does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
