@@ -1,12 +1,13 @@
-"""A day of a fleet: what 10,000 workers on 1,000 machines cost an authorization server.
+"""A simulated day: the token requests of 10,000 workers on 1,000 machines.
 
-All start cold at once at midnight, are restarted together at 9:00, and from 15:00 on the token
-endpoint refuses everything for ten minutes. The moments are those of `oauthcc/renewal.py` itself;
-simulated are the calls, the network and the stores. Without a store a worker keeps its token to
-itself, with files one machine shares it, with Redis all do; both survive the restart. The last line
-is what people write by hand: no store, renewed one minute before expiry. Tokens live an hour, and
-each worker makes a call every two seconds on average. The worst hour is that after midnight aside;
-refused requests count as requests.
+All workers start without a token at midnight and are restarted together at 9:00. From 15:00 on, the
+token endpoint refuses every request for ten minutes. `oauthcc/tokens/renewal.py` itself decides when to
+renew; the requests, the network and the stores are simulated. Without a store, every worker has its
+own token. With files, the workers of one machine share a token; with Redis, all workers share one.
+Files and Redis survive the restart. The last line is a common solution by hand: no store, and a
+renewal one minute before the expiry. Tokens are valid for an hour, and each worker sends a request
+every two seconds on average. The worst hour does not include the first one. Refused requests count
+as requests.
 
     python benchmarks/fleet.py [seed]        default: 1
 """
@@ -22,12 +23,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from oauthcc import renewal
 from oauthcc.access_token import Token
 from oauthcc.clock import Instant
-from oauthcc.tokens.renewal import Backoff, Phase, Schedule
-from oauthcc.supplier import LOCK_PATIENCE
 from oauthcc.token_request.endpoint import ATTEMPTS
+from oauthcc.tokens import renewal
+from oauthcc.tokens.fetcher import LOCK_PATIENCE
+from oauthcc.tokens.renewal import Backoff, Phase, Schedule
 
 WORKERS, MACHINES = 10_000, 1_000
 HOUR, DAY = 3600.0, 86400.0
@@ -35,201 +36,210 @@ LIFETIME = HOUR
 CALL_EVERY = 2.0
 RESTART = 9 * HOUR
 OUTAGE = (15 * HOUR, 15 * HOUR + 600)
-#: How long the endpoint takes to answer, well and unwell, in seconds.
+#: The seconds until the endpoint answers, with a token and with a refusal.
 ANSWER, REFUSAL = (0.1, 0.3), 0.05
-#: When the attempts of one flight are made, in seconds from its begin.
-PAUSES = (0.0, 0.05, 1.3)
+#: The moments of the attempts of one fetch, in seconds from its start.
+ATTEMPT_TIMES = (0.0, 0.05, 1.3)
 
 
 @dataclass(slots=True)
 class Worker:
-    """One process: what it holds, and what it leaves alone for a while."""
+    """One process: its token, and the pauses after failures."""
 
-    place: Place
+    store: Store
     token: Token | None = None
     plan: Schedule | None = None
     early: Backoff | None = None
-    unwell: Backoff | None = None
+    pause: Backoff | None = None
     is_waiting: bool = False
     life: int = 0
 
 
 @dataclass(slots=True)
-class Place:
-    """A store: the newest token, its lock, and who waits for that."""
+class Store:
+    """A store: the newest token, its lock, and the workers that wait for the lock."""
 
-    is_store: bool
+    is_shared: bool
     token: Token | None = None
     is_locked: bool = False
     queue: deque[tuple[Worker, int, bool]] = field(default_factory=deque)
 
 
 @dataclass(slots=True)
+def over(pause: Backoff | None, now: float) -> bool:
+    """Return whether a pause has ended, or there is none."""
+    return pause is None or now >= pause.until
+
+
 class Fleet:
-    """The simulation: a heap of what happens next, and what was counted."""
+    """The simulation: a heap of future events, and the counters."""
 
     renew_at: tuple[float, float]
-    places: list[Place]
-    draw: random.Random
-    asked: Counter[int] = field(default_factory=Counter)
+    stores: list[Store]
+    chance: random.Random
+    requests: Counter[int] = field(default_factory=Counter)
     refused: int = 0
     failed_calls: int = 0
     _events: list[tuple[float, int, Callable[[float], None]]] = field(default_factory=list)
     _number: int = 0
 
     def run(self) -> None:
-        """Play the day."""
-        workers = [Worker(self.places[n % len(self.places)]) for n in range(WORKERS)]
+        """Simulate the day."""
+        workers = [Worker(self.stores[n % len(self.stores)]) for n in range(WORKERS)]
         for begin in (0.0, RESTART):
             for worker in workers:
                 self.at(begin, partial(self.start, worker))
         while self._events and self._events[0][0] < DAY:
-            now, _, happen = heapq.heappop(self._events)
-            happen(now)
+            now, _, event = heapq.heappop(self._events)
+            event(now)
 
-    def at(self, when: float, happen: Callable[[float], None]) -> None:
-        """Have something happen at a moment."""
+    def at(self, when: float, event: Callable[[float], None]) -> None:
+        """Add an event."""
         self._number += 1
-        heapq.heappush(self._events, (when, self._number, happen))
+        heapq.heappush(self._events, (when, self._number, event))
 
     def start(self, worker: Worker, now: float) -> None:
-        """Begin a worker's life with nothing in memory."""
+        """Start a worker with nothing in memory."""
         worker.life += 1
-        worker.token = worker.plan = worker.early = worker.unwell = None
+        worker.token = worker.plan = worker.early = worker.pause = None
         worker.is_waiting = False
         self.call_after(worker, now)
 
     def call_after(self, worker: Worker, moment: float) -> None:
-        """Have the worker make its first call after a moment; those before it change nothing."""
+        """Add the worker's first call after this moment; earlier calls would change nothing."""
         life = worker.life
-        when = moment + self.draw.expovariate(1 / CALL_EVERY)
+        when = moment + self.chance.expovariate(1 / CALL_EVERY)
         self.at(when, lambda now: self.call(worker, now) if worker.life == life else None)
 
     def call(self, worker: Worker, now: float) -> None:
-        """Make a call: use the token, renew it early, or wait for one."""
+        """Send a request to the API: use the token, renew it early, or fetch one."""
         at = Instant(now, now)
-        part = Phase.EXPIRED if worker.plan is None else renewal.state(worker.plan, at)
-        if worker.plan is not None and part is Phase.FRESH:
+        state = Phase.EXPIRED if worker.plan is None else renewal.phase(worker.plan, at)
+        if worker.plan is not None and state is Phase.FRESH:
             self.call_after(worker, worker.plan.aging.wall)
-        elif part is Phase.AGING:
-            if renewal.is_over(worker.early, at):
-                self.fly(worker, now, early=True)
+        elif state is Phase.AGING:
+            if over(worker.early, now):
+                self.fetch(worker, now, early=True)
             elif worker.early is not None:
                 self.call_after(worker, worker.early.until)
-        elif renewal.is_over(worker.unwell, at):
-            self.fly(worker, now, early=False)
+        elif over(worker.pause, now):
+            self.fetch(worker, now, early=False)
         else:
-            self.failed_calls += part is Phase.EXPIRED
+            self.failed_calls += state is Phase.EXPIRED
             self.call_after(worker, now)
 
-    def fly(self, worker: Worker, now: float, *, early: bool) -> None:
-        """Look into the store, else ask for a token, or wait for whoever does."""
-        place = worker.place
-        if self.found(worker, now):
+    def fetch(self, worker: Worker, now: float, *, early: bool) -> None:
+        """Use the token in the store, request a token, or wait for the worker that does."""
+        store = worker.store
+        if self.load(worker, now):
             return
-        if not place.is_locked:
-            place.is_locked = place.is_store
-            self.ask(worker, now, early=early, attempts=1 if early else ATTEMPTS, locked=True)
+        if not store.is_locked:
+            store.is_locked = store.is_shared
+            self.request(worker, now, early=early, attempts=1 if early else ATTEMPTS, locked=True)
             return
         worker.is_waiting, life = True, worker.life
-        place.queue.append((worker, life, early))
+        store.queue.append((worker, life, early))
 
-        def lose_patience(later: float) -> None:
+        def stop_waiting(later: float) -> None:
             if worker.life == life and worker.is_waiting:
                 worker.is_waiting = False
                 if early:
-                    self.write_off(worker, later, early=True)
+                    self.record_failure(worker, later, early=True)
                 else:
-                    self.ask(worker, later, early=False, attempts=1, locked=False)
+                    self.request(worker, later, early=False, attempts=1, locked=False)
 
-        self.at(now + self.draw.uniform(*LOCK_PATIENCE), lose_patience)
+        self.at(now + self.chance.uniform(*LOCK_PATIENCE), stop_waiting)
 
-    def found(self, worker: Worker, now: float) -> bool:
-        """Take a token from the store, if there is one that is not the one held."""
-        token = worker.place.token
+    def load(self, worker: Worker, now: float) -> bool:
+        """Use the token in the store if it is a new one; return whether it is."""
+        token = worker.store.token
         if token is None or token is worker.token:
             return False
         at = Instant(now, now)
         used_up = (Phase.MARGIN, Phase.EXPIRED)
-        if renewal.state(renewal.schedule(token, at, 1.0), at) in used_up:
+        if renewal.phase(renewal.schedule(token, at, 1.0), at) in used_up:
             return False
-        self.take_in(worker, token, now)
+        self.use(worker, token, now)
         return True
 
-    def take_in(self, worker: Worker, token: Token, now: float) -> None:
-        """Hold a token, with a renewal point of its own."""
-        share = self.draw.uniform(*self.renew_at)
+    def use(self, worker: Worker, token: Token, now: float) -> None:
+        """Use this token from now on, with a random renewal point."""
+        share = self.chance.uniform(*self.renew_at)
         worker.token, worker.plan = token, renewal.schedule(token, Instant(now, now), share)
-        worker.early = worker.unwell = None
+        worker.early = worker.pause = None
         self.call_after(worker, max(now, worker.plan.aging.wall))
 
-    def ask(self, worker: Worker, now: float, *, early: bool, attempts: int, locked: bool) -> None:
-        """Ask the token endpoint, once or some times."""
+    def request(
+        self, worker: Worker, now: float, *, early: bool, attempts: int, locked: bool
+    ) -> None:
+        """Send one or more token requests."""
         life = worker.life
-        for pause in PAUSES[:attempts]:
-            self.asked[int(now + pause)] += 1
+        for pause in ATTEMPT_TIMES[:attempts]:
+            self.requests[int(now + pause)] += 1
             if not OUTAGE[0] <= now + pause < OUTAGE[1]:
                 token = Token("", issued_at=now + pause, expires_at=now + pause + LIFETIME)
-                flights_done = partial(self.flights_done, worker, life, token, locked)
-                self.at(now + pause + self.draw.uniform(*ANSWER), flights_done)
+                finish = partial(self.finish, worker, life, token, locked)
+                self.at(now + pause + self.chance.uniform(*ANSWER), finish)
                 return
             self.refused += 1
 
-        def failed(end: float) -> None:
+        def fail(end: float) -> None:
             if worker.life == life:
-                self.write_off(worker, end, early=early)
+                self.record_failure(worker, end, early=early)
             if locked:
-                self.unlock(worker.place, end)
+                self.unlock(worker.store, end)
 
-        self.at(now + PAUSES[attempts - 1] + REFUSAL, failed)
+        self.at(now + ATTEMPT_TIMES[attempts - 1] + REFUSAL, fail)
 
-    def flights_done(self, worker: Worker, life: int, token: Token, locked: bool, now: float) -> None:  # noqa: FBT001
-        """Take a new token in and share it."""
-        place = worker.place
+    def finish(self, worker: Worker, life: int, token: Token, locked: bool, now: float) -> None:  # noqa: FBT001
+        """Use a new token and share it."""
+        store = worker.store
         if worker.life == life:
-            self.take_in(worker, token, now)
-        if place.is_store:
-            place.token = token
+            self.use(worker, token, now)
+        if store.is_shared:
+            store.token = token
         if locked:
-            self.unlock(place, now)
+            self.unlock(store, now)
 
-    def write_off(self, worker: Worker, now: float, *, early: bool) -> None:
-        """Remember that no token could be had."""
+    def record_failure(self, worker: Worker, now: float, *, early: bool) -> None:
+        """Start the pause after a failed fetch."""
         at = Instant(now, now)
         if early and worker.plan is not None:
-            draw = self.draw.random()
+            draw = self.chance.random()
             worker.early = renewal.after_early_failure(worker.early, worker.plan, at, draw, None)
             self.call_after(worker, worker.early.until)
         else:
-            expired = worker.plan is None or renewal.state(worker.plan, at) is Phase.EXPIRED
+            expired = worker.plan is None or renewal.phase(worker.plan, at) is Phase.EXPIRED
             self.failed_calls += expired
-            worker.unwell = renewal.after_failure(worker.unwell, at, denied=False, retry_after=None)
+            worker.pause = renewal.after_failure(
+                worker.pause, at, permanent=False, retry_after=None
+            )
             self.call_after(worker, now)
 
-    def unlock(self, place: Place, now: float) -> None:
-        """Give the lock to the next one who has not found a token meanwhile."""
-        place.is_locked = False
-        while place.queue and not place.is_locked:
-            worker, life, early = place.queue.popleft()
+    def unlock(self, store: Store, now: float) -> None:
+        """Pass the lock to the next waiter that does not find a token in the store."""
+        store.is_locked = False
+        while store.queue and not store.is_locked:
+            worker, life, early = store.queue.popleft()
             if worker.life != life or not worker.is_waiting:
                 continue
             worker.is_waiting = False
-            if self.found(worker, now):
+            if self.load(worker, now):
                 continue
-            if early:  # whoever had the lock has just asked in vain
-                self.write_off(worker, now, early=True)
+            if early:  # the holder of the lock has just failed
+                self.record_failure(worker, now, early=True)
             else:
-                place.is_locked = True
-                self.ask(worker, now, early=False, attempts=1, locked=True)
+                store.is_locked = True
+                self.request(worker, now, early=False, attempts=1, locked=True)
 
     def peak(self, begin: float = 0.0, end: float = DAY) -> int:
-        """Give the most requests of one second."""
-        return max((n for at, n in self.asked.items() if begin <= at < end), default=0)
+        """Return the highest number of requests in one second."""
+        return max((n for at, n in self.requests.items() if begin <= at < end), default=0)
 
     def worst_hour(self) -> int:
-        """Give the most requests of one hour, the first aside."""
+        """Return the highest number of requests in one hour, except for the first hour."""
         hours: Counter[int] = Counter()
-        for at, number in self.asked.items():
+        for at, number in self.requests.items():
             hours[int(at // HOUR)] += number
         return max(number for hour, number in hours.items() if hour)
 
@@ -243,20 +253,20 @@ SCENES: dict[str, tuple[int, bool, tuple[float, float]]] = {
 
 
 def main() -> None:
-    """Play the day for each store, and print what it cost."""
+    """Simulate the day for each kind of store, and print the table."""
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     print(f"{WORKERS:,} workers on {MACHINES:,} machines, tokens of {LIFETIME:g} s, seed {seed}\n")
     print(f"{'':12}{'token requests':>22}{'most in one second':>42}{'outage':>20}")
     print(
-        f"{'':12}{'per hour':>11}{'worst':>11}{'cold':>10}{'restart':>10}{'hour on':>11}"
-        f"{'back':>11}{'refused':>10}{'failed calls':>14}{'took':>8}"
+        f"{'':12}{'per hour':>11}{'worst':>11}{'start':>10}{'restart':>10}{'hour after':>11}"
+        f"{'recovery':>11}{'refused':>10}{'failed calls':>14}{'time':>8}"
     )
-    for name, (number, is_store, renew_at) in SCENES.items():
+    for name, (number, is_shared, renew_at) in SCENES.items():
         began = time.perf_counter()
-        fleet = Fleet(renew_at, [Place(is_store) for _ in range(number)], random.Random(seed))
+        fleet = Fleet(renew_at, [Store(is_shared) for _ in range(number)], random.Random(seed))
         fleet.run()
         print(
-            f"{name:12}{sum(fleet.asked.values()) / 24:11,.1f}{fleet.worst_hour():11,}"
+            f"{name:12}{sum(fleet.requests.values()) / 24:11,.1f}{fleet.worst_hour():11,}"
             f"{fleet.peak(0, 60):10,}{fleet.peak(RESTART, RESTART + 60):10,}"
             f"{fleet.peak(RESTART + 60, RESTART + 1.5 * HOUR):11,}"
             f"{fleet.peak(OUTAGE[1], OUTAGE[1] + HOUR):11,}{fleet.refused:10,}"

@@ -1,11 +1,12 @@
-"""What a warm request costs, beside plain requests with an Authorization header written by hand.
+"""The cost of a request with a valid token, compared with requests and a header written by hand.
 
-The contenders send one request each in turn, so that what else the machine does hits them alike:
-``ratio`` is the median over the rounds of a request's time to that of the plain request beside it,
-and the second plain session shows how far it can be trusted. ``calls`` counts the Python and C
-functions called per request, ``stats`` the looks at the file system: those are the same on every
-machine. Over "no network" an adapter answers by itself; over "loopback" another process does, and
-as fast as can be: every real API takes longer, so that the ratio is nearer to 1.
+The contenders send one request each in turn, so that other load on the machine affects all of them
+equally. ``ratio`` is the median over all rounds of the time of a request divided by the time of the
+plain request of the same round. The second plain session shows how exact the ratio is. ``calls`` is
+the number of Python and C functions called per request, ``stats`` the number of file system
+queries; both are the same on every machine. With "no network" an adapter answers at once. With
+"loopback" another process answers as fast as possible; a real API takes longer, so that the ratio
+is closer to 1.
 
     python benchmarks/overhead.py [seconds]        default: 24
 """
@@ -37,22 +38,22 @@ Make = Callable[[AuthorizationServer], requests.Session]
 
 
 class NoNetwork(BaseAdapter):
-    """Answers 200 at once."""
+    """An adapter that answers 200 at once."""
 
     def send(self, request: requests.PreparedRequest, **_: Any) -> requests.Response:  # type: ignore[override]
-        """Answer, without looking."""
+        """Return an empty response."""
         response = requests.Response()
         response.status_code, response.url, response.request = 200, str(request.url), request
         response._content = b""
         return response
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Close nothing."""
 
 
 @dataclass
 class Contender:
-    """One way to send an authorized request, and how long each took."""
+    """One way to send a request with a token, and the seconds that each request took."""
 
     name: str
     session: requests.Session
@@ -62,13 +63,13 @@ class Contender:
     times: list[float] = field(default_factory=list)
 
     def run(self) -> None:
-        """Send one request, and keep the seconds that it took."""
+        """Send one request and record its time."""
         begun = time.perf_counter()
         self.session.get(self.url)
         self.times.append(time.perf_counter() - begun)
 
     def count(self) -> None:
-        """Count the calls of one request."""
+        """Count the function calls of one request."""
         calls = stats = 0
 
         def watch(_: Any, event: str, argument: Any) -> None:
@@ -86,21 +87,21 @@ class Contender:
 
 
 def plain(auth: AuthorizationServer) -> requests.Session:
-    """Do what people do by hand."""
+    """Return a plain session with a header written by hand."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {auth.make_token()}"
     return session
 
 
 def ours(auth: AuthorizationServer) -> requests.Session:
-    """Make our session, with its token fetched."""
+    """Return our session, with its token fetched."""
     session = ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret)
     session.tokens.get()
     return session
 
 
 def ours_with_prefixes(auth: AuthorizationServer) -> requests.Session:
-    """Make our session with many prefixes, which must not make it slower."""
+    """Return our session with many prefixes, which must not make it slower."""
     session = ours(auth)
     assert isinstance(session, ClientCredentialsSession)
     for number in range(20):
@@ -109,14 +110,14 @@ def ours_with_prefixes(auth: AuthorizationServer) -> requests.Session:
 
 
 def ours_as_auth(auth: AuthorizationServer) -> requests.Session:
-    """Make a plain session with our auth object."""
+    """Return a plain session with our auth object."""
     session = requests.Session()
     session.auth = ClientCredentialsAuth(auth.token_url, auth.client_id, auth.client_secret)
     return session
 
 
 def peer(auth: AuthorizationServer) -> requests.Session:
-    """Make requests-oauthlib's session, with a token that never expires."""
+    """Return a session of requests-oauthlib, with a token that never expires."""
     from requests_oauthlib import OAuth2Session
 
     os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
@@ -137,7 +138,7 @@ CONTENDERS: dict[str, Make] = {
 
 
 def answer(listening: socket.socket) -> None:
-    """Answer whatever comes on any connection, as fast as can be."""
+    """Answer all requests on all connections, as fast as possible."""
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
     with selectors.DefaultSelector() as selector:
         selector.register(listening, selectors.EVENT_READ)
@@ -158,7 +159,7 @@ def answer(listening: socket.socket) -> None:
 
 @contextmanager
 def loopback() -> Iterator[str]:
-    """Run a server in another process; give its port."""
+    """Run a server in another process, and yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         process = multiprocessing.get_context("spawn").Process(
             target=answer, args=(listening,), daemon=True
@@ -172,7 +173,7 @@ def loopback() -> Iterator[str]:
 
 
 def measure(url: str, seconds: float, *, network: bool, trust_env: bool) -> list[Contender]:
-    """Run all contenders in turns for so many seconds."""
+    """Run all contenders in turn for this many seconds."""
     with AuthorizationServer() as auth, ExitStack() as stack:
         contenders = []
         for name, make in CONTENDERS.items():
@@ -206,7 +207,7 @@ def show(title: str, contenders: list[Contender]) -> None:
 
 
 def main() -> None:
-    """Measure in four settings, and print what came of it."""
+    """Measure in four settings, and print the tables."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 24.0
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]

@@ -1,11 +1,11 @@
-"""What other libraries do where oauthcc makes a promise, side by side, counted by the same servers.
+"""A comparison of oauthcc with other libraries, in situations for which oauthcc has a guarantee.
 
-Every library is used as its own documentation says (comparing/libraries.py) against the embedded
-servers of oauthcc.testing, each in a process of its own that can reach nothing beyond this machine.
-What is done to them is told in the files that comparing/situations.py names. Nothing is installed:
-what is missing is named, and its column left out.
+Every library is used as its own documentation says (comparing/libraries.py), with the servers of
+oauthcc.testing, which count. Each library runs in its own process, which can connect to nothing
+outside this machine. The situations are in the modules that comparing/situations.py imports.
+Nothing is installed: missing packages are listed, and their columns are left out.
 
-    python benchmarks/peers.py [--only TEXT]      situations whose name holds TEXT
+    python benchmarks/peers.py [--only TEXT]      situations whose name contains TEXT
 
 It takes half a minute.
 """
@@ -29,15 +29,15 @@ from comparing.library import Library, UnsupportedError
 from comparing.situations import SITUATIONS, Situation
 from comparing.world import World, stay_on_loopback
 
-#: Seconds that one situation, and one library, may take.
-PATIENCE, PATIENCE_OF_ALL = 20.0, 90.0
-AT_ONCE = 4
-#: What is not there for a library.
+#: Seconds that one situation, and all situations of one library, may take.
+PATIENCE, TOTAL_PATIENCE = 20.0, 90.0
+CONCURRENCY = 4
+#: The cell of a situation that a library does not support.
 NONE = "-"
 
 
 def missing(library: type[Library]) -> list[str]:
-    """Name the packages that are not installed."""
+    """Return the packages that are not installed."""
     found = []
     for package in library.packages:
         try:
@@ -48,15 +48,15 @@ def missing(library: type[Library]) -> list[str]:
 
 
 def versions(libraries: list[type[Library]]) -> str:
-    """Tell what was compared."""
+    """Return the versions of everything that is compared."""
     names = {library.packages[0] for library in libraries if library.packages}
-    told = [f"{name} {metadata.version(name)}" for name in sorted(names, key=str.lower)]
-    own = [f"{name} {metadata.version(name)}" for name in ("requests", "oauthlib", "urllib3")]
-    return f"Python {platform.python_version()}, " + ", ".join([*own, *told])
+    packages = ["requests", "oauthlib", "urllib3", *sorted(names, key=str.lower)]
+    found = [f"{name} {metadata.version(name)}" for name in packages]
+    return f"Python {platform.python_version()}, " + ", ".join(found)
 
 
 def observe(library: type[Library], situation: Situation) -> str:
-    """Put one library into one situation; say what was seen, or that it did not end."""
+    """Run one library in one situation, and return the result."""
     seen: list[str] = []
 
     def run() -> None:
@@ -75,15 +75,15 @@ def observe(library: type[Library], situation: Situation) -> str:
 
 
 def forget_tokens() -> None:
-    """Empty the one cache that is shared by all of a process, as a new process would."""
+    """Empty the only cache that is shared by a whole process."""
     if "requests_auth" in sys.modules:
         sys.modules["requests_auth"].OAuth2.token_cache.clear()
 
 
 def column(name: str, only: str) -> dict[str, str]:
-    """Put one library into every situation."""
+    """Run one library in every situation, and return the results."""
     stay_on_loopback()
-    # requests lets these go before what is set on a session.
+    # requests prefers these to the settings of a session.
     for variable in [v for v in os.environ if v.lower().endswith(("_proxy", "_ca_bundle"))]:
         del os.environ[variable]
     warnings.simplefilter("ignore")
@@ -97,12 +97,12 @@ def column(name: str, only: str) -> dict[str, str]:
     return cells
 
 
-def started(library: type[Library], only: str) -> dict[str, str]:
-    """Have another process do one column."""
+def column_in_process(library: type[Library], only: str) -> dict[str, str]:
+    """Return the column of one library, computed in another process."""
     command = [sys.executable, __file__, "--only", only, "--column", library.name]
     try:
-        done = subprocess.run(  # noqa: S603 - it is this very file
-            command, check=True, capture_output=True, text=True, timeout=PATIENCE_OF_ALL
+        done = subprocess.run(  # noqa: S603 - it runs this file
+            command, check=True, capture_output=True, text=True, timeout=TOTAL_PATIENCE
         )
     except subprocess.CalledProcessError as error:
         sys.exit(f"{library.name}: {error.stderr}")
@@ -113,7 +113,7 @@ def started(library: type[Library], only: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Compare, and print one table."""
+    """Compare the libraries, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="")
     parser.add_argument("--column", help=argparse.SUPPRESS)
@@ -121,15 +121,15 @@ def main() -> None:
     if options.column:
         print(json.dumps(column(options.column, options.only)))
         return
-    there = [library for library in LIBRARIES if not missing(library)]
+    installed = [library for library in LIBRARIES if not missing(library)]
     absent = {package for library in LIBRARIES for package in missing(library)}
     if absent:
-        print(f"Left out for want of: pip install {' '.join(sorted(absent))}\n")
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        columns = list(pool.map(lambda library: started(library, options.only), there))
-    print(f"{versions(there)}\n")
-    print(f"| | {' | '.join(library.name for library in there)} |")
-    print("|---" * (len(there) + 1) + "|")
+        print(f"To compare all libraries: pip install {' '.join(sorted(absent))}\n")
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        columns = list(pool.map(lambda each: column_in_process(each, options.only), installed))
+    print(f"{versions(installed)}\n")
+    print(f"| | {' | '.join(library.name for library in installed)} |")
+    print("|---" * (len(installed) + 1) + "|")
     for title in SITUATIONS:
         if options.only in title:
             print(f"| {title} | {' | '.join(cells[title] for cells in columns)} |")

@@ -1,7 +1,7 @@
-"""Watch one session at work: lazy fetch, reuse, revocation, 401, renewal, replay.
+"""One session at work: lazy fetch, reuse, revocation, 401, renewal, replay.
 
-An authorization server and an API are started on loopback; every line with an arrow is what one of
-them really saw.
+An authorization server and an API run on loopback. Every line with an arrow is a request that one
+of them really received.
 """
 
 from __future__ import annotations
@@ -10,25 +10,27 @@ from oauthcc import ClientCredentialsSession
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest
 
 
-class Wire:
-    """Print what the servers saw since the last time."""
+class Traffic:
+    """The requests that both servers received."""
 
     def __init__(self, auth: AuthorizationServer, api: ProtectedAPI) -> None:
         self._auth, self._api = auth, api
         self._seen = 0
 
     def show(self) -> None:
+        """Print the requests since the last call."""
         seen = [("token endpoint", request) for request in self._auth.token_requests]
         seen += [("API", request) for request in self._api.requests]
         seen.sort(key=lambda entry: entry[1].at)
-        for who, request in seen[self._seen :]:
-            print(f"    -> {who}: {request.method} {request.path}{self._detail(who, request)}")
+        for server, request in seen[self._seen :]:
+            detail = self._detail(server, request)
+            print(f"    -> {server}: {request.method} {request.path}{detail}")
         if len(seen) == self._seen:
             print("    (nothing)")
         self._seen = len(seen)
 
-    def _detail(self, who: str, request: SeenRequest) -> str:
-        if who == "token endpoint":
+    def _detail(self, server: str, request: SeenRequest) -> str:
+        if server == "token endpoint":
             return f", grant_type={dict(request.form)['grant_type']}"
         number = self._auth.issued.index(request.token or "") + 1
         return f" with token {number}, {len(request.body)} bytes of body"
@@ -36,28 +38,28 @@ class Wire:
 
 def main() -> None:
     with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
-        wire = Wire(auth, api)
+        traffic = Traffic(auth, api)
 
-        print("1. Make the session. On the wire:")
+        print("1. Create the session. Requests:")
         session = ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret)
-        wire.show()
+        traffic.show()
 
-        print("2. session.get(...): the first call fetches a token. On the wire:")
-        print(f"   the caller sees {session.get(api.url + '/orders').status_code}")
-        wire.show()
+        print("2. session.get(...): the first request fetches a token. Requests:")
+        print(f"   the caller gets {session.get(api.url + '/orders').status_code}")
+        traffic.show()
 
-        print("3. session.get(...): the second call uses the same token. On the wire:")
-        print(f"   the caller sees {session.get(api.url + '/orders').status_code}")
-        wire.show()
+        print("3. session.get(...): the second request uses the same token. Requests:")
+        print(f"   the caller gets {session.get(api.url + '/orders').status_code}")
+        traffic.show()
 
-        print("4. Somebody revokes all tokens. session.post(..., data=...). On the wire:")
+        print("4. All tokens are revoked. session.post(..., data=...). Requests:")
         auth.revoke_all()
         response = session.post(api.url + "/orders", data=b"one order")
-        print(f"   the caller sees {response.status_code}, history {response.history},")
+        print(f"   the caller gets {response.status_code}, history {response.history},")
         print(f"   and the API received {response.json()['length']} bytes of body")
-        wire.show()
+        traffic.show()
 
-        print("5. What a log or a debugger sees of the token:")
+        print("5. The token in a log or a debugger:")
         print(f"   {response.request.headers['Authorization']!r}")
         session.close()
         assert response.status_code == 200

@@ -1,4 +1,4 @@
-"""What each failure looks like. All of them are ``requests.RequestException``."""
+"""The errors of the library. All of them are ``requests.RequestException``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if __name__ == "__main__":
             session(token_url="as.example/token")
         except ValueError as error:
             assert isinstance(error, requests.RequestException)
-            show("A token URL without a scheme, told when the session is made:", error)
+            show("A token URL without a scheme (raised when the session is created):", error)
 
         try:
             session(client_secret="wrong").get(api.url)
@@ -39,13 +39,13 @@ if __name__ == "__main__":
         try:
             session().get(api.url)
         except requests.RequestException as error:
-            show("A token endpoint that answers with a web page:", error)
+            show("A token endpoint that returns a web page:", error)
 
         auth.answer_next((429, {"Retry-After": "60"}, b""), n=1)
         try:
             session().get(api.url)
         except TokenEndpointUnavailable as error:
-            show("A token endpoint that asks for patience:", error)
+            show("A token endpoint that limits the rate of requests:", error)
             print(f"    retry_after={error.retry_after}")
 
         auth.down()
@@ -58,4 +58,4 @@ if __name__ == "__main__":
         try:
             session().get("http://api.example/orders")
         except requests.exceptions.InvalidURL as error:
-            show("A token that would go over plain http:", error)
+            show("A token that would be sent over plain http:", error)

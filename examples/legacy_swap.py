@@ -1,4 +1,4 @@
-"""Before and after: old code that is full of requests, and the one line that changes."""
+"""Old code that uses requests, and the one line that changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 
 class OrderClient:
-    """Stand for the code that nobody wants to touch: it takes a session and uses it."""
+    """An example of old code that should not be changed: it takes a session and uses it."""
 
     def __init__(self, session: requests.Session, base_url: str) -> None:
         self.session = session
@@ -22,7 +22,7 @@ class OrderClient:
 
 
 def before(token_url: str, client_id: str, client_secret: str, api_url: str) -> OrderClient:
-    """Fetch a token by hand; in an hour it is expired, and every call fails from then on."""
+    """Fetch a token by hand. It expires after an hour, and then every request fails."""
     answer = requests.post(
         token_url, {"grant_type": "client_credentials"}, auth=(client_id, client_secret), timeout=10
     )
@@ -32,7 +32,7 @@ def before(token_url: str, client_id: str, client_secret: str, api_url: str) -> 
 
 
 def after(token_url: str, client_id: str, client_secret: str, api_url: str) -> OrderClient:
-    """Let the session do it."""
+    """Create a session that fetches and renews the token."""
     session = ClientCredentialsSession(token_url, client_id, client_secret, api_url=api_url)
     return OrderClient(session, api_url)
 
@@ -45,7 +45,7 @@ if __name__ == "__main__":
             auth.revoke_all()
             try:
                 client.count()
-                print(f"{build.__name__}: the call after the revocation succeeded")
+                print(f"{build.__name__}: the request after the revocation succeeded")
             except requests.HTTPError as error:
-                print(f"{build.__name__}: the call after the revocation failed: {error}")
+                print(f"{build.__name__}: the request after the revocation failed: {error}")
             client.session.close()

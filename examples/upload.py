@@ -1,4 +1,4 @@
-"""A file survives a 401: it is sent again from where it began, byte for byte, or not at all."""
+"""An upload after a 401: the file is sent again from its first position, byte for byte."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if __name__ == "__main__":
         answer = session.post(api.url + "/upload", data=file)
         assert answer.json()["sha256"] == expected
         length = answer.json()["length"]
-        print(f"a file from offset 10: {answer.status_code}, {length} bytes, whole")
+        print(f"a file from offset 10: {answer.status_code}, {length} bytes, complete")
 
         auth.revoke_all()
         answer = session.post(api.url + "/upload", data=pieces())
-        print(f"a generator: {answer.status_code}, for it cannot be sent again; the caller decides")
+        print(f"a generator: {answer.status_code}, because a generator cannot be sent twice")
 
         answer = session.post(api.url + "/upload", data=pieces())
-        print(f"the same once more, renewed before it is sent: {answer.status_code}")
+        print(f"a new generator, with a token that was renewed first: {answer.status_code}")

@@ -1,6 +1,6 @@
-"""A process of its own that uses a store as it is told, and the test's end of it.
+"""A child process that uses a store, and the class by which a test controls it.
 
-Run as ``python -m tests.store_child STORE KEY WORD...``, where STORE is an expression.
+It is run as ``python -m tests.store_child STORE KEY COMMAND...``. STORE is a Python expression.
 """
 
 from __future__ import annotations
@@ -20,37 +20,32 @@ PATIENCE = 60.0
 
 
 class Child:
-    """Start such a process; `with` ends it, by force if need be."""
+    """A child process that uses a store; leaving the `with` block kills it."""
 
-    def __init__(self, store: str, key: str, *words: str, umask: int = -1) -> None:
+    def __init__(self, store: str, key: str, *command: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.store_child", store, key, *words],
+            [sys.executable, "-m", "tests.store_child", store, key, *command],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            umask=umask,
         )
 
-    def says(self) -> str:
-        """Wait for the next line of the child; '' where it has ended."""
+    def read_line(self) -> str:
+        """Wait for the next line of the child and return it; '' if the child has ended."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def tell(self, line: str = "go") -> None:
-        """Give the child a line."""
+    def send(self) -> None:
+        """Send the child a line, so that it continues."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.write("continue\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End it with `kill -9`."""
+        """End the child with `kill -9`."""
         self._process.kill()
         self._process.wait(PATIENCE)
-
-    def ends(self) -> int:
-        """Wait for its end and return its exit status."""
-        return self._process.wait(PATIENCE)
 
     def __enter__(self) -> Child:
         return self
@@ -65,60 +60,56 @@ class Child:
         self._process.communicate()
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def heard() -> str:
-    return sys.stdin.readline().strip()
-
-
 def count(store: TokenStore, key: str, rounds: str) -> None:
-    """Add to the number that is the token, again and again."""
-    say("ready")
-    heard()
+    """Use the token as a counter and increase it this many times under the lock."""
+    write_line("ready")
+    sys.stdin.readline()
     for _ in range(int(rounds)):
         with store.lock(key, PATIENCE):
             token = store.load(key)
             number = 0 if token is None else int(token.access_token)
             now = time.time()
             store.save(key, Token(str(number + 1), issued_at=now, expires_at=now + 3600))
-    say("done")
+    write_line("done")
 
 
 def hold(store: TokenStore, key: str) -> None:
-    """Wait for the lock, and hold it until told."""
-    say("waits")
+    """Wait for the lock, and hold it until a line arrives."""
+    write_line("waiting")
     with store.lock(key, PATIENCE):
-        say("held")
-        heard()
-    say("released")
+        write_line("held")
+        sys.stdin.readline()
+    write_line("released")
 
 
 def hold_and_fork(store: TokenStore, key: str) -> None:
-    """Hold the lock until told, while a forked child has left it behind and goes on living.
+    """Hold the lock until a line arrives, while a forked child leaves the lock and stays alive.
 
-    The child says its process id, once, when it is out.
+    The child writes its process id when it has left the lock.
     """
     with store.lock(key, PATIENCE):
         child = os.fork()
         if child != 0:
-            heard()
+            sys.stdin.readline()
     if child == 0:
-        say(str(os.getpid()))
+        write_line(str(os.getpid()))
         os.close(1)
         time.sleep(PATIENCE)
         os._exit(0)
-    say("released")
-    heard()
+    write_line("released")
+    sys.stdin.readline()
 
 
 def main() -> None:
-    """Do what the words on the command line say."""
-    store, key, word, *more = sys.argv[1:]
+    """Run the command from the command line."""
+    store, key, command, *arguments = sys.argv[1:]
     made = eval(store, {"FileStore": FileStore, "RedisStore": RedisStore})
-    {"count": count, "hold": hold, "hold_and_fork": hold_and_fork}[word](made, key, *more)
+    {"count": count, "hold": hold, "hold_and_fork": hold_and_fork}[command](made, key, *arguments)
 
 
 if __name__ == "__main__":

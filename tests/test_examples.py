@@ -1,4 +1,4 @@
-"""Run every example, each in a process of its own, without any configuration."""
+"""Every example, run in its own process without any configuration."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EXAMPLES = sorted((ROOT / "examples").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in EXAMPLES])
-def test_an_example_runs_and_tells_what_it_did(path: Path) -> None:
+def test_an_example_runs_and_prints_something(path: Path) -> None:
     assert run_script(path).strip()
 
 
-def test_the_promised_examples_are_there() -> None:
+def test_all_documented_examples_exist() -> None:
     names = {path.stem for path in EXAMPLES}
     assert {"demo", "errors", "legacy_swap", "quickstart", "upload"} <= names

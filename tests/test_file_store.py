@@ -12,7 +12,7 @@ import pytest
 
 from oauthcc.access_token import Token
 from oauthcc.errors import ConfigurationError
-from oauthcc.stores import FileStore, codec
+from oauthcc.stores import FileStore, base
 from oauthcc.stores import file as file_module
 
 from .store_child import PATIENCE, Child
@@ -22,9 +22,9 @@ KEY = "0" * 64
 TOKEN = Token("abc", issued_at=1000.0, expires_at=4600.0)
 OTHER = Token("other", issued_at=1000.0, expires_at=4600.0)
 
-posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are those of POSIX")
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes are needed")
 as_root = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away"
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can change an owner"
 )
 
 
@@ -46,7 +46,7 @@ def the_file(folder: Path, kind: str = "token") -> Path:
     return found
 
 
-# Where the files are, and what they are like.
+# The place and the mode of the files.
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
@@ -68,31 +68,31 @@ def test_folders_are_0700_and_files_0600_whatever_the_umask(umask, tmp_path):
 
 
 @posix
-def test_a_folder_that_inherits_its_group_is_private_as_well(tmp_path):
+def test_a_folder_that_inherits_its_group_is_private_too(tmp_path):
     tmp_path.chmod(0o2755)
     FileStore(tmp_path / "tokens").save(KEY, TOKEN)
     assert mode_of(tmp_path / "tokens") & 0o777 == 0o700
 
 
-def test_nothing_is_made_before_it_is_needed(folder):
+def test_no_folder_is_created_before_it_is_needed(folder):
     store = FileStore(folder)
     assert store.load(KEY) is None
     assert not folder.exists()
 
 
-def test_the_default_folder_is_in_the_cache_of_the_user(tmp_path, monkeypatch):
+def test_the_default_folder_is_in_the_cache_folder_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path / "cache")
     FileStore().save(KEY, TOKEN)
     the_file(tmp_path / "cache")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other caches")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other cache folders")
 def test_the_default_folder_has_the_name_of_the_library(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert repr(FileStore()) == f"FileStore({str(tmp_path / 'oauthcc')!r})"
 
 
-def test_a_daemon_that_changes_its_folder_finds_its_tokens(tmp_path, monkeypatch):
+def test_a_daemon_that_changes_its_working_directory_finds_its_tokens(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = FileStore("tokens")
     store.save(KEY, TOKEN)
@@ -102,7 +102,7 @@ def test_a_daemon_that_changes_its_folder_finds_its_tokens(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", [str, Path, os.fsencode])
-def test_a_folder_is_named_as_paths_are(kind, tmp_path, monkeypatch):
+def test_a_folder_can_be_any_kind_of_path(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     FileStore(kind("~/tokens")).save(KEY, TOKEN)
@@ -121,7 +121,7 @@ def test_no_key_leads_out_of_the_folder(key, folder, tmp_path):
     assert len(the_file(folder).stem) == 64
 
 
-def test_the_folder_comes_back_when_somebody_empties_the_cache(folder):
+def test_a_removed_folder_is_created_again(folder):
     store = FileStore(folder)
     store.save(KEY, TOKEN)
     the_file(folder).unlink()
@@ -131,7 +131,7 @@ def test_the_folder_comes_back_when_somebody_empties_the_cache(folder):
     assert store.load(KEY) == TOKEN
 
 
-def test_a_folder_that_another_process_made_meanwhile_is_taken(folder, monkeypatch):
+def test_a_folder_that_another_process_created_meanwhile_is_used(folder, monkeypatch):
     real, store = Path.mkdir, FileStore(folder)
 
     def late(self, mode):
@@ -143,18 +143,18 @@ def test_a_folder_that_another_process_made_meanwhile_is_taken(folder, monkeypat
     assert store.load(KEY) == TOKEN
 
 
-def test_a_pickle_finds_the_same_tokens(folder):
+def test_a_pickled_file_store_finds_the_same_tokens(folder):
     store = FileStore(folder)
     store.save(KEY, TOKEN)
     assert pickle.loads(pickle.dumps(store)).load(KEY) == TOKEN
 
 
-# What others might do.
+# Attacks and mistakes of other users.
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o1777, 0o720])
 @posix
-def test_a_folder_that_others_can_write_is_refused(mode, folder):
+def test_a_folder_that_others_can_write_to_is_refused(mode, folder):
     folder.mkdir()
     folder.chmod(mode)
     with pytest.raises(ConfigurationError, match=f"chmod 700 {folder}"):
@@ -162,7 +162,7 @@ def test_a_folder_that_others_can_write_is_refused(mode, folder):
 
 
 @posix
-def test_a_folder_that_others_can_write_later_is_refused_then(folder):
+def test_a_folder_that_others_can_write_to_later_is_refused_then(folder):
     store = FileStore(folder)
     store.save(KEY, TOKEN)
     folder.chmod(0o777)
@@ -176,26 +176,26 @@ def test_a_folder_that_others_can_write_later_is_refused_then(folder):
 
 
 @posix
-def test_a_folder_that_others_can_read_is_taken(folder):
+def test_a_folder_that_others_can_read_is_accepted(folder):
     folder.mkdir(0o755)
     FileStore(folder).save(KEY, TOKEN)
     assert mode_of(the_file(folder)) == 0o600
 
 
 @posix
-def test_a_folder_of_somebody_else_is_refused(folder, monkeypatch):
+def test_a_folder_of_another_user_is_refused(folder, monkeypatch):
     folder.mkdir(0o700)
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    with pytest.raises(ConfigurationError, match="belongs to somebody else"):
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
         FileStore(folder)
 
 
 @as_root
-def test_a_folder_that_was_given_away_is_refused(folder):
+def test_a_folder_with_a_changed_owner_is_refused(folder):
     folder.mkdir(0o700)
     os.chown(folder, 65534, 65534)
-    with pytest.raises(ConfigurationError, match="belongs to somebody else"):
+    with pytest.raises(ConfigurationError, match="belongs to another user"):
         FileStore(folder)
 
 
@@ -215,7 +215,7 @@ def test_a_folder_that_becomes_a_link_is_refused(folder, tmp_path):
         store.load(KEY)
 
 
-def test_a_link_that_leads_nowhere_is_refused(folder, tmp_path):
+def test_a_link_without_a_target_is_refused(folder, tmp_path):
     folder.symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigurationError, match="not a folder"):
         FileStore(folder)
@@ -228,7 +228,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused(below, tmp_path):
         FileStore(tmp_path / "file" / below)
 
 
-def test_a_folder_under_a_link_that_leads_nowhere_fails(tmp_path):
+def test_a_folder_below_a_link_without_a_target_raises(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError):
         FileStore(tmp_path / "link" / "tokens").save(KEY, TOKEN)
@@ -271,7 +271,7 @@ def test_a_pipe_in_the_place_of_a_token_does_not_hang(folder):
     assert store.load(KEY) == OTHER
 
 
-def test_a_folder_in_the_place_of_a_token_is_no_token(folder):
+def test_a_folder_in_the_place_of_a_token_is_not_a_token(folder):
     store = FileStore(folder)
     store.save(KEY, TOKEN)
     path = the_file(folder)
@@ -285,7 +285,7 @@ def test_a_folder_in_the_place_of_a_token_is_no_token(folder):
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
 @posix
-def test_a_file_that_others_can_read_or_write_is_no_token(mode, folder):
+def test_a_file_that_others_can_read_or_write_is_not_a_token(mode, folder):
     store = FileStore(folder)
     store.save(KEY, TOKEN)
     the_file(folder).chmod(mode)
@@ -296,7 +296,7 @@ def test_a_file_that_others_can_read_or_write_is_no_token(mode, folder):
 
 
 @as_root
-def test_a_file_of_somebody_else_is_no_token(folder):
+def test_a_file_of_another_user_is_not_a_token(folder):
     store = FileStore(folder)
     store.save(KEY, TOKEN)
     os.chown(the_file(folder), 65534, 65534)
@@ -306,7 +306,7 @@ def test_a_file_of_somebody_else_is_no_token(folder):
 
 
 @pytest.mark.parametrize("data", UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_a_file_that_holds_no_token_is_overwritten(data, folder):
+def test_a_file_without_a_token_is_overwritten(data, folder):
     store = FileStore(folder)
     store.save(KEY, TOKEN)
     the_file(folder).write_bytes(data)
@@ -315,7 +315,7 @@ def test_a_file_that_holds_no_token_is_overwritten(data, folder):
     assert store.load(KEY) == OTHER
 
 
-# When the disk does not do as it is told.
+# Disk errors.
 
 
 def test_a_save_that_fails_leaves_the_former_token_and_no_draft(folder, monkeypatch):
@@ -335,7 +335,7 @@ def test_a_save_that_fails_leaves_the_former_token_and_no_draft(folder, monkeypa
     assert len(list(folder.glob("*.draft"))) == 1
 
 
-def test_what_nobody_renewed_is_removed_and_nothing_else(folder):
+def test_only_old_files_of_the_store_are_removed(folder):
     store = FileStore(folder)
     store.save("unused", TOKEN)
     name = the_file(folder).stem
@@ -355,7 +355,7 @@ def test_what_nobody_renewed_is_removed_and_nothing_else(folder):
     assert store.load(KEY) == TOKEN
 
 
-def test_a_sweep_that_fails_is_nobodys_problem(folder, monkeypatch):
+def test_a_failing_removal_of_old_files_is_ignored(folder, monkeypatch):
     store = FileStore(folder)
 
     def broken(*_):
@@ -366,7 +366,7 @@ def test_a_sweep_that_fails_is_nobodys_problem(folder, monkeypatch):
     assert store.load(KEY) == TOKEN
 
 
-def test_a_lock_that_the_disk_does_not_have_is_an_error_and_no_marker_file(folder, monkeypatch):
+def test_a_disk_without_locks_raises_and_no_marker_file_is_used(folder, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
 
     def missing(*_):
@@ -380,15 +380,15 @@ def test_a_lock_that_the_disk_does_not_have_is_an_error_and_no_marker_file(folde
 # Processes.
 
 
-def test_sixteen_processes_that_count_lose_nothing(folder):
+def test_sixteen_processes_that_count_under_the_lock_lose_no_update(folder):
     rounds = 5
     children = [Child(repr(FileStore(folder)), KEY, "count", str(rounds)) for _ in range(16)]
     try:
         for child in children:
-            assert child.says() == "ready"
+            assert child.read_line() == "ready"
         for child in children:
-            child.tell()
-        assert [child.says() for child in children] == ["done"] * 16
+            child.send()
+        assert [child.read_line() for child in children] == ["done"] * 16
     finally:
         for child in children:
             child.__exit__(None, None, None)
@@ -400,10 +400,10 @@ def test_sixteen_processes_that_count_lose_nothing(folder):
 def test_the_lock_excludes_other_processes(folder):
     store = FileStore(folder)
     with Child(repr(store), KEY, "hold") as child:
-        assert (child.says(), child.says()) == ("waits", "held")
+        assert (child.read_line(), child.read_line()) == ("waiting", "held")
         with pytest.raises(TimeoutError, match="Another process"), store.lock(KEY, 0):
             pass
-        child.tell()
+        child.send()
         with store.lock(KEY, PATIENCE):
             pass
 
@@ -411,27 +411,27 @@ def test_the_lock_excludes_other_processes(folder):
 def test_the_lock_of_a_killed_process_is_free_at_once(folder):
     store = FileStore(folder)
     with Child(repr(store), KEY, "hold") as child:
-        assert (child.says(), child.says()) == ("waits", "held")
+        assert (child.read_line(), child.read_line()) == ("waiting", "held")
         child.kill()
         with store.lock(KEY, 0):
             pass
 
 
-def test_those_who_wait_for_a_killed_process_go_on(folder):
+def test_a_process_that_waits_for_a_killed_process_gets_the_lock(folder):
     store = repr(FileStore(folder))
     with Child(store, KEY, "hold") as holder:
-        assert (holder.says(), holder.says()) == ("waits", "held")
+        assert (holder.read_line(), holder.read_line()) == ("waiting", "held")
         with Child(store, KEY, "hold") as other:
-            assert other.says() == "waits"
+            assert other.read_line() == "waiting"
             holder.kill()
-            assert other.says() == "held"
+            assert other.read_line() == "held"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_forked_inside_neither_gives_the_lock_away_nor_keeps_it(folder):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is needed")
+def test_a_child_forked_inside_the_lock_neither_releases_nor_keeps_it(folder):
     store = FileStore(folder)
     with Child(repr(store), KEY, "hold_and_fork") as parent:
-        grandchild = int(parent.says())
+        grandchild = int(parent.read_line())
         try:
             with pytest.raises(TimeoutError), store.lock(KEY, 0):
                 pass
@@ -442,35 +442,35 @@ def test_a_child_forked_inside_neither_gives_the_lock_away_nor_keeps_it(folder):
             os.kill(grandchild, signal.SIGKILL)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_lock_given_back_is_free_though_a_forked_child_lives(folder):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is needed")
+def test_a_released_lock_is_free_while_a_forked_child_lives(folder):
     store = FileStore(folder)
     with Child(repr(store), KEY, "hold_and_fork") as parent:
-        grandchild = int(parent.says())
+        grandchild = int(parent.read_line())
         try:
-            parent.tell()
-            assert parent.says() == "released"
+            parent.send()
+            assert parent.read_line() == "released"
             with store.lock(KEY, 0):
                 pass
         finally:
             os.kill(grandchild, signal.SIGKILL)
 
 
-# What is not installed.
+# Missing packages.
 
 
 @pytest.mark.parametrize("module", ["filelock", "platformdirs"])
-def test_a_missing_extra_is_named(module, monkeypatch):
+def test_an_error_names_the_missing_extra(module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=rf'needs {module}: pip install "oauthcc\[file\]"'):
         FileStore()
 
 
-def test_a_folder_of_ones_own_needs_no_platformdirs(folder, monkeypatch):
+def test_an_explicit_folder_does_not_need_platformdirs(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     FileStore(folder)
 
 
-def test_the_format_of_the_file_is_what_the_codec_says(folder):
+def test_a_file_contains_an_encoded_token(folder):
     FileStore(folder).save(KEY, TOKEN)
-    assert codec.decode(the_file(folder).read_bytes(), None) == TOKEN
+    assert base.decode(the_file(folder).read_bytes(), None) == TOKEN

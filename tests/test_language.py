@@ -20,7 +20,11 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*LIBRARY, *PAGES]
 WITH_TESTS = [
     *TEXTS,
-    *(path for folder in ("tests", "benchmarks", "examples") for path in ROOT.glob(f"{folder}/**/*.py")),
+    *(
+        path
+        for folder in ("tests", "benchmarks", "examples")
+        for path in ROOT.glob(f"{folder}/**/*.py")
+    ),
 ]
 
 # A class or module is a thing, so its docstring is a noun phrase and begins with no verb.

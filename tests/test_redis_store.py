@@ -48,7 +48,7 @@ def enter(lock):
         pass
 
 
-# What lies in Redis.
+# The keys and values in Redis.
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def enter(lock):
         (1e12, redis_module.MOST_TTL),
     ],
 )
-def test_redis_forgets_a_token_when_it_expires(lifetime, seconds, store, client, monkeypatch):
+def test_redis_deletes_a_token_when_it_expires(lifetime, seconds, store, client, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     asked = []
     real = store._client.set
@@ -71,14 +71,14 @@ def test_redis_forgets_a_token_when_it_expires(lifetime, seconds, store, client,
 
 
 @pytest.mark.parametrize("lifetime", [0.0, -1.0, -1e9])
-def test_an_expired_token_takes_the_former_one_away(lifetime, store, client):
+def test_an_expired_token_removes_the_former_token(lifetime, store, client):
     store.save(KEY, token())
     store.save(KEY, token(lifetime=lifetime))
     assert store.load(KEY) is None
     assert client.keys() == []
 
 
-def test_the_prefix_keeps_applications_apart(redis_server, store, client):
+def test_the_prefix_separates_applications(redis_server, store, client):
     other = RedisStore(redis_server.url, prefix="team-b:")
     store.save(KEY, token("ours"))
     other.save(KEY, token("theirs"))
@@ -89,7 +89,7 @@ def test_the_prefix_keeps_applications_apart(redis_server, store, client):
 
 
 @pytest.mark.parametrize("data", UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_a_value_that_is_no_token_is_overwritten(data, store, client):
+def test_a_value_that_is_not_a_token_is_overwritten(data, store, client):
     client.set(TOKEN_NAME, data)
     assert store.load(KEY) is None
     store.save(KEY, token("new"))
@@ -99,10 +99,10 @@ def test_a_value_that_is_no_token_is_overwritten(data, store, client):
 # The lock.
 
 
-def test_a_lock_is_given_back_by_its_holder_alone(store, client):
+def test_a_lock_is_released_by_its_holder_only(store, client):
     with store.lock(KEY, 0):
-        client.set(LOCK_NAME, "somebody else, after our lease")
-    assert client.get(LOCK_NAME) == b"somebody else, after our lease"
+        client.set(LOCK_NAME, "the next holder, after the lease")
+    assert client.get(LOCK_NAME) == b"the next holder, after the lease"
     with pytest.raises(TimeoutError, match="Another process"):
         enter(store.lock(KEY, 0))
 
@@ -113,33 +113,33 @@ def test_a_lock_has_a_lease(store, client):
     assert client.exists(LOCK_NAME) == 0
 
 
-def test_a_lease_that_ran_out_inside_is_no_failure(store, client):
+def test_a_lease_that_expires_inside_the_lock_is_not_an_error(store, client):
     with store.lock(KEY, 0):
         client.delete(LOCK_NAME)
 
 
-def test_a_lock_of_the_parent_is_left_alone_in_a_forked_child(store, client):
-    client.set(LOCK_NAME, "1:the parent's")
-    store._release(LOCK_NAME, "1:the parent's")
+def test_a_forked_child_does_not_release_the_lock_of_its_parent(store, client):
+    client.set(LOCK_NAME, "1:the parent")
+    store._release(LOCK_NAME, "1:the parent")
     assert client.exists(LOCK_NAME) == 1
 
 
-def test_a_lock_whose_answer_was_lost_is_not_waited_for(store, client):
-    # As when the connection broke after the command had been carried out, and it is sent again.
+def test_a_lock_whose_answer_was_lost_is_acquired_at_once(store, client):
+    # The connection broke after the command was executed, and the command is sent again.
     client.set(LOCK_NAME, "me", px=60000)
     store._acquire(LOCK_NAME, "me", 0)
     with pytest.raises(TimeoutError):
         store._acquire(LOCK_NAME, "you", 0)
 
 
-def test_waiters_come_less_and_less_often_and_never_late(store, client, monkeypatch):
+def test_waiters_ask_less_and_less_often_but_until_the_timeout(store, client, monkeypatch):
     clock, pauses = [100.0], []
 
     def sleep(pause):
         pauses.append(pause)
         clock[0] += pause
 
-    client.set(LOCK_NAME, "somebody")
+    client.set(LOCK_NAME, "another holder")
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr("random.uniform", lambda _, most: most)
@@ -150,7 +150,7 @@ def test_waiters_come_less_and_less_often_and_never_late(store, client, monkeypa
     assert clock[0] == pytest.approx(101.0)
 
 
-def test_what_happened_inside_is_told_though_redis_went_away(store, redis_server):
+def test_an_error_inside_the_lock_is_raised_when_redis_is_down(store, redis_server):
     def inside():
         with store.lock(KEY, 0):
             redis_server.kill()
@@ -160,15 +160,15 @@ def test_what_happened_inside_is_told_though_redis_went_away(store, redis_server
         inside()
 
 
-def test_that_a_lock_could_not_be_given_back_is_told(store, redis_server):
+def test_a_lock_that_cannot_be_released_raises(store, redis_server):
     with pytest.raises(redis.ConnectionError), store.lock(KEY, 0):
         redis_server.kill()
 
 
-# Redis goes and comes.
+# Redis stops and starts.
 
 
-def test_a_redis_that_was_killed_and_started_again_is_used_again(store, redis_server):
+def test_a_restarted_redis_is_used_again(store, redis_server):
     store.save(KEY, token())
     with store.lock(KEY, 0):
         redis_server.kill()
@@ -178,14 +178,14 @@ def test_a_redis_that_was_killed_and_started_again_is_used_again(store, redis_se
         with pytest.raises(redis.ConnectionError):
             enter(store.lock("other", 0))
         redis_server.start()
-        # The lock died with the server: the others are not held up.
+        # The lock was lost with the server, so nobody has to wait for it.
         enter(store.lock(KEY, 0))
         assert store.load(KEY) is None
         store.save(KEY, token("new"))
     assert store.load(KEY).access_token == "new"
 
 
-def test_a_redis_that_starts_later_is_used_then(redis_server):
+def test_a_redis_that_starts_after_the_store_is_used(redis_server):
     redis_server.kill()
     store = RedisStore(redis_server.url)
     with pytest.raises(redis.ConnectionError):
@@ -197,7 +197,7 @@ def test_a_redis_that_starts_later_is_used_then(redis_server):
 
 
 @pytest.mark.parametrize("error", [redis.ConnectionError, redis.TimeoutError])
-def test_a_connection_that_died_while_idle_is_replaced(error, store, monkeypatch):
+def test_an_idle_connection_that_was_closed_is_replaced(error, store, monkeypatch):
     store.save(KEY, token())
     real, errors = redis.Connection.read_response, [error("nobody there")]
 
@@ -212,7 +212,7 @@ def test_a_connection_that_died_while_idle_is_replaced(error, store, monkeypatch
 
 
 @pytest.mark.parametrize("connected", [True, False])
-def test_a_redis_that_hangs_is_given_up_and_used_again(connected, redis_server):
+def test_a_redis_that_hangs_raises_and_is_used_again_later(connected, redis_server):
     store = RedisStore(redis_server.url, timeout=0.2)
     if connected:
         store.save(KEY, token("before"))
@@ -224,7 +224,7 @@ def test_a_redis_that_hangs_is_given_up_and_used_again(connected, redis_server):
     finally:
         redis_server.thaw()
     store._client.close()
-    # The frozen server may yet carry out what it was sent: the lock has its lease all the same.
+    # The server may still execute what it received while it was frozen. The lease ends that lock.
     patient = RedisStore(redis_server.url, timeout=30)
     patient.save(KEY, token("after"))
     assert patient.load(KEY).access_token == "after"
@@ -236,7 +236,7 @@ def test_a_redis_that_hangs_is_given_up_and_used_again(connected, redis_server):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("decode", [False, True])
-def test_a_client_is_taken_as_it_is(redis_server, protocol, decode):
+def test_a_client_is_used_with_its_own_settings(redis_server, protocol, decode):
     options = {"protocol": protocol, "decode_responses": decode, "socket_timeout": 30}
     with redis.Redis.from_url(redis_server.url, **options) as client:
         store = RedisStore(client)
@@ -248,7 +248,7 @@ def test_a_client_is_taken_as_it_is(redis_server, protocol, decode):
         assert client.connection_pool.connection_kwargs["socket_timeout"] == 30
 
 
-def test_a_unix_socket_is_a_url_too(redis_server):
+def test_a_url_can_name_a_unix_socket(redis_server):
     store = RedisStore(f"unix://{redis_server.socket_path}")
     with store.lock(KEY, 0):
         store.save(KEY, token())
@@ -256,7 +256,7 @@ def test_a_unix_socket_is_a_url_too(redis_server):
     store._client.close()
 
 
-def test_a_url_has_time_outs_unless_it_says_otherwise():
+def test_a_url_gets_time_outs_unless_it_sets_its_own():
     options = RedisStore(CLOSED_PORT)._client.connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (1.0, 1.0)
     options = RedisStore(CLOSED_PORT, timeout=0.5)._client.connection_pool.connection_kwargs
@@ -266,7 +266,7 @@ def test_a_url_has_time_outs_unless_it_says_otherwise():
 
 
 @pytest.mark.parametrize("wrong", [None, b"redis://127.0.0.1", 6379, object()])
-def test_what_is_neither_url_nor_client_is_refused(wrong):
+def test_an_argument_that_is_neither_url_nor_client_is_refused(wrong):
     with pytest.raises(ConfigurationError, match="redis:// URL"):
         RedisStore(wrong)
 
@@ -288,15 +288,15 @@ def test_an_asyncio_client_is_refused():
         "redis://host:6379?socket_timeout=s3cret",
     ],
 )
-def test_a_url_that_is_none_is_refused_and_not_shown(url):
-    with pytest.raises(ConfigurationError, match="no Redis URL") as caught:
+def test_an_invalid_url_is_refused_and_not_shown(url):
+    with pytest.raises(ConfigurationError, match="not a Redis URL") as caught:
         RedisStore(url)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 
 
-def test_the_password_is_used_and_never_shown(redis_server_with_password):
+def test_the_password_is_used_but_not_shown(redis_server_with_password):
     server = redis_server_with_password
     store = RedisStore(server.url.replace("//", f"//:{quote(PASSWORD, safe='')}@"))
     store.save(KEY, token())
@@ -316,13 +316,13 @@ def test_the_password_is_used_and_never_shown(redis_server_with_password):
     wrong._client.close()
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+def test_an_error_names_the_missing_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(ConfigurationError, match=r'needs redis: pip install "oauthcc\[redis\]"'):
         RedisStore(CLOSED_PORT)
 
 
-def test_a_store_made_from_a_url_is_pickled_without_its_connections(redis_server):
+def test_a_store_created_from_a_url_is_pickled_without_its_connections(redis_server):
     store = RedisStore(redis_server.url, prefix="p:", timeout=2.5)
     store.save(KEY, token("kept in Redis"))
     other = pickle.loads(pickle.dumps(store))
@@ -334,8 +334,8 @@ def test_a_store_made_from_a_url_is_pickled_without_its_connections(redis_server
     other._client.close()
 
 
-def test_a_store_made_from_a_client_says_why_it_is_not_pickled(client):
-    with pytest.raises(TypeError, match="made from a URL"):
+def test_a_store_created_from_a_client_cannot_be_pickled(client):
+    with pytest.raises(TypeError, match="created from a URL"):
         pickle.dumps(RedisStore(client))
 
 
@@ -346,15 +346,15 @@ def expression(server: RedisServer) -> str:
     return f"RedisStore({server.url!r}, timeout=30)"
 
 
-def test_sixteen_processes_that_count_lose_nothing(redis_server, store):
+def test_sixteen_processes_that_count_under_the_lock_lose_no_update(redis_server, store):
     rounds = 5
     children = [Child(expression(redis_server), KEY, "count", str(rounds)) for _ in range(16)]
     try:
         for child in children:
-            assert child.says() == "ready"
+            assert child.read_line() == "ready"
         for child in children:
-            child.tell()
-        assert [child.says() for child in children] == ["done"] * 16
+            child.send()
+        assert [child.read_line() for child in children] == ["done"] * 16
     finally:
         for child in children:
             child.__exit__(None, None, None)
@@ -363,42 +363,44 @@ def test_sixteen_processes_that_count_lose_nothing(redis_server, store):
 
 def test_the_lock_excludes_other_processes(redis_server, store):
     with Child(expression(redis_server), KEY, "hold") as child:
-        assert (child.says(), child.says()) == ("waits", "held")
+        assert (child.read_line(), child.read_line()) == ("waiting", "held")
         with pytest.raises(TimeoutError, match="Another process"):
             enter(store.lock(KEY, 0))
-        child.tell()
+        child.send()
         enter(store.lock(KEY, PATIENCE))
 
 
-def test_those_who_wait_for_a_killed_process_go_on_within_the_lease(redis_server, store, client):
+def test_a_process_that_waits_for_a_killed_process_gets_the_lock_after_the_lease(
+    redis_server, store, client
+):
     with Child(expression(redis_server), KEY, "hold") as holder:
-        assert (holder.says(), holder.says()) == ("waits", "held")
+        assert (holder.read_line(), holder.read_line()) == ("waiting", "held")
         with Child(expression(redis_server), KEY, "hold") as other:
-            assert other.says() == "waits"
+            assert other.read_line() == "waiting"
             holder.kill()
             assert 0 < client.pttl(LOCK_NAME) <= redis_module.LEASE * 1000
-            # The lease is moved in place of the clock.
+            # The lease is shortened, so that the test does not wait for it.
             client.pexpire(LOCK_NAME, 1)
-            assert other.says() == "held"
+            assert other.read_line() == "held"
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_forked_inside_does_not_give_the_lock_away(redis_server, store):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is needed")
+def test_a_child_forked_inside_the_lock_does_not_release_it(redis_server, store):
     with Child(expression(redis_server), KEY, "hold_and_fork") as parent:
-        grandchild = int(parent.says())
+        grandchild = int(parent.read_line())
         try:
             with pytest.raises(TimeoutError):
                 enter(store.lock(KEY, 0))
-            parent.tell()
-            assert parent.says() == "released"
+            parent.send()
+            assert parent.read_line() == "released"
             enter(store.lock(KEY, 0))
         finally:
             os.kill(grandchild, signal.SIGKILL)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is needed")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_has_connections_of_its_own(store, client):
+def test_a_forked_child_opens_its_own_connections(store, client):
     store.save(KEY, token("before"))
     before = {each["id"] for each in client.client_list()}
     child = os.fork()

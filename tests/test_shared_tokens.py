@@ -1,4 +1,4 @@
-"""One token for many: processes, sessions and threads that share a store."""
+"""One token for many processes, sessions and threads that share a store."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import pytest
 import requests
 
 from oauthcc import ClientCredentialsSession
+from oauthcc.clock import ALWAYS
 from oauthcc.errors import TokenEndpointUnavailable
 from oauthcc.events import Event, TokenObtained
-from oauthcc.stores import FileStore, MemoryStore, RedisStore, visit
+from oauthcc.stores import FileStore, MemoryStore, RedisStore, guarded
 from oauthcc.testing import AuthorizationServer, Gate, ProtectedAPI, faults
 from oauthcc.token_request.endpoint import ATTEMPTS
-from oauthcc.tokens import renewal
 from oauthcc.tokens.renewal import Schedule
 
 from .clock import flights_done, in_threads, joined, moved_clock, together, until
@@ -45,7 +45,7 @@ def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
 
 @pytest.fixture(params=["file", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give a store as an expression, on a place of the test's own."""
+    """Return an expression that creates a store, on a new place for each test."""
     if request.param == "file":
         return repr(FileStore(tmp_path / "tokens"))
     server: RedisServer = request.getfixturevalue("redis_server")
@@ -84,7 +84,7 @@ def test_sixteen_processes_make_one_token_request_per_expiry(
         clock.advance(3601)
 
 
-def test_one_process_renews_early_and_the_others_neither_wait_nor_ask(
+def test_one_process_renews_early_and_the_others_neither_wait_nor_send_requests(
     crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str, tmp_path: Path
 ) -> None:
     clock = Clock(tmp_path / "clock")
@@ -94,7 +94,7 @@ def test_one_process_renews_early_and_the_others_neither_wait_nor_ask(
     assert all_do(crowd, "operations", url=api.url, calls=10) == [0] * MANY
     clock.advance(3600 * 0.85)
     with auth.hold() as gate:
-        # All are past their renewal point, and none of their flights can end.
+        # All processes are past their renewal point, and none of their fetches can end.
         answers = all_do(crowd, "get", url=api.url)
         gate.wait_for(1)
         answers += all_do(crowd, "get", url=api.url)
@@ -105,7 +105,7 @@ def test_one_process_renews_early_and_the_others_neither_wait_nor_ask(
     assert len(auth.token_requests) == 2
 
 
-def test_processes_that_meet_one_revocation_make_one_token_request(
+def test_processes_make_one_token_request_after_a_revocation(
     crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str
 ) -> None:
     all_do(crowd, "make", arguments=arguments(auth), store=store)
@@ -120,33 +120,32 @@ def test_processes_that_meet_one_revocation_make_one_token_request(
     assert len(auth.token_requests) == 2
 
 
-def test_a_session_that_is_pickled_for_a_process_finds_the_token_in_the_store(
-    crowd: list[Worker], auth: AuthorizationServer, api: ProtectedAPI, store: str
+def test_a_session_pickled_for_another_process_finds_the_token_in_the_store(
+    auth: AuthorizationServer, api: ProtectedAPI, store: str
 ) -> None:
     made = store_from(store)
     with ClientCredentialsSession(*arguments(auth), store=made) as session:
         assert session.get(api.url).ok
         pickled = pickle.dumps(session)
     assert auth.issued[0].encode() not in pickled
-    crowd[0].does("unpickle", session=pickled)
-    assert crowd[0].does("get", url=api.url) == (200, auth.issued[0])
+    with workers(1) as (worker,):
+        worker.does("unpickle", session=pickled)
+        assert worker.does("get", url=api.url) == (200, auth.issued[0])
     assert len(auth.token_requests) == 1
     if isinstance(made, RedisStore):
         made._client.close()
 
 
-# The holder of the lock dies or hangs.
+# The holder of the lock is killed or hangs.
 
 
 @contextlib.contextmanager
-def a_holder_and_two_who_wait(
+def a_holder_and_two_waiters(
     auth: AuthorizationServer, api: ProtectedAPI, store: str
 ) -> Iterator[tuple[Worker, list[Worker], Gate]]:
-    """Have one process ask for a token, which the server holds back, and two wait for that."""
+    """Start a process whose token request the server holds, and two that wait for its lock."""
     with workers(3) as (holder, *others), auth.hold() as gate:
-        # The lease of Redis is made as short as a test; files have none.
-        holder.does("patch", module="oauthcc.stores.redis", name="LEASE", value=1.0)
-        all_do(others, "patch", module="oauthcc.stores.visit", name="LOOK_EVERY", value=0.1)
+        all_do(others, "patch", module="oauthcc.stores.guarded", name="LOOK_EVERY", value=0.1)
         all_do([holder, *others], "make", arguments=arguments(auth), store=store)
         holder.ask("get", url=api.url)
         gate.wait_for(1)
@@ -157,30 +156,43 @@ def a_holder_and_two_who_wait(
         yield holder, others, gate
 
 
-def test_when_the_holder_of_the_lock_is_killed_the_others_go_on(
+def end_lease(store: str) -> None:
+    """End the lease of the lock in Redis; the kernel releases the lock of a file by itself."""
+    made = store_from(store)
+    if isinstance(made, RedisStore):
+        (name,) = made._client.keys("*lock*")
+        made._client.pexpire(name, 1)
+        made._client.close()
+
+
+def test_the_others_get_a_token_when_the_holder_of_the_lock_is_killed(
     auth: AuthorizationServer, api: ProtectedAPI, store: str
 ) -> None:
-    # The kernel gives the lock of a file back at once; that of Redis has a lease.
-    with a_holder_and_two_who_wait(auth, api, store) as (holder, others, gate):
+    with a_holder_and_two_waiters(auth, api, store) as (holder, others, gate):
         holder.kill()
+        end_lease(store)
         gate.wait_for(2)
         gate.release()
         answer, same = [other.answer() for other in others]
         assert answer == same
         assert answer[0] == 200
-        # One token went to the process that was killed.
+        # One token was issued to the process that was killed.
         assert len(auth.token_requests) == 2
         assert all_do(others, "bypassed") == [[], []]
 
 
-def test_when_the_holder_of_the_lock_hangs_the_others_lose_patience(
+def test_the_others_get_a_token_when_the_holder_of_the_lock_hangs(
     auth: AuthorizationServer, api: ProtectedAPI, tmp_path: Path
 ) -> None:
     store = repr(FileStore(tmp_path / "tokens"))
-    with a_holder_and_two_who_wait(auth, api, store) as (holder, others, gate):
+    with a_holder_and_two_waiters(auth, api, store) as (holder, others, gate):
         holder.freeze()
         with workers(1) as (impatient,):
-            patience = {"module": "oauthcc.supplier", "name": "LOCK_PATIENCE", "value": (0.1, 0.1)}
+            patience = {
+                "module": "oauthcc.tokens.fetcher",
+                "name": "LOCK_PATIENCE",
+                "value": (0.1, 0.1),
+            }
             impatient.does("patch", **patience)
             impatient.does("make", arguments=arguments(auth), store=store)
             impatient.ask("get", url=api.url)
@@ -188,7 +200,7 @@ def test_when_the_holder_of_the_lock_hangs_the_others_lose_patience(
             gate.release()
             answer = impatient.answer()
             assert impatient.does("bypassed") == [("lock", "TimeoutError")]
-        # The others see that token in the store though the lock is still held.
+        # The others find that token in the store although the lock is still held.
         assert [other.answer() for other in others] == [answer] * 2
         assert all_do(others, "bypassed") == [[], []]
         holder.thaw()
@@ -201,7 +213,7 @@ def test_when_the_holder_of_the_lock_hangs_the_others_lose_patience(
 
 @pytest.fixture
 def made() -> Iterator[list[ClientCredentialsSession]]:
-    """Give a list whose sessions are closed in the end."""
+    """Return a list of sessions that are closed after the test."""
     sessions: list[ClientCredentialsSession] = []
     yield sessions
     for session in sessions:
@@ -210,7 +222,7 @@ def made() -> Iterator[list[ClientCredentialsSession]]:
 
 @pytest.fixture
 def sharing(auth: AuthorizationServer, made: Any) -> Any:
-    """Give what makes sessions."""
+    """Return a function that creates sessions."""
 
     def make(store: Any, **options: Any) -> Any:
         session = ClientCredentialsSession(*arguments(auth), store=store, **options)
@@ -220,8 +232,8 @@ def sharing(auth: AuthorizationServer, made: Any) -> Any:
     return make
 
 
-class Watched(MemoryStore):
-    """Tell that somebody waits for the lock."""
+class WatchedStore(MemoryStore):
+    """A store with an event that is set when somebody waits for the lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,8 +245,8 @@ class Watched(MemoryStore):
         return super().lock(key, timeout)
 
 
-class OnlyForTheFirst(MemoryStore):
-    """Never give the lock to those who wait for it, as where thousands wait in one line."""
+class LockForTheFirst(MemoryStore):
+    """A store whose lock waiters never get, as if thousands were waiting for it."""
 
     asked = 0
 
@@ -247,17 +259,12 @@ class OnlyForTheFirst(MemoryStore):
         return super().lock(key, timeout)
 
 
-class Broken:
-    """Raise instead of doing what a method of a store does."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-
-    def __call__(self, *args: Any) -> None:
-        raise OSError(self.why)
+def full(*args: Any) -> None:
+    raise OSError("full")
 
 
 def sent(response: requests.Response) -> str:
+    """Return the token that was sent."""
     return response.request.headers["Authorization"].encode().decode().partition(" ")[2]
 
 
@@ -274,7 +281,7 @@ def test_threads_and_sessions_with_one_memory_make_one_request_per_expiry(
         clock.advance(3601)
 
 
-def test_threads_of_sessions_that_meet_one_revocation_make_one_token_request(
+def test_threads_and_sessions_make_one_token_request_after_a_revocation(
     auth: AuthorizationServer, api: ProtectedAPI, sharing: Any
 ) -> None:
     store = MemoryStore()
@@ -292,7 +299,7 @@ def test_threads_of_sessions_that_meet_one_revocation_make_one_token_request(
     assert len(auth.token_requests) == 2
 
 
-def test_a_token_of_the_store_that_is_younger_than_the_refused_request_is_used_first(
+def test_a_stored_token_that_is_newer_than_the_refused_request_is_used_first(
     auth: AuthorizationServer, api: ProtectedAPI, sharing: Any
 ) -> None:
     store = MemoryStore()
@@ -313,8 +320,8 @@ def test_a_token_of_the_store_that_is_younger_than_the_refused_request_is_used_f
     assert obtained.from_store
 
 
-@pytest.mark.parametrize("part", ["fresh", "aging", "flying"])
-def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revoked_token(
+@pytest.mark.parametrize("part", ["fresh", "aging", "renewing"])
+def test_a_caller_gets_no_401_when_the_stored_token_was_revoked_too(
     part: Any,
     auth: AuthorizationServer,
     api: ProtectedAPI,
@@ -327,38 +334,38 @@ def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revok
     other.tokens.renew(other.tokens.get())
     auth.revoke_all()
     if part == "fresh":
-        # The store is asked for the first time now, and what it holds was revoked as well.
+        # The store is asked now for the first time, and its token was revoked too.
         response = session.get(api.url)
     elif part == "aging":
-        # What it holds was found by an early renewal, before the refusal arrived.
+        # An early renewal found the stored token before the refusal arrived.
         aging = state_of(session.tokens).current
         assert aging is not None
         with api.hold() as gate:
             answers: list[requests.Response] = []
             (thread,) = in_threads(1, lambda: answers.append(session.get(api.url)))
             gate.wait_for(1)
-            state_of(session.tokens).current = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
+            state_of(session.tokens).current = replace(aging, plan=aged(aging.plan))
             assert session.tokens.get() == aging.token
             flights_done()
             assert session.tokens.get().access_token == auth.issued[1]
         joined([thread])
         (response,) = answers
     else:
-        # The early renewal is still under way when the refusal arrives, which joins it.
-        found, gone = threading.Event(), threading.Event()
+        # The early renewal is still in progress when the refusal arrives and joins it.
+        found, released = threading.Event(), threading.Event()
         load = store.load
 
         def late(key: str) -> Any:
             token = load(key)
             if not found.is_set():
                 found.set()
-                assert gone.wait(20)
+                assert released.wait(20)
             return token
 
         monkeypatch.setattr(store, "load", late)
         aging = state_of(session.tokens).current
         assert aging is not None
-        state_of(session.tokens).current = replace(aging, plan=aged(aging.plan), aging_wall=0.0)
+        state_of(session.tokens).current = replace(aging, plan=aged(aging.plan))
         assert session.tokens.get() == aging.token
         assert found.wait(20)
         answers = []
@@ -366,7 +373,7 @@ def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revok
         flight = flight_of(session.tokens)
         assert flight is not None
         until(lambda: flight.waiters == 1)
-        gone.set()
+        released.set()
         joined([thread])
         (response,) = answers
     assert response.status_code == 200
@@ -375,11 +382,11 @@ def test_a_mass_revocation_does_not_surface_though_the_store_holds_another_revok
 
 
 def aged(plan: Schedule) -> Schedule:
-    return replace(plan, aging=renewal.ALWAYS)
+    return replace(plan, aging=ALWAYS)
 
 
 @pytest.mark.parametrize("later", [50, 70], ids=["aging", "expired"])
-def test_a_refused_token_that_stayed_in_the_store_is_not_handed_out_again(
+def test_a_refused_token_that_is_still_in_the_store_is_not_used_again(
     later: Any,
     auth: AuthorizationServer,
     api: ProtectedAPI,
@@ -394,9 +401,9 @@ def test_a_refused_token_that_stayed_in_the_store_is_not_handed_out_again(
     auth.revoke_all()
     auth.token_lifetime = 60
     with monkeypatch.context() as patch:
-        patch.setattr(store, "save", Broken("full"))
+        patch.setattr(store, "save", full)
         assert sent(session.get(api.url)) == auth.issued[1]
-    # The refused one, which is good for an hour, is what the store still holds.
+    # The store still holds the refused token, which expires in an hour.
     clock.advance(later)
     session.get(api.url)
     flights_done()
@@ -404,11 +411,11 @@ def test_a_refused_token_that_stayed_in_the_store_is_not_handed_out_again(
     assert sum(seen.token == auth.issued[0] for seen in api.requests) == 2
 
 
-def test_who_waited_for_one_that_failed_asks_once(
+def test_a_session_that_waited_for_a_failed_fetch_sends_one_request(
     auth: AuthorizationServer, api: ProtectedAPI, sharing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved_clock(monkeypatch)
-    store = Watched()
+    store = WatchedStore()
     first, second = sharing(store), sharing(store)
     auth.answer_next(faults.unavailable(), None)
     errors: list[Exception] = []
@@ -425,17 +432,17 @@ def test_who_waited_for_one_that_failed_asks_once(
         assert store.is_waited_for.wait(20)
     joined(threads)
     assert len(errors) == 2
-    # The one in front has asked as often as it is worth.
+    # The session in front has made all attempts.
     assert len(auth.token_requests) == ATTEMPTS + 1
 
 
-def test_an_early_renewal_that_waited_for_one_that_failed_does_not_ask_as_well(
+def test_an_early_renewal_that_waited_for_a_failed_one_sends_no_request(
     auth: AuthorizationServer,
     api: ProtectedAPI,
     sharing: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock, store = moved_clock(monkeypatch), Watched()
+    clock, store = moved_clock(monkeypatch), WatchedStore()
     auth.now = clock.time
     first, second = sharing(store), sharing(store)
     calls = [first.get(api.url), second.get(api.url)]
@@ -450,17 +457,17 @@ def test_an_early_renewal_that_waited_for_one_that_failed_does_not_ask_as_well(
     calls += [first.get(api.url), second.get(api.url)]
     assert [sent(call) for call in calls] == auth.issued * 6
     assert len(auth.token_requests) == 2
-    clock.advance(4)  # the first pause is that long at most
+    clock.advance(4)  # the longest first pause
     second.get(api.url)
     flights_done()
     assert sent(second.get(api.url)) == auth.issued[1]
 
 
-def test_a_crowd_learns_of_the_token_without_passing_the_lock_from_hand_to_hand(
+def test_waiters_find_the_token_without_getting_the_lock(
     auth: AuthorizationServer, api: ProtectedAPI, sharing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visit, "LOOK_EVERY", 0.01)
-    store = OnlyForTheFirst()
+    monkeypatch.setattr(guarded, "LOOK_EVERY", 0.01)
+    store = LockForTheFirst()
     answers: list[str] = []
     with auth.hold() as gate:
         threads = in_threads(9, lambda: answers.append(sent(sharing(store).get(api.url))))

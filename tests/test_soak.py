@@ -1,4 +1,4 @@
-"""The soak in a short form; and its verdict would notice, so that the zeroes mean something."""
+"""A short soak test, and tests which show that its verdict finds every kind of error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS, SEED = 10, 7
 
 
 @needs_fork
-def test_ten_seconds_of_everything_at_once_leave_nothing_to_be_said() -> None:
+def test_a_soak_of_ten_seconds_has_no_findings() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/soak.py", "--seconds", str(SECONDS), "--seed", str(SEED)],
         cwd=ROOT,
@@ -37,7 +37,7 @@ def test_ten_seconds_of_everything_at_once_leave_nothing_to_be_said() -> None:
 
 
 class Case:
-    """A journal in which one call was made at moment 10, with a token that is good for 100 s."""
+    """A journal with one call at moment 10, with a token that is valid for 100 seconds."""
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
@@ -55,10 +55,10 @@ class Case:
             answered_to="c",
             answered_sha256="s",
         )
-        self.asked(9.0, "t")
+        self.token_request(9.0, "t")
 
-    def asked(self, at: float, token: str | None = None, lifetime: float = 100.0) -> None:
-        """Note a token request; without a token it failed."""
+    def token_request(self, at: float, token: str | None = None, lifetime: float = 100.0) -> None:
+        """Record a token request; without a token it failed."""
         outcome = "200" if token else "503"
         request = self.parts.journal.TokenRequest
         made = request("solo", at, at + 0.01, outcome, token, lifetime if token else 0.0)
@@ -67,13 +67,13 @@ class Case:
     def sent(
         self, outcome: str, token: str = "t", sha256: str = "s", path: str = "/call/c"
     ) -> None:
-        """Note a request that reached the API."""
+        """Record a request that reached the API."""
         at = 10.01 + len(self.journal.attempts) / 100
         attempt = self.parts.journal.Attempt("c", path, "solo", at, token, sha256, outcome)
         self.journal.attempts.append(attempt)
 
     def judged(self, **about_call: Any) -> dict[str, list[str]]:
-        """Return all that was found."""
+        """Return all findings."""
         self.journal.calls.append(dataclasses.replace(self.call, **about_call))
         verdict = dataclasses.asdict(self.parts.judge.Judge(self.journal).judge())
         del verdict["explained"]
@@ -89,7 +89,7 @@ def case(monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
 
 
 class _Parts:
-    """The modules of the soak, which is a script and no package of ours."""
+    """The modules of the soak test, which is a script and not a package."""
 
     def __getattr__(self, name: str) -> Any:
         return importlib.import_module(f"soaking.{name}")
@@ -99,19 +99,19 @@ ERROR: dict[str, Any] = {"outcome": "TokenEndpointUnavailable", "is_token_error"
 BROKEN: dict[str, Any] = {"outcome": "ConnectionError"}
 
 
-def test_a_call_that_went_well_is_well(case: Case) -> None:
+def test_a_successful_call_is_not_a_finding(case: Case) -> None:
     case.sent("200")
     assert not case.judged()
 
 
-def test_what_was_done_to_a_call_explains_its_end(case: Case) -> None:
+def test_an_injected_fault_explains_the_outcome_of_a_call(case: Case) -> None:
     case.sent("reset")
     assert not case.judged(**BROKEN)
 
 
-def test_a_replay_is_well(case: Case) -> None:
+def test_a_replay_is_not_a_finding(case: Case) -> None:
     case.sent("401", "t")
-    case.asked(10.015, "u")
+    case.token_request(10.015, "u")
     case.sent("200", "u")
     assert not case.judged()
 
@@ -119,48 +119,48 @@ def test_a_replay_is_well(case: Case) -> None:
 @pytest.mark.parametrize(
     "about_call", [ERROR, BROKEN, {"outcome": "401"}, {"outcome": "503"}, {"outcome": "KeyError"}]
 )
-def test_a_failure_after_a_good_answer_is_a_loss(about_call: dict[str, Any], case: Case) -> None:
+def test_a_failure_after_a_good_answer_is_lost(about_call: dict[str, Any], case: Case) -> None:
     case.sent("200")
     assert set(case.judged(**about_call)) == {"lost"}
 
 
 @pytest.mark.parametrize("about_call", [ERROR, BROKEN, {"outcome": "200"}])
-def test_a_failure_without_a_reason_is_a_loss(about_call: dict[str, Any], case: Case) -> None:
+def test_a_failure_without_a_reason_is_lost(about_call: dict[str, Any], case: Case) -> None:
     assert "lost" in case.judged(**about_call)
 
 
-def test_a_refusal_that_could_have_been_answered_is_a_loss(case: Case) -> None:
+def test_a_refusal_without_a_replay_is_lost(case: Case) -> None:
     case.sent("401")
     assert set(case.judged(outcome="401")) == {"lost"}
 
 
-def test_a_refusal_of_a_body_that_can_be_sent_once_is_none(case: Case) -> None:
+def test_a_refusal_of_a_body_that_can_be_sent_once_is_not_a_finding(case: Case) -> None:
     case.sent("401")
     assert not case.judged(outcome="401", replayable=False)
 
 
-def test_two_refusals_are_none(case: Case) -> None:
+def test_a_refusal_of_two_tokens_is_not_a_finding(case: Case) -> None:
     case.sent("401", "t")
-    case.asked(10.015, "u")
+    case.token_request(10.015, "u")
     case.sent("401", "u")
     assert not case.judged(outcome="401")
 
 
-def test_a_token_error_beside_a_living_token_is_a_loss(case: Case) -> None:
-    case.asked(9.9)
+def test_a_token_error_with_a_valid_token_is_lost(case: Case) -> None:
+    case.token_request(9.9)
     assert "lost" in case.judged(**ERROR)
 
 
-def test_a_token_error_without_a_living_token_is_none(case: Case) -> None:
+def test_a_token_error_without_a_valid_token_is_not_a_finding(case: Case) -> None:
     case.journal.token_requests.clear()
-    case.asked(7.0, "t", lifetime=2.0)
-    case.asked(9.9)
+    case.token_request(7.0, "t", lifetime=2.0)
+    case.token_request(9.9)
     assert not case.judged(**ERROR)
 
 
-def test_a_token_error_long_after_the_failure_is_a_loss(case: Case) -> None:
+def test_a_token_error_long_after_the_failure_is_lost(case: Case) -> None:
     case.journal.token_requests.clear()
-    case.asked(1.0)
+    case.token_request(1.0)
     assert set(case.judged(**ERROR)) == {"lost"}
 
 
@@ -169,9 +169,9 @@ def test_the_answer_to_another_call_is_wrong(case: Case) -> None:
     assert set(case.judged(answered_to="d")) == {"wrong"}
 
 
-def test_other_bytes_are_wrong(case: Case) -> None:
+def test_a_different_body_is_wrong(case: Case) -> None:
     case.sent("401", "t")
-    case.asked(10.015, "u")
+    case.token_request(10.015, "u")
     case.sent("200", "u", sha256="half of it")
     assert set(case.judged()) == {"wrong"}
 
@@ -190,38 +190,38 @@ def test_a_request_that_is_sent_too_often_is_wrong(tries: tuple[str, ...], case:
     assert "wrong" in case.judged()
 
 
-def test_a_call_that_took_too_long_is_late(case: Case) -> None:
+def test_a_call_that_takes_too_long_is_late(case: Case) -> None:
     case.sent("200")
     assert set(case.judged(ended=13.0)) == {"late"}
 
 
-def test_a_call_that_had_to_wait_is_not_late(case: Case) -> None:
+def test_a_call_with_a_stalled_answer_is_not_late_before_its_timeout(case: Case) -> None:
     case.sent("stall")
     assert not case.judged(ended=13.0, **BROKEN)
     assert "late" in case.judged(ended=30.0, **BROKEN)
 
 
-def test_a_token_request_beside_a_young_token_is_needless(case: Case) -> None:
-    case.asked(9.5, "u")
+def test_a_token_request_with_a_young_token_is_needless(case: Case) -> None:
+    case.token_request(9.5, "u")
     case.sent("200", "u")
     assert set(case.judged()) == {"needless"}
 
 
-def test_token_requests_in_quick_succession_are_noticed(case: Case) -> None:
+def test_failed_token_requests_in_quick_succession_are_too_fast(case: Case) -> None:
     case.journal.token_requests.clear()
     for at in (9.0, 9.2, 9.4, 9.6):
-        case.asked(at)
-    assert set(case.judged(**ERROR)) == {"hammering"}
+        case.token_request(at)
+    assert set(case.judged(**ERROR)) == {"too_fast"}
 
 
-def test_two_token_requests_at_once_are_noticed(case: Case) -> None:
+def test_two_token_requests_at_the_same_time_are_concurrent(case: Case) -> None:
     case.journal.enter("solo")
     case.journal.enter("solo")
     case.sent("200")
-    assert set(case.judged()) == {"at_once"}
+    assert set(case.judged()) == {"concurrent"}
 
 
-def test_a_token_in_a_log_is_noticed(case: Case, tmp_path: Path) -> None:
+def test_a_token_in_a_log_is_a_leak(case: Case, tmp_path: Path) -> None:
     token = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5"
     (tmp_path / "parent.log").write_text(f"fine\nheader: Bearer {token}\n")
     (tmp_path / "child-1.log").write_text("secret=demo-secret\nfine\n")

@@ -1,4 +1,4 @@
-"""A store that is down, slow, full or mad: reported, by-passed, and used again by itself."""
+"""Stores that are down, slow, full or broken: reported, by-passed, and used again afterwards."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .clock import Clock, flights_done, in_threads, joined, moved_clock, until
+from .inside import fetcher_of
 from .servers.redis_server import RedisServer
 
 
 class World:
-    """Hold a server, an API, and sessions that share a store."""
+    """The servers, the clock and the sessions of one test."""
 
     def __init__(self, auth: AuthorizationServer, api: ProtectedAPI, clock: Clock) -> None:
         self.auth, self.api, self.clock = auth, api, clock
@@ -49,7 +50,7 @@ class World:
         return made
 
     def call(self, session: ClientCredentialsSession) -> str:
-        """Make a call that must succeed, and return the token that it carried."""
+        """Send a request that must succeed, and return the token that it contained."""
         response = session.get(self.api.url)
         flights_done()
         assert response.status_code == 200
@@ -59,16 +60,16 @@ class World:
         self.clock.advance(3601)
 
     def bypassed(self) -> list[tuple[str, type[Exception]]]:
-        """Return what failed in the store since this was asked last, and with what error."""
-        told = [(e.operation, type(e.error)) for e in self.events if isinstance(e, StoreBypassed)]
+        """Return the operations that failed since the last call, with the types of their errors."""
+        events = [event for event in self.events if isinstance(event, StoreBypassed)]
         self.events.clear()
-        return told
+        return [(event.operation, type(event.error)) for event in events]
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     clock = moved_clock(monkeypatch)
-    # What a key costs is not the matter here.
+    # These tests do not need the slow scrypt.
     monkeypatch.setattr(hashlib, "scrypt", lambda octets, **_: hashlib.sha256(octets).digest())
     with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
         auth.now = clock.time
@@ -79,13 +80,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 def key_of(session: ClientCredentialsSession) -> str:
-    """Return the name under which a store keeps the token of a session."""
-    grant = session.tokens._config
-    return grant.cache_key(grant.fingerprint(grant.read_secret()))
+    """Return the key under which a store keeps the token of a session."""
+    config = fetcher_of(session.tokens).config
+    _, fingerprint = config.read_secret()
+    return config.cache_key(fingerprint)
 
 
 def is_shared(world: World, store: Any, token: str) -> bool:
-    """Say whether a session that knows nothing yet finds a token in the store."""
+    """Return whether a new session finds this token in the store."""
     before = len(world.auth.token_requests)
     found = world.call(world.session(store))
     return found == token and len(world.auth.token_requests) == before
@@ -94,77 +96,71 @@ def is_shared(world: World, store: Any, token: str) -> bool:
 # Methods that raise.
 
 
-class Sick(MemoryStore):
-    """Fail as told: by name of the operation."""
+class FailingStore(MemoryStore):
+    """A store in which the named operations call a function instead."""
 
-    def __init__(self, **ills: Callable[[], Any]) -> None:
+    def __init__(self, **failures: Callable[[], Any]) -> None:
         super().__init__()
-        self.ills = ills
+        self.failures = failures
 
     def load(self, key: str) -> Any:
-        return self.ills["load"]() if "load" in self.ills else super().load(key)
+        return self.failures["load"]() if "load" in self.failures else super().load(key)
 
     def save(self, key: str, token: Token) -> Any:
-        return self.ills["save"]() if "save" in self.ills else super().save(key, token)
+        return self.failures["save"]() if "save" in self.failures else super().save(key, token)
 
     @contextlib.contextmanager
     def held(self, key: str, timeout: float) -> Iterator[None]:
         with super().lock(key, timeout):
-            if "enter" in self.ills:
-                self.ills["enter"]()
+            if "enter" in self.failures:
+                self.failures["enter"]()
             yield
-            if "unlock" in self.ills:
-                self.ills["unlock"]()
+            if "unlock" in self.failures:
+                self.failures["unlock"]()
 
     def lock(self, key: str, timeout: float) -> Any:
-        return self.ills["lock"]() if "lock" in self.ills else self.held(key, timeout)
+        return self.failures["lock"]() if "lock" in self.failures else self.held(key, timeout)
 
 
 class OwnError(Exception):
     pass
 
 
-def raising(error: Exception) -> Callable[[], Any]:
-    def ill() -> Any:
+def raising(error: Exception, *, after: float = 0.0) -> Callable[[], Any]:
+    def fail() -> Any:
+        threading.Event().wait(after)
         raise error
 
-    return ill
-
-
-def hanging(error: Exception) -> Callable[[], Any]:
-    def ill() -> Any:
-        threading.Event().wait(0.05)
-        raise error
-
-    return ill
+    return fail
 
 
 def returning(value: Any) -> Callable[[], Any]:
     return lambda: value
 
 
+#: What an operation is called in an event.
 NAMES = {"enter": "lock"}
 
 
-WAYS = [
-    pytest.param(raising, OSError, id="raises"),
-    pytest.param(raising, OwnError, id="raises-its-own"),
-    pytest.param(raising, TimeoutError, id="times-out-at-once"),
-    pytest.param(hanging, TimeoutError, id="times-out"),
-]
-
-
-@pytest.mark.parametrize(("way", "error"), WAYS)
+@pytest.mark.parametrize(
+    ("error", "after"),
+    [
+        pytest.param(OSError, 0.0, id="raises"),
+        pytest.param(OwnError, 0.0, id="raises-its-own-error"),
+        pytest.param(TimeoutError, 0.0, id="times-out-at-once"),
+        pytest.param(TimeoutError, 0.05, id="times-out"),
+    ],
+)
 @pytest.mark.parametrize("operation", ["load", "save", "lock", "enter", "unlock"])
-def test_an_operation_that_fails_is_told_once_and_the_store_is_used_again(
-    operation: Any, way: Any, error: Any, world: World
+def test_a_failing_operation_is_reported_once_and_the_store_is_used_again(
+    operation: Any, error: Any, after: float, world: World
 ) -> None:
-    store = Sick(**{operation: way(error())})
+    store = FailingStore(**{operation: raising(error(), after=after)})
     session = world.session(store)
     assert world.call(session) == world.auth.issued[0]
     assert world.bypassed() == [(NAMES.get(operation, operation), error)]
     assert len(world.auth.token_requests) == 1
-    store.ills.clear()
+    store.failures.clear()
     world.expire()
     token = world.call(session)
     assert token == world.auth.issued[1]
@@ -172,9 +168,9 @@ def test_an_operation_that_fails_is_told_once_and_the_store_is_used_again(
     assert is_shared(world, store, token)
 
 
-def test_a_store_that_fails_in_everything_costs_one_operation_for_each_flight(world: World) -> None:
-    store = Sick(**dict.fromkeys(["load", "save", "lock", "enter", "unlock"], raising(OSError())))
-    session = world.session(store)
+def test_a_store_that_always_fails_is_tried_once_in_each_fetch(world: World) -> None:
+    operations = ["load", "save", "lock", "enter", "unlock"]
+    session = world.session(FailingStore(**dict.fromkeys(operations, raising(OSError()))))
     for number in range(1, 4):
         assert world.call(session) == world.call(session) == world.auth.issued[-1]
         assert len(world.auth.token_requests) == number
@@ -182,21 +178,21 @@ def test_a_store_that_fails_in_everything_costs_one_operation_for_each_flight(wo
         world.expire()
 
 
-def test_a_store_that_fails_does_not_touch_an_early_renewal(world: World) -> None:
-    store = Sick()
+def test_a_failing_store_does_not_prevent_an_early_renewal(world: World) -> None:
+    store = FailingStore()
     session = world.session(store)
     first = world.call(session)
-    store.ills["load"] = raising(OSError())
+    store.failures["load"] = raising(OSError())
     world.clock.advance(3600 * 0.85)
     assert world.call(session) == first
     assert world.call(session) == world.auth.issued[1]
     assert world.bypassed() == [("load", OSError)]
 
 
-def test_a_lock_that_is_not_to_be_had_costs_a_token_request_and_the_token_is_shared(
+def test_without_the_lock_a_token_is_fetched_and_still_shared(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oauthcc.supplier.LOCK_PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr("oauthcc.tokens.fetcher.LOCK_PATIENCE", (0.0, 0.0))
     store = MemoryStore()
     session = world.session(store)
     with store.lock(key_of(session), 0):
@@ -205,7 +201,7 @@ def test_a_lock_that_is_not_to_be_had_costs_a_token_request_and_the_token_is_sha
         assert is_shared(world, store, token)
 
 
-def test_a_lock_that_times_out_without_waiting_is_not_asked_for_again_and_again(
+def test_a_lock_that_times_out_without_waiting_is_tried_twice_only(
     world: World,
 ) -> None:
     asked: list[int] = []
@@ -214,12 +210,12 @@ def test_a_lock_that_times_out_without_waiting_is_not_asked_for_again_and_again(
         asked.append(1)
         raise TimeoutError
 
-    world.call(world.session(Sick(lock=at_once)))
+    world.call(world.session(FailingStore(lock=at_once)))
     assert len(asked) == 2
 
 
-def test_a_lock_that_broke_after_it_was_taken_is_given_back(world: World) -> None:
-    store = Sick(save=raising(OSError()))
+def test_the_lock_is_released_although_the_store_failed_meanwhile(world: World) -> None:
+    store = FailingStore(save=raising(OSError()))
     session = world.session(store)
     world.call(session)
     assert world.bypassed() == [("save", OSError)]
@@ -227,29 +223,29 @@ def test_a_lock_that_broke_after_it_was_taken_is_given_back(world: World) -> Non
         pass
 
 
-def test_a_failing_store_keeps_nobody_waiting_while_the_token_is_valid(world: World) -> None:
-    store = Sick()
+def test_nobody_waits_for_a_hanging_store_while_the_token_is_valid(world: World) -> None:
+    store = FailingStore()
     session = world.session(store)
     first = world.call(session)
-    stuck, gone = threading.Event(), threading.Event()
+    hanging, released = threading.Event(), threading.Event()
 
     def hang() -> Any:
-        stuck.set()
-        assert gone.wait(20)
+        hanging.set()
+        assert released.wait(20)
         raise OSError
 
-    store.ills["load"] = hang
+    store.failures["load"] = hang
     world.clock.advance(3600 * 0.85)
     for _ in range(3):
         response = session.get(world.api.url)
         assert response.request.headers["Authorization"] == f"Bearer {first}"
-    assert stuck.wait(20)
-    gone.set()
+    assert hanging.wait(20)
+    released.set()
     flights_done()
     assert world.call(session) == world.auth.issued[1]
 
 
-# Rubbish.
+# Stores that return something else than a token.
 
 
 def good(**changes: Any) -> Token:
@@ -257,27 +253,29 @@ def good(**changes: Any) -> Token:
     return Token(**values)
 
 
-RUBBISH = {
+NOT_TOKENS = {
     "text": "planted",
     "bytes": b"planted",
     "a mapping": {"access_token": "planted"},
     "true": True,
     "an object": object(),
     "a class": Token,
-    "no text as token": good(access_token=b"planted"),
+    "bytes as access token": good(access_token=b"planted"),
     "an empty token": good(access_token=""),
     "a line break in the token": good(access_token="planted\r\nX-Evil: 1"),
     "a letter beyond ASCII": good(access_token="plant\u00e9d"),
     "a control character": good(access_token="plan\x7fted"),
     "times that are text": good(expires_at="soon"),
-    "a time that is no number": good(issued_at=float("nan")),
+    "a time that is not a number": good(issued_at=float("nan")),
     "no extra members": good(extra=None),
 }
 
 
-@pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH.keys())
-def test_a_store_that_returns_rubbish_is_by_passed(rubbish: Any, world: World) -> None:
-    store = Sick(load=returning(rubbish))
+@pytest.mark.parametrize("value", NOT_TOKENS.values(), ids=NOT_TOKENS.keys())
+def test_a_store_that_returns_something_else_than_a_token_is_by_passed(
+    value: Any, world: World
+) -> None:
+    store = FailingStore(load=returning(value))
     assert world.call(world.session(store)) == world.auth.issued[0]
     ((operation, kind),) = world.bypassed()
     assert operation == "load"
@@ -286,33 +284,34 @@ def test_a_store_that_returns_rubbish_is_by_passed(rubbish: Any, world: World) -
 
 
 def test_no_log_shows_what_a_store_returned(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.call(world.session(Sick(load=returning(RUBBISH["a line break in the token"]))))
+    store = FailingStore(load=returning(NOT_TOKENS["a line break in the token"]))
+    world.call(world.session(store))
     assert "StoreBypassed" in caplog.text
     assert "planted" not in caplog.text
 
 
-@pytest.mark.parametrize("rubbish", [None, "text", 1, threading.Lock])
-def test_a_lock_that_is_none_is_told(rubbish: Any, world: World) -> None:
-    store = Sick(lock=returning(rubbish))
+@pytest.mark.parametrize("value", [None, "text", 1, threading.Lock])
+def test_a_lock_that_is_not_a_context_manager_is_reported(value: Any, world: World) -> None:
+    store = FailingStore(lock=returning(value))
     assert world.call(world.session(store)) == world.auth.issued[0]
     ((operation, kind),) = world.bypassed()
     assert operation == "lock"
     assert issubclass(kind, (TypeError, AttributeError))
 
 
-def test_an_expired_token_of_the_store_is_no_failure(world: World) -> None:
+def test_an_expired_token_in_the_store_is_not_a_failure(world: World) -> None:
     old = Token("old", issued_at=world.clock.wall - 7200, expires_at=world.clock.wall - 3600)
-    assert world.call(world.session(Sick(load=returning(old)))) == world.auth.issued[0]
+    assert world.call(world.session(FailingStore(load=returning(old)))) == world.auth.issued[0]
     assert world.bypassed() == []
 
 
 @pytest.mark.parametrize("store", ["redis://127.0.0.1", MemoryStore, object(), {}, 1])
-def test_what_is_no_store_is_refused_at_construction(store: Any) -> None:
+def test_an_object_that_is_not_a_store_is_refused_at_construction(store: Any) -> None:
     with pytest.raises(ConfigurationError, match="load, save and lock"):
         ClientCredentialsSession("https://as.example/token", "id", "secret", store=store)
 
 
-# Redis: killed, frozen, full.
+# Redis.
 
 
 @pytest.fixture
@@ -322,7 +321,7 @@ def redis_store(redis_server: RedisServer) -> Iterator[RedisStore]:
     store._client.close()
 
 
-def test_a_redis_that_is_killed_and_started_again(
+def test_a_restarted_redis_is_used_again(
     world: World, redis_server: RedisServer, redis_store: RedisStore
 ) -> None:
     session = world.session(redis_store)
@@ -339,7 +338,7 @@ def test_a_redis_that_is_killed_and_started_again(
     assert is_shared(world, redis_store, token)
 
 
-def test_a_redis_that_is_killed_while_the_token_is_fetched(
+def test_a_redis_that_is_killed_during_a_fetch_costs_nothing_more(
     world: World, redis_server: RedisServer, redis_store: RedisStore
 ) -> None:
     session = world.session(redis_store)
@@ -350,7 +349,7 @@ def test_a_redis_that_is_killed_while_the_token_is_fetched(
         redis_server.kill()
     joined(threads)
     assert answers == world.auth.issued
-    # The token could not be saved, nor the lock given back.
+    # The token could not be saved, and the lock could not be released.
     assert world.bypassed() == [
         ("save", redis.ConnectionError),
         ("unlock", redis.ConnectionError),
@@ -361,7 +360,7 @@ def test_a_redis_that_is_killed_while_the_token_is_fetched(
     assert world.bypassed() == []
 
 
-def test_a_redis_that_hangs(world: World, redis_server: RedisServer) -> None:
+def test_a_redis_that_hangs_is_by_passed(world: World, redis_server: RedisServer) -> None:
     store = RedisStore(redis_server.url, timeout=0.1)
     session = world.session(store)
     world.call(session)
@@ -382,7 +381,7 @@ def test_a_redis_that_hangs(world: World, redis_server: RedisServer) -> None:
     patient._client.close()
 
 
-def test_a_redis_that_is_full(
+def test_a_redis_that_is_full_is_by_passed(
     world: World, redis_server: RedisServer, redis_store: RedisStore
 ) -> None:
     session = world.session(redis_store)
@@ -399,16 +398,16 @@ def test_a_redis_that_is_full(
     assert world.bypassed() == []
 
 
-def test_a_redis_that_is_not_there_from_the_start(world: World) -> None:
+def test_a_redis_that_was_never_started_is_by_passed(world: World) -> None:
     store = RedisStore("redis://127.0.0.1:1/0")
     assert world.call(world.session(store)) == world.auth.issued[0]
     assert world.bypassed() == [("load", redis.ConnectionError)]
 
 
-# Folders: removed, read-only, full, spoiled.
+# Folders.
 
 
-def test_a_folder_that_is_removed_comes_back(world: World, tmp_path: Path) -> None:
+def test_a_removed_folder_is_created_again(world: World, tmp_path: Path) -> None:
     store = FileStore(tmp_path / "tokens")
     session = world.session(store)
     world.call(session)
@@ -418,7 +417,7 @@ def test_a_folder_that_is_removed_comes_back(world: World, tmp_path: Path) -> No
     assert world.bypassed() == []
 
 
-def test_a_folder_that_is_read_only(
+def test_a_read_only_folder_is_by_passed(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FileStore(tmp_path / "tokens")
@@ -427,7 +426,7 @@ def test_a_folder_that_is_read_only(
     world.expire()
     real = os.open
 
-    # Root may write into any folder, so the system is made to say what it says to others.
+    # Root may write into any folder, so the error of the system is simulated.
     def read_only(path: Any, flags: Any, *args: Any, **kwargs: Any) -> Any:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
@@ -442,7 +441,9 @@ def test_a_folder_that_is_read_only(
     assert world.bypassed() == []
 
 
-def test_a_disk_that_is_full(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_by_passed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = FileStore(tmp_path / "tokens")
     session = world.session(store)
 
@@ -458,8 +459,8 @@ def test_a_disk_that_is_full(world: World, tmp_path: Path, monkeypatch: pytest.M
     assert world.bypassed() == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="owners and modes are those of POSIX")
-def test_a_folder_that_others_can_write_later(world: World, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes are needed")
+def test_a_folder_that_others_can_write_to_later_is_by_passed(world: World, tmp_path: Path) -> None:
     folder = tmp_path / "tokens"
     store = FileStore(folder)
     session = world.session(store)
@@ -473,7 +474,7 @@ def test_a_folder_that_others_can_write_later(world: World, tmp_path: Path) -> N
     assert is_shared(world, store, world.call(session))
 
 
-def test_a_file_that_is_spoiled_costs_one_token_request(world: World, tmp_path: Path) -> None:
+def test_a_damaged_file_costs_one_token_request(world: World, tmp_path: Path) -> None:
     store = FileStore(tmp_path / "tokens")
     world.call(world.session(store))
     (file,) = (tmp_path / "tokens").glob("*.token")
@@ -483,11 +484,11 @@ def test_a_file_that_is_spoiled_costs_one_token_request(world: World, tmp_path: 
     assert world.bypassed() == []
 
 
-# A cipher.
+# Ciphers.
 
 
 @pytest.mark.parametrize("kind", ["file", "redis"])
-def test_a_cipher_hides_the_token_and_its_holders_share_it(
+def test_a_cipher_encrypts_the_token_and_sessions_with_its_key_share_it(
     kind: Any, world: World, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     key = Fernet.generate_key()
@@ -505,7 +506,7 @@ def test_a_cipher_hides_the_token_and_its_holders_share_it(
     kept = _content(kind, tmp_path, request)
     assert kept
     assert token.encode() not in kept
-    # Whoever has another key, or none, fetches a token of its own.
+    # A session with another key, or without a cipher, fetches its own token.
     assert world.call(world.session(store(Fernet(Fernet.generate_key())))) == world.auth.issued[1]
     assert world.call(world.session(store(None))) == world.auth.issued[2]
     assert world.bypassed() == []

@@ -17,10 +17,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 import oauthcc.stores
-from oauthcc import renewal
 from oauthcc.access_token import Token
-from oauthcc.stores import FileStore, MemoryStore, RedisStore, TokenStore, codec, redis
+from oauthcc.stores import FileStore, MemoryStore, RedisStore, TokenStore, base, redis
 from oauthcc.testing.store_contract import TokenStoreContract
+from oauthcc.tokens import renewal
 
 from .servers.redis_server import RedisServer
 
@@ -32,7 +32,7 @@ FOLDER_OF_THE_LIBRARY = Path(oauthcc.stores.__file__).parent.parent.parent
 
 
 class ReversingCipher:
-    """Give bytes that are no text, as a real cipher does."""
+    """A cipher that returns bytes which are not text, as a real cipher does."""
 
     def encrypt(self, data: bytes) -> bytes:
         return b"\xff\x00" + data[::-1]
@@ -52,7 +52,7 @@ CIPHERS = [
 
 class TestMemoryStoreKeepsTheContract(TokenStoreContract):
     @pytest.fixture(autouse=True)
-    def a_place(self):
+    def prepare(self):
         self.store = MemoryStore()
 
     def make_store(self) -> TokenStore:
@@ -61,7 +61,7 @@ class TestMemoryStoreKeepsTheContract(TokenStoreContract):
 
 class TestFileStoreKeepsTheContract(TokenStoreContract):
     @pytest.fixture(autouse=True, params=CIPHERS)
-    def a_place(self, request, tmp_path):
+    def prepare(self, request, tmp_path):
         self.folder, self.cipher = tmp_path / "tokens", request.param
 
     def make_store(self) -> TokenStore:
@@ -70,7 +70,7 @@ class TestFileStoreKeepsTheContract(TokenStoreContract):
 
 class TestRedisStoreKeepsTheContract(TokenStoreContract):
     @pytest.fixture(autouse=True, params=CIPHERS)
-    def a_place(self, request, redis_server: RedisServer):
+    def prepare(self, request, redis_server: RedisServer):
         self.url, self.cipher, self.stores = redis_server.url, request.param, []
         yield
         for store in self.stores:
@@ -81,17 +81,9 @@ class TestRedisStoreKeepsTheContract(TokenStoreContract):
         return self.stores[-1]
 
 
-class TestTheContractItself(TokenStoreContract):
-    def test_an_unwritten_store_is_told(self):
-        with pytest.raises(NotImplementedError):
-            super().make_store()
-
-    def make_store(self) -> TokenStore:
-        return self.store
-
-    @pytest.fixture(autouse=True)
-    def a_place(self):
-        self.store = MemoryStore()
+def test_a_contract_without_make_store_raises_not_implemented_error():
+    with pytest.raises(NotImplementedError):
+        TokenStoreContract().make_store()
 
 
 class BrokenLock(MemoryStore):
@@ -115,10 +107,10 @@ class OneLockForAll(MemoryStore):
 
 class TalkativeStore(MemoryStore):
     def __repr__(self):
-        return f"{self._tokens['x' * 64].access_token if 0 else self.words}"
+        return self.last_token
 
     def save(self, key, token):
-        self.words = token.access_token
+        self.last_token = token.access_token
 
 
 @pytest.mark.parametrize(
@@ -131,7 +123,7 @@ class TalkativeStore(MemoryStore):
         (TalkativeStore, "test_the_store_does_not_show_a_token"),
     ],
 )
-def test_the_contract_finds_a_store_that_breaks_it(store, promise):
+def test_the_contract_fails_for_a_store_that_breaks_it(store, promise):
     contract = TokenStoreContract()
     made = store()
     contract.make_store = lambda: made
@@ -139,17 +131,17 @@ def test_the_contract_finds_a_store_that_breaks_it(store, promise):
         getattr(contract, promise)()
 
 
-def test_the_contract_tells_what_a_store_raised_in_a_thread():
+def test_the_contract_raises_what_a_store_raised_in_a_thread():
     contract, made = TokenStoreContract(), FullStore()
     contract.make_store = lambda: made
     with pytest.raises(OSError, match="No space left"):
         contract.test_a_lock_does_not_keep_others_from_loading_and_saving()
 
 
-# The front door.
+# The names of the package.
 
 
-def test_a_store_is_imported_when_it_is_asked_for():
+def test_a_store_is_imported_when_it_is_first_used():
     code = (
         "import sys, oauthcc.stores as stores; before = set(sys.modules); stores.MemoryStore;"
         "assert 'oauthcc.stores.memory' not in before and 'oauthcc.stores.file' not in sys.modules"
@@ -157,7 +149,7 @@ def test_a_store_is_imported_when_it_is_asked_for():
     subprocess.run([sys.executable, "-c", code], cwd=FOLDER_OF_THE_LIBRARY, check=True, timeout=60)
 
 
-def test_the_front_door_lists_every_store_and_no_other_name():
+def test_the_package_lists_every_store_and_no_other_name():
     for name in oauthcc.stores.__all__:
         assert getattr(oauthcc.stores, name).__name__ == name
         assert name in dir(oauthcc.stores)
@@ -165,76 +157,76 @@ def test_the_front_door_lists_every_store_and_no_other_name():
         oauthcc.stores.SQLStore  # noqa: B018 - reading it is the test
 
 
-# The codec.
+# Encoding and decoding.
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
-def test_what_is_encoded_can_be_decoded(cipher):
-    data = codec.encode(TOKEN, cipher)
-    assert codec.decode(data, cipher) == TOKEN
-    assert codec.decode(data.decode("ascii"), cipher) == TOKEN
-    decoded = codec.decode(data, cipher)
+def test_an_encoded_token_can_be_decoded(cipher):
+    data = base.encode(TOKEN, cipher)
+    assert base.decode(data, cipher) == TOKEN
+    assert base.decode(data.decode("ascii"), cipher) == TOKEN
+    decoded = base.decode(data, cipher)
     assert decoded is not None
     assert decoded.extra == TOKEN.extra
 
 
 @pytest.mark.parametrize("cipher", CIPHERS[1:])
-def test_what_is_encrypted_shows_nothing(cipher):
-    data = codec.encode(Token("visible-token"), cipher)
+def test_an_encrypted_token_is_not_readable(cipher):
+    data = base.encode(Token("visible-token"), cipher)
     assert b"visible-token" not in data
     assert b"visible-token" not in Fernet(base64.urlsafe_b64encode(b"k" * 32)).encrypt(data)
 
 
 def written(**changes):
     values = {**TOKEN.to_dict(), **changes}
-    return json.dumps({"format": codec.FORMAT, "token": values}).encode()
+    return json.dumps({"format": base.FORMAT, "token": values}).encode()
 
 
 UNUSABLE = {
     "empty": b"",
     "binary": bytes(range(256)),
-    "truncated": codec.encode(TOKEN, None)[:-3],
-    "half a letter": b'{"format": 1, "token": "\xc3',
+    "truncated": base.encode(TOKEN, None)[:-3],
+    "half a character": b'{"format": 1, "token": "\xc3',
     "null": b"null",
     "a list": b"[1]",
-    "a future format": json.dumps({"format": codec.FORMAT + 1, "token": TOKEN.to_dict()}).encode(),
+    "a future format": json.dumps({"format": base.FORMAT + 1, "token": TOKEN.to_dict()}).encode(),
     "no format": json.dumps({"token": TOKEN.to_dict()}).encode(),
     "no token": b'{"format": 1}',
     "a token that is text": b'{"format": 1, "token": "abc"}',
     "a token that is null": b'{"format": 1, "token": null}',
-    "a member too few": b'{"format": 1, "token": {"access_token": "abc"}}',
+    "a missing member": b'{"format": 1, "token": {"access_token": "abc"}}',
     "an empty token": written(access_token=""),
     "a token that is a number": written(access_token=1),
     "a line break in the token": written(access_token="abc\r\nX-Evil: 1"),
     "a token beyond ASCII": written(access_token="abcé"),
     "a time that is text": written(expires_at="soon"),
-    "a time that is no number": written(expires_at=float("nan")),
-    "a number without end": b'{"format": ' + b"9" * 5000 + b"}",
-    "nesting without end": b"[" * 200_000,
-    "too long": b" " * codec.MOST_BYTES + codec.encode(TOKEN, None),
+    "a time that is not a number": written(expires_at=float("nan")),
+    "a number with too many digits": b'{"format": ' + b"9" * 5000 + b"}",
+    "nesting that is too deep": b"[" * 200_000,
+    "too long": b" " * base.MOST_BYTES + base.encode(TOKEN, None),
 }
 
 
 @pytest.mark.parametrize("data", UNUSABLE.values(), ids=UNUSABLE.keys())
 @pytest.mark.parametrize("cipher", CIPHERS)
-def test_what_is_no_token_counts_as_absent(data, cipher):
-    assert codec.decode(data, None) is None
-    assert codec.decode(data, cipher) is None
+def test_data_that_is_not_a_token_counts_as_absent(data, cipher):
+    assert base.decode(data, None) is None
+    assert base.decode(data, cipher) is None
     if cipher is not None:
-        assert codec.decode(base64.b64encode(cipher.encrypt(data)), cipher) is None
+        assert base.decode(base64.b64encode(cipher.encrypt(data)), cipher) is None
 
 
-def test_what_another_key_encrypted_counts_as_absent():
+def test_data_encrypted_with_another_key_counts_as_absent():
     mine, theirs = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
-    assert codec.decode(codec.encode(TOKEN, theirs), mine) is None
-    assert codec.decode(codec.encode(TOKEN, None), mine) is None
-    assert codec.decode(codec.encode(TOKEN, theirs), None) is None
+    assert base.decode(base.encode(TOKEN, theirs), mine) is None
+    assert base.decode(base.encode(TOKEN, None), mine) is None
+    assert base.decode(base.encode(TOKEN, theirs), None) is None
 
 
-# The store in memory.
+# MemoryStore.
 
 
-def test_memory_does_not_grow_with_expired_tokens(monkeypatch):
+def test_a_memory_store_does_not_grow_with_expired_tokens(monkeypatch):
     store, now = MemoryStore(), [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
     store.save("endless", Token("endless"))
@@ -245,7 +237,7 @@ def test_memory_does_not_grow_with_expired_tokens(monkeypatch):
     assert repr(store) == "<MemoryStore of 4>"
 
 
-def test_memory_does_not_grow_with_locks():
+def test_a_memory_store_does_not_grow_with_locks():
     store = MemoryStore()
     for number in range(10):
         with store.lock(f"key {number}", 0):
@@ -254,13 +246,13 @@ def test_memory_does_not_grow_with_locks():
     assert len(store._locks) == 0
 
 
-def test_an_endless_timeout_is_taken():
+def test_an_infinite_timeout_is_accepted():
     store = MemoryStore()
     with store.lock(KEY, float("inf")):
         pass
 
 
-def test_a_lock_of_memory_is_looked_up_at_construction(monkeypatch):
+def test_a_memory_store_looks_up_the_lock_type_when_it_is_created(monkeypatch):
     made = []
     real = threading.Lock
     monkeypatch.setattr(threading, "Lock", lambda: made.append(1) or real())
@@ -269,12 +261,12 @@ def test_a_lock_of_memory_is_looked_up_at_construction(monkeypatch):
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-def test_a_copy_is_the_same_place(copied, tmp_path):
+def test_a_copy_is_the_same_store(copied, tmp_path):
     for store in (MemoryStore(), FileStore(tmp_path), RedisStore("redis://127.0.0.1:1")):
         assert copied(store) is store
 
 
-def test_a_pickle_of_memory_holds_no_token():
+def test_a_pickled_memory_store_contains_no_token():
     store = MemoryStore()
     store.save(KEY, Token("in-no-pickle"))
     data = pickle.dumps(store)
@@ -285,9 +277,9 @@ def test_a_pickle_of_memory_holds_no_token():
         other.save(KEY, TOKEN)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is needed")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_keeps_the_tokens_and_is_not_held_up_by_locks():
+def test_a_forked_child_keeps_the_tokens_and_does_not_wait_for_locks():
     store = MemoryStore()
     store.save(KEY, Token("endless"))
     held, done = threading.Event(), threading.Event()
@@ -315,11 +307,11 @@ def test_a_forked_child_keeps_the_tokens_and_is_not_held_up_by_locks():
     assert store.load("other") is None
 
 
-# All of them.
+# All stores.
 
 
-def test_the_lease_outlives_a_token_request():
-    # The two stand on one floor, so that neither can import the other.
+def test_the_lease_is_longer_than_a_token_request():
+    # The two modules are on the same floor, so neither can import the other.
     assert redis.LEASE == renewal.TOTAL_BUDGET + 15
 
 
@@ -355,7 +347,7 @@ assert story == ["held", "left", "next"], story
 
 
 @pytest.mark.parametrize("store", ["MemoryStore()", "FileStore({0!r})", "RedisStore({1!r})"])
-def test_a_waiting_greenlet_lets_the_holder_go_on(store, tmp_path, redis_server):
+def test_a_waiting_greenlet_does_not_block_the_holder(store, tmp_path, redis_server):
     script = GREENLETS.format(store=store.format(str(tmp_path / "tokens"), redis_server.url))
     subprocess.run(
         [sys.executable, "-c", script], cwd=FOLDER_OF_THE_LIBRARY, check=True, timeout=60

@@ -53,14 +53,14 @@ def bearer(http: requests.Session, auth: AuthorizationServer, **form: object) ->
 
 
 def raw(server: LoopbackServer, *pieces: bytes) -> bytes:
-    """Send bytes on a new connection and give all that comes back until it is closed."""
+    """Send bytes on a new connection, and return all that comes back until it is closed."""
     with socket.create_connection(("127.0.0.1", server.port), 10) as line:
         for piece in pieces:
             line.sendall(piece)
         return b"".join(iter(lambda: line.recv(65536), b""))
 
 
-def children_of_servers() -> list[threading.Thread]:
+def server_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("loopback")]
 
 
@@ -82,14 +82,14 @@ def test_a_token_is_issued_and_accepted(
     assert dict(auth.token_requests[0].form) == {**GRANT, "scope": "orders:read"}
 
 
-def test_no_scope_asked_and_none_registered_gives_none(
+def test_a_client_without_scopes_that_asks_for_none_gets_none(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     assert "scope" not in ask(http, auth).json()
     assert "scope" not in ask(http, auth, scope="").json()
 
 
-def test_a_client_gets_its_own_scopes_only(
+def test_a_client_gets_only_its_own_scopes(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.add_client("demo-client", "demo-secret", scopes=["a", "b"])
@@ -115,7 +115,7 @@ SECRET = "p%61ss:w+rd &/é"
         ("form", "", 401),
     ],
 )
-def test_basic_credentials_are_read_as_the_switch_says(
+def test_basic_credentials_are_read_as_basic_encoding_says(
     auth: AuthorizationServer, http: requests.Session, *, encoding: str, sent: str, status: int
 ) -> None:
     auth.basic_encoding = encoding  # type: ignore[assignment]
@@ -161,7 +161,7 @@ def test_unreadable_basic_credentials_are_refused(
         ),
     ],
 )
-def test_a_client_authenticates_as_it_is_registered(
+def test_a_client_must_authenticate_with_its_registered_method(
     auth: AuthorizationServer, http: requests.Session, *, method, basic, form, status
 ) -> None:
     auth.add_client("demo-client", "demo-secret", method=method)
@@ -171,7 +171,7 @@ def test_a_client_authenticates_as_it_is_registered(
     assert answer.status_code == status, answer.text
 
 
-def test_a_removed_client_is_refused_and_a_new_secret_counts_at_once(
+def test_a_removed_client_is_refused_and_a_new_secret_is_valid_at_once(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.add_client(auth.client_id, "new")
@@ -224,14 +224,14 @@ def test_a_token_url_may_have_a_query(auth: AuthorizationServer, http: requests.
         (JSONText("null"), '"expires_in": null'),
     ],
 )
-def test_the_lifetime_may_be_said_in_any_way(
+def test_expires_in_may_have_any_value(
     auth: AuthorizationServer, http: requests.Session, lifetime: object, text: str
 ) -> None:
     auth.token_lifetime = lifetime
     assert text in ask(http, auth).text
 
 
-def test_members_of_the_token_response_can_be_left_out_changed_and_added(
+def test_members_of_the_token_response_can_be_omitted_changed_and_added(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.token_lifetime = None
@@ -240,7 +240,7 @@ def test_members_of_the_token_response_can_be_left_out_changed_and_added(
     assert token == {"access_token": auth.issued[0], "scope": "less", "extra": None}
 
 
-def test_tokens_expire_by_the_clock_of_the_server(
+def test_the_clock_of_the_server_decides_when_tokens_expire(
     auth: AuthorizationServer, api: ProtectedAPI, http: requests.Session
 ) -> None:
     auth.token_lifetime = 60
@@ -254,7 +254,7 @@ def test_tokens_expire_by_the_clock_of_the_server(
     assert http.get(api.url, headers=headers, timeout=10).status_code == 200
 
 
-def test_the_lifetime_said_and_the_true_one_may_differ(
+def test_the_real_lifetime_may_differ_from_expires_in(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.real_lifetime = 1
@@ -274,7 +274,7 @@ def ask_for_one(http: requests.Session, auth: AuthorizationServer, name: str) ->
     return name
 
 
-def test_a_revoked_token_stays_revoked_when_it_is_handed_out_again(
+def test_a_revoked_token_stays_revoked_when_it_is_issued_again(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.make_token = lambda: "always-the-same"
@@ -290,7 +290,7 @@ def test_a_revoked_token_stays_revoked_when_it_is_handed_out_again(
     assert auth.look_up(second) is not None
 
 
-def test_refusals_and_canned_answers_are_used_in_turn(
+def test_scripted_refusals_and_answers_are_used_in_order(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.refuse_next(description="no")
@@ -304,7 +304,7 @@ def test_refusals_and_canned_answers_are_used_in_turn(
     assert len(auth.issued) == 1
 
 
-def test_forgetting_empties_the_lists(
+def test_forget_empties_the_lists_of_requests(
     auth: AuthorizationServer, api: ProtectedAPI, http: requests.Session
 ) -> None:
     http.get(api.url, headers=bearer(http, auth), timeout=10)
@@ -330,14 +330,14 @@ def test_no_log_of_the_server_shows_a_token_or_a_secret(
 
 
 @pytest.mark.parametrize("path", ["", "/tenant"])
-def test_metadata_is_where_the_standards_put_it(http: requests.Session, path: str) -> None:
+def test_metadata_is_at_the_paths_of_the_standards(http: requests.Session, path: str) -> None:
     with AuthorizationServer(path=path) as auth:
         auth.metadata = {"revocation_endpoint": OMIT, "extra": 1}
-        for place in (
+        for location in (
             f"/.well-known/oauth-authorization-server{path}",
             f"{path}/.well-known/openid-configuration",
         ):
-            document = http.get(auth.url + place, timeout=10).json()
+            document = http.get(auth.url + location, timeout=10).json()
             assert document["issuer"] == auth.issuer == auth.url + path
             assert document["token_endpoint"] == auth.token_url
             assert document["extra"] == 1
@@ -345,12 +345,12 @@ def test_metadata_is_where_the_standards_put_it(http: requests.Session, path: st
         assert ask(http, auth).status_code == 200
         assert http.get(auth.url + "/elsewhere", timeout=10).status_code == 404
         auth.answer_next(faults.html(), path="/.well-known/")
-        place = f"{auth.url}/.well-known/oauth-authorization-server{path}"
+        url = f"{auth.url}/.well-known/oauth-authorization-server{path}"
         assert ask(http, auth).status_code == 200
-        assert "html" in http.get(place, timeout=10).text
+        assert "html" in http.get(url, timeout=10).text
 
 
-def test_introspection_tells_what_a_token_was_issued_for(
+def test_introspection_returns_what_a_token_was_issued_for(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.now = lambda: 1000.0
@@ -358,8 +358,8 @@ def test_introspection_tells_what_a_token_was_issued_for(
     token = ask(http, auth, scope="s", audience="x", resource=resources).json()["access_token"]
     pair = (auth.client_id, auth.client_secret)
     url = f"{auth.url}/introspect"
-    told = http.post(url, data={"token": token}, auth=pair, timeout=10).json()
-    assert told == {
+    claims = http.post(url, data={"token": token}, auth=pair, timeout=10).json()
+    assert claims == {
         "active": True,
         "client_id": "demo-client",
         "token_type": "Bearer",
@@ -371,8 +371,8 @@ def test_introspection_tells_what_a_token_was_issued_for(
     }
     auth.token_lifetime = None
     bare = ask(http, auth).json()["access_token"]
-    told = http.post(url, data={"token": bare}, auth=pair, timeout=10).json()
-    assert set(told) == {"active", "client_id", "token_type", "iat"}
+    claims = http.post(url, data={"token": bare}, auth=pair, timeout=10).json()
+    assert set(claims) == {"active", "client_id", "token_type", "iat"}
     assert http.post(url, data={"token": token}, timeout=10).status_code == 401
 
 
@@ -382,8 +382,8 @@ def test_the_revocation_endpoint_revokes(auth: AuthorizationServer, http: reques
     for known in (token, "unknown"):
         url, form = f"{auth.url}/revoke", {"token": known}
         assert http.post(url, data=form, auth=pair, timeout=10).status_code == 200
-    told = http.post(f"{auth.url}/introspect", data={"token": token}, auth=pair, timeout=10)
-    assert told.json() == {"active": False}
+    answer = http.post(f"{auth.url}/introspect", data={"token": token}, auth=pair, timeout=10)
+    assert answer.json() == {"active": False}
     assert [seen.path for seen in auth.requests] == ["/token", "/revoke", "/revoke", "/introspect"]
     assert len(auth.token_requests) == 1
 
@@ -391,7 +391,7 @@ def test_the_revocation_endpoint_revokes(auth: AuthorizationServer, http: reques
 # --- The API
 
 
-def test_the_api_echoes_what_it_got_but_no_credentials(
+def test_the_api_echoes_the_request_without_the_token(
     auth: AuthorizationServer, api: ProtectedAPI, http: requests.Session
 ) -> None:
     headers = bearer(http, auth)
@@ -412,12 +412,14 @@ def test_the_api_echoes_what_it_got_but_no_credentials(
     assert auth.issued[0] not in repr(api.requests)
 
 
-def test_an_unprotected_api_lets_everybody_in(api: ProtectedAPI, http: requests.Session) -> None:
+def test_an_unprotected_api_accepts_every_request(
+    api: ProtectedAPI, http: requests.Session
+) -> None:
     api.protected = False
     assert "Authorization" not in http.get(api.url, timeout=10).json()["headers"]
 
 
-def test_refusals_carry_the_challenge_that_fits(
+def test_each_refusal_has_the_right_challenge(
     auth: AuthorizationServer, api: ProtectedAPI, http: requests.Session
 ) -> None:
     def challenge(status: int, **headers: str) -> str:
@@ -437,7 +439,7 @@ def test_refusals_carry_the_challenge_that_fits(
     assert http.get(api.url, headers=bearer(http, auth), timeout=10).status_code == 200
 
 
-def test_a_good_token_can_be_refused_all_the_same(
+def test_a_valid_token_can_be_refused(
     auth: AuthorizationServer, api: ProtectedAPI, http: requests.Session
 ) -> None:
     headers = bearer(http, auth)
@@ -454,14 +456,18 @@ def test_a_good_token_can_be_refused_all_the_same(
         assert http.get(api.url + path, headers=headers, timeout=10).status_code == status
 
 
-def test_the_refusal_of_a_bad_token_can_be_odd(api: ProtectedAPI, http: requests.Session) -> None:
+def test_the_refusal_of_a_bad_token_can_be_any_answer(
+    api: ProtectedAPI, http: requests.Session
+) -> None:
     api.refusal = Answer(403, [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")], b"go away")
     answer = http.get(api.url, timeout=10)
     assert (answer.status_code, answer.content) == (403, b"go away")
     assert http.cookies.get_dict() == {"a": "1", "b": "2"}
 
 
-def test_the_routes_of_the_api(api: ProtectedAPI, http: requests.Session) -> None:
+def test_the_routes_of_the_api_answer_as_documented(
+    api: ProtectedAPI, http: requests.Session
+) -> None:
     api.protected = False
     assert http.get(f"{api.url}/status/404", timeout=10).status_code == 404
     assert http.get(f"{api.url}/status/204", timeout=10).content == b""
@@ -480,7 +486,7 @@ def test_the_routes_of_the_api(api: ProtectedAPI, http: requests.Session) -> Non
     assert api.connections == 1
 
 
-def test_the_api_can_have_the_token_endpoint_too(
+def test_the_api_can_also_serve_the_token_endpoint(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     with ProtectedAPI(auth, serve_token_endpoint=True) as api:
@@ -494,13 +500,13 @@ def test_the_api_can_have_the_token_endpoint_too(
     assert auth.connections == 0
 
 
-def test_a_watcher_is_told_every_request_and_its_answer(
+def test_watch_is_called_with_every_request_and_its_answer(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
-    told: list[tuple[str, object]] = []
-    auth.watch = lambda seen, outcome: told.append((seen.path, outcome))
+    watched: list[tuple[str, object]] = []
+    auth.watch = lambda seen, outcome: watched.append((seen.path, outcome))
     ask(http, auth)
-    [(path, outcome)] = told
+    [(path, outcome)] = watched
     assert path == "/token"
     assert isinstance(outcome, Answer)
     assert outcome.status == 200
@@ -542,21 +548,20 @@ def test_a_token_revoked_while_requests_are_held_is_refused(
         assert held.result(10).status_code == 401
 
 
-def test_a_delay_keeps_token_requests_waiting_and_others_not(
+def test_a_delay_concerns_token_requests_only(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.delay = 60
-    place = f"{auth.url}/.well-known/openid-configuration"
-    assert http.get(place, timeout=10).status_code == 200
+    metadata_url = f"{auth.url}/.well-known/openid-configuration"
+    assert http.get(metadata_url, timeout=10).status_code == 200
     with pytest.raises(requests.ReadTimeout):
         http.post(auth.token_url, data=GRANT, timeout=(10, 0.05))
     auth.delay = 0.01
-    assert auth.delay == 0.01
     assert ask(http, auth).status_code == 200
 
 
 @pytest.mark.parametrize("how", ["close", "down"])
-def test_closing_lets_held_requests_go_without_issuing_a_token(
+def test_closing_ends_held_requests_without_issuing_a_token(
     auth: AuthorizationServer, how: str
 ) -> None:
     with ProtectedAPI(auth, serve_token_endpoint=True) as api, ThreadPoolExecutor(2) as pool:
@@ -565,13 +570,13 @@ def test_closing_lets_held_requests_go_without_issuing_a_token(
         held = [pool.submit(requests.post, url, timeout=10) for url in urls]
         gate.wait_for(2)
         getattr(api, how)()
-        # The authorization server's: one accepts, one holds.
-        assert len(children_of_servers()) == 2
+        # Those of the authorization server: one accepts, one holds.
+        assert len(server_threads()) == 2
         getattr(auth, how)()
         for future in held:
             with pytest.raises(requests.ConnectionError):
                 future.result(10)
-        assert children_of_servers() == []
+        assert server_threads() == []
     assert auth.issued == []
 
 
@@ -587,7 +592,7 @@ def test_closing_lets_held_requests_go_without_issuing_a_token(
         (faults.garbage(), "BadStatusLine"),
     ],
 )
-def test_a_broken_connection_is_what_the_client_sees(
+def test_the_client_sees_a_broken_connection(
     auth: AuthorizationServer, http: requests.Session, *, fault: Fault, error: str
 ) -> None:
     auth.answer_next(fault)
@@ -598,14 +603,14 @@ def test_a_broken_connection_is_what_the_client_sees(
 
 
 @pytest.mark.parametrize("head_too", [False, True])
-def test_a_dripping_answer_arrives_in_the_end(
+def test_a_slow_answer_arrives_completely(
     auth: AuthorizationServer, http: requests.Session, *, head_too: bool
 ) -> None:
     auth.answer_next(faults.drip(b'{"a": 1}', 0.001, head_too=head_too))
     assert ask(http, auth).json() == {"a": 1}
 
 
-def test_an_endless_answer_ends_when_the_client_leaves(
+def test_an_endless_answer_ends_when_the_client_closes_the_connection(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.answer_next(faults.endless(b"x" * 100))
@@ -615,7 +620,7 @@ def test_an_endless_answer_ends_when_the_client_leaves(
     assert ask(http, auth).status_code == 200
 
 
-def test_a_hang_ends_when_the_client_leaves(
+def test_a_hang_ends_when_the_client_closes_the_connection(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.answer_next(faults.hang())
@@ -624,7 +629,7 @@ def test_a_hang_ends_when_the_client_leaves(
         with auth.hold() as gate:
             line.sendall(request)
             gate.wait_for()
-        [serving] = [thread for thread in children_of_servers() if thread.name == "loopback"]
+        [serving] = [thread for thread in server_threads() if thread.name == "loopback"]
         line.sendall(b"more")
     serving.join(10)
     assert not serving.is_alive()
@@ -640,7 +645,7 @@ def test_a_hang_ends_when_the_client_leaves(
         (faults.drip(b"abc", head_too=True), 1, 2),
     ],
 )
-def test_a_slow_fault_looks_whether_the_server_is_being_closed(
+def test_a_slow_fault_ends_when_the_server_is_being_closed(
     fault: Fault, pauses: int, sends: int
 ) -> None:
     class Line:
@@ -670,7 +675,7 @@ def test_closing_ends_every_fault(fault: Fault) -> None:
             gate.release()
             line.sendall(b"more")
             auth.close()
-    assert children_of_servers() == []
+    assert server_threads() == []
 
 
 @pytest.mark.parametrize(
@@ -682,7 +687,7 @@ def test_closing_ends_every_fault(fault: Fault) -> None:
         (faults.redirect("/x", 307), 307, ("Location", "/x")),
     ],
 )
-def test_answers_that_hold_no_token(
+def test_answers_without_a_token_have_their_status_and_header(
     auth: AuthorizationServer, http: requests.Session, *, answer, status, field
 ) -> None:
     auth.answer_next(answer)
@@ -693,7 +698,7 @@ def test_answers_that_hold_no_token(
 # --- HTTP
 
 
-def test_a_connection_is_kept_and_an_unread_body_does_not_spoil_it(
+def test_a_connection_is_reused_and_a_refused_body_does_not_break_it(
     api: ProtectedAPI, http: requests.Session
 ) -> None:
     for _ in range(3):
@@ -703,7 +708,7 @@ def test_a_connection_is_kept_and_an_unread_body_does_not_spoil_it(
     assert api.connections == 1
 
 
-def test_chunks_are_put_together(api: ProtectedAPI, http: requests.Session) -> None:
+def test_chunks_are_joined(api: ProtectedAPI, http: requests.Session) -> None:
     api.protected = False
     body = iter([b"abc", b"d" * 100_000, b"e"])
     assert http.post(api.url, data=body, timeout=10).json()["length"] == 100_004
@@ -716,7 +721,7 @@ def test_chunks_are_put_together(api: ProtectedAPI, http: requests.Session) -> N
     assert api.requests[-1].body == b"abc"
 
 
-def test_a_client_that_waits_for_100_is_told_to_continue(api: ProtectedAPI) -> None:
+def test_a_client_that_waits_for_100_continue_gets_it(api: ProtectedAPI) -> None:
     answer = raw(
         api,
         b"PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n"
@@ -742,14 +747,16 @@ def test_a_body_without_a_clear_end_is_a_bad_request(api: ProtectedAPI, head: by
     assert api.requests == []
 
 
-def test_a_client_that_vanishes_harms_nobody(api: ProtectedAPI, http: requests.Session) -> None:
+def test_a_client_that_disconnects_does_not_affect_others(
+    api: ProtectedAPI, http: requests.Session
+) -> None:
     for head in (b"", b"POST ", b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc"):
         with socket.create_connection(("127.0.0.1", api.port), 10) as line:
             line.sendall(head)
     assert http.get(api.url, timeout=10).status_code == 401
 
 
-def test_an_old_client_gets_no_chunks(api: ProtectedAPI) -> None:
+def test_an_http_1_0_client_gets_no_chunks(api: ProtectedAPI) -> None:
     api.protected = False
     answer = raw(api, b"GET /stream/10000 HTTP/1.0\r\n\r\n")
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -766,7 +773,7 @@ def test_head_and_any_other_method_are_served(api: ProtectedAPI, http: requests.
         _ = Wire.__new__(Wire).nothing
 
 
-def test_the_fields_of_an_answer_are_kept_as_they_were_given(
+def test_the_header_fields_of_an_answer_are_sent_unchanged(
     api: ProtectedAPI, http: requests.Session
 ) -> None:
     fields = {"Connection": "close", "Date": "then", "Content-Length": "2"}
@@ -777,7 +784,7 @@ def test_the_fields_of_an_answer_are_kept_as_they_were_given(
     assert api.connections == 2
 
 
-def test_a_request_as_to_a_proxy_has_the_path_that_was_meant(
+def test_a_request_to_a_proxy_has_the_path_of_its_url(
     api: ProtectedAPI, http: requests.Session
 ) -> None:
     api.protected = False
@@ -787,12 +794,12 @@ def test_a_request_as_to_a_proxy_has_the_path_that_was_meant(
     assert (api.requests[0].target, api.requests[0].query) == (url, "c=http://d")
 
 
-def test_repeated_header_fields_are_kept_apart_and_folded() -> None:
+def test_repeated_header_fields_are_joined_in_headers() -> None:
     seen = SeenRequest("GET", "/", "", raw_headers=(("A", "1"), ("a", "2"), ("B", "3")))
     assert (seen.headers["a"], seen.headers["b"]) == ("1, 2", "3")
 
 
-def test_a_mistake_in_a_route_is_printed(
+def test_an_error_in_a_route_is_printed(
     api: ProtectedAPI, http: requests.Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(seen: SeenRequest) -> Answer:
@@ -819,7 +826,7 @@ def test_a_server_that_is_down_refuses_and_comes_back_on_its_port(
         auth.down()
         with pytest.raises(requests.ConnectionError, match="refused"):
             ask(http, auth)
-        assert auth._placeholder is not None  # keeps the port from being given to anybody else
+        assert auth._placeholder is not None  # it reserves the port
         assert auth._placeholder.getsockname()[1] == auth.port
         auth.up()
         auth.up()
@@ -831,7 +838,7 @@ def test_a_server_that_is_down_refuses_and_comes_back_on_its_port(
     auth.down()
 
 
-def test_starting_and_closing_may_be_done_twice() -> None:
+def test_start_and_close_may_be_called_twice() -> None:
     server = AuthorizationServer()
     with pytest.raises(RuntimeError, match="not started"):
         _ = server.url
@@ -862,12 +869,12 @@ def test_closing_leaves_no_thread_and_no_socket(recwarn: pytest.WarningsRecorder
         lines = [socket.create_connection(("127.0.0.1", server.port)) for server in (auth, api) * 9]
         with requests.Session() as http:
             ask(http, auth)
-            assert len(children_of_servers()) > 2
+            assert len(server_threads()) > 2
             auth.close()
             api.close()
-            assert children_of_servers() == []
+            assert server_threads() == []
     for line in lines:
-        with line, contextlib.suppress(ConnectionResetError):  # when it was not yet accepted
+        with line, contextlib.suppress(ConnectionResetError):  # if it was not yet accepted
             assert line.recv(1) == b""
     del auth, api
     gc.collect()
@@ -875,7 +882,7 @@ def test_closing_leaves_no_thread_and_no_socket(recwarn: pytest.WarningsRecorder
     assert [str(warning.message) for warning in recwarn] == []
 
 
-def test_a_server_may_be_closed_from_one_of_its_own_answers(
+def test_a_server_may_be_closed_by_its_own_callback(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     auth.watch = lambda seen, outcome: auth.down()
@@ -886,7 +893,7 @@ def test_a_server_may_be_closed_from_one_of_its_own_answers(
     assert ask(http, auth).status_code == 200
 
 
-def test_accepting_goes_on_after_a_failure(
+def test_accepting_continues_after_an_error(
     auth: AuthorizationServer, http: requests.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert auth._listener is not None
@@ -900,27 +907,27 @@ def test_accepting_goes_on_after_a_failure(
             return real.accept()
 
     auth._listener.socket = Failing()  # type: ignore[assignment]
-    assert ask_alone(auth) == 200  # taken by the accept() that was waiting already
+    assert ask_alone(auth) == 200  # accepted by the accept() that was already waiting
     assert ask_alone(auth) == 200
     assert failures == []
     auth._listener.socket = real
 
 
-def test_a_base_server_has_no_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loopback_server_has_no_answers(capsys: pytest.CaptureFixture[str]) -> None:
     with LoopbackServer() as server, pytest.raises(requests.ConnectionError):
         requests.get(server.url, timeout=10)
     server.wake()
     assert "NotImplementedError" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_forked_child_is_a_client_like_any_other(auth: AuthorizationServer) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is needed")
+def test_a_forked_child_can_use_the_server_but_not_close_it(auth: AuthorizationServer) -> None:
     ask_alone(auth)
     pid = os.fork()
     if pid == 0:  # pragma: no cover - the child
         status = 1
         try:
-            auth.close()  # not its own: nothing happens
+            auth.close()  # does nothing in a child
             status = 0 if ask_alone(auth) == 200 else 2
         finally:
             os._exit(status)
@@ -929,7 +936,7 @@ def test_a_forked_child_is_a_client_like_any_other(auth: AuthorizationServer) ->
     assert ask_alone(auth) == 200
 
 
-def test_a_child_that_holds_the_sockets_does_not_keep_the_port_open(
+def test_a_forked_child_with_open_sockets_does_not_keep_the_port_open(
     auth: AuthorizationServer, http: requests.Session
 ) -> None:
     assert ask(http, auth).status_code == 200
@@ -937,7 +944,7 @@ def test_a_child_that_holds_the_sockets_does_not_keep_the_port_open(
     pid = os.fork()
     if pid == 0:  # pragma: no cover - the child
         os.close(write)
-        os.read(read, 1)  # until the parent is done
+        os.read(read, 1)  # until the parent has finished
         os._exit(0)
     try:
         auth.down()
@@ -970,7 +977,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLConte
     return context, folder / "ca.pem", folder / "client.pem"
 
 
-def test_both_servers_speak_tls(
+def test_both_servers_support_tls(
     certificates: tuple[ssl.SSLContext, Path, Path], http: requests.Session
 ) -> None:
     context, ca, client = certificates
@@ -991,7 +998,7 @@ def test_both_servers_speak_tls(
             ask(stranger, auth)
         hung = socket.create_connection(("127.0.0.1", auth.port))
         assert ask(http, auth).status_code == 200
-    assert children_of_servers() == []
+    assert server_threads() == []
     hung.close()
 
 

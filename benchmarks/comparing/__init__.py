@@ -1,1 +1,1 @@
-"""The parts of the comparison: the world, the libraries as their own pages use them, situations."""
+"""The parts of the comparison: the servers, the libraries and the situations."""

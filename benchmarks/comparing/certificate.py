@@ -1,4 +1,4 @@
-"""Keys and certificates for the peers that want them; made by cryptography, which they bring."""
+"""Keys and certificates for the libraries that need them; these libraries install cryptography."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_key() -> tuple[str, str]:
-    """Give a private key and its public half, both in PEM."""
+    """Return a new private key and its public key, both in PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -22,7 +22,7 @@ def make_key() -> tuple[str, str]:
 
 
 def write_certificate(path: Path) -> None:
-    """Write a key and a certificate for 127.0.0.1 that is its own authority."""
+    """Write a key and a self-signed certificate for 127.0.0.1."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.timezone.utc)

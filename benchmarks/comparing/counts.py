@@ -1,4 +1,4 @@
-"""Situations in which it counts how often the token endpoint is asked, and who waits."""
+"""Situations that count token requests, or show whether the caller waits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from unittest import mock
 from oauthcc.testing import Answer
 
 from .library import Library
-from .observing import THREADS, situation, storm, told, tried, warm
+from .observing import THREADS, situation, storm, tried, warm
 from .world import World
 
 
 @situation("32 threads, cold: token requests; calls")
 def cold(kind: type[Library], world: World) -> str:
-    """Let everybody come before there is a token."""
+    """Send a request in every thread before there is a token."""
     client = kind(world)
     return storm(world, lambda: client.request("GET", world.api.url))
 
 
 @situation("32 threads at expiry: token requests; calls")
 def expiry(kind: type[Library], world: World) -> str:
-    """Let everybody come when the token has entered the library's own margin."""
+    """Send a request in every thread when the token is in the library's own margin."""
     world.auth.token_lifetime, world.auth.real_lifetime = kind.margin + 1, 3600
     client = warm(kind, world)
     world.auth.token_lifetime = 3600
@@ -52,47 +52,47 @@ def revocation(kind: type[Library], world: World) -> str:
 
 @situation("wrong secret, 100 calls: logins refused")
 def wrong_secret(kind: type[Library], world: World) -> str:
-    """Call on and on with a secret that the server does not know."""
+    """Send requests with a secret that the server refuses."""
     client = kind(world, "not the secret")
     for _ in range(100):
         tried(lambda: client.request("GET", world.api.url))
-    return str(world.asked())
+    return str(world.token_request_count())
 
 
 @situation("429 with Retry-After: 60, 90 calls: token requests")
 def busy(kind: type[Library], world: World) -> str:
-    """Call on and on while the server asks for patience; pauses between attempts are left out."""
+    """Send requests while the server returns 429; pauses between attempts are skipped."""
     client = kind(world)
     world.auth.answer_next(Answer(429, {"Retry-After": "60"}), None)
     with mock.patch("time.sleep"):
         for _ in range(90):
             tried(lambda: client.request("GET", world.api.url))
-    return str(world.asked())
+    return str(world.token_request_count())
 
 
-@situation("API always says 401, 20 calls: token requests; API requests")
+@situation("API always returns 401, 20 calls: token requests; API requests")
 def always_401(kind: type[Library], world: World) -> str:
-    """Call on and on where no token is ever accepted."""
+    """Send requests to an API that accepts no token."""
     client = kind(world)
     world.api.refuse_next(None)
     for _ in range(20):
         tried(lambda: client.request("GET", world.api.url))
-    return told(world.asked(), str(len(world.api.requests)))
+    return f"{world.token_request_count()}; {len(world.api.requests)}"
 
 
 @situation("token lives 15 s, 10 calls: token requests")
 def short_life(kind: type[Library], world: World) -> str:
-    """Hand out tokens that live no longer than the margins of most."""
+    """Issue tokens with a shorter lifetime than the margin of most libraries."""
     world.auth.token_lifetime = 15
     client = kind(world)
     for _ in range(10):
         client.request("GET", world.api.url).raise_for_status()
-    return str(world.asked())
+    return str(world.token_request_count())
 
 
 @situation("token endpoint down, token good for another 15 s")
 def down(kind: type[Library], world: World) -> str:
-    """Take the token endpoint away while the token is valid."""
+    """Stop the token endpoint while the token is valid."""
     world.auth.token_lifetime = 15
     client = warm(kind, world)
     world.auth.down()
@@ -101,7 +101,7 @@ def down(kind: type[Library], world: World) -> str:
 
 @situation("token endpoint hangs, token good for another 15 s")
 def slow(kind: type[Library], world: World) -> str:
-    """Hold the token endpoint up while the token is valid."""
+    """Hold the answers of the token endpoint while the token is valid."""
     world.auth.token_lifetime = 15
     client = warm(kind, world)
     call = threading.Thread(

@@ -1,4 +1,4 @@
-"""Situations that end in an error, or should not."""
+"""Situations that end in an error, or should not end in one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .world import World
 
 @situation("`except RequestException` catches, of 4 failures of the token endpoint")
 def caught(kind: type[Library], world: World) -> str:
-    """Fail in four ways, and see which errors get past the usual `except`."""
+    """Fail in four ways, and count the errors that `except RequestException` catches."""
     ways = [
         world.auth.refuse_next,
         lambda: world.auth.answer_next(faults.unavailable(), None),
@@ -34,23 +34,23 @@ def caught(kind: type[Library], world: World) -> str:
                 client.request("GET", world.api.url)
         except requests.RequestException:
             pass
-        except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
+        except Exception as error:  # noqa: BLE001 - its type is the result
             missed.append(type(error).__name__)
     names = ", ".join(sorted(set(missed)))
     return f"{4 - len(missed)}" + (f"; missed: {names}" if missed else "")
 
 
-@situation("id `a b` and secret `p%+:/ü` in Basic, read as the RFC says")
+@situation("id `a b` and secret `p%+:/ü` in Basic, decoded as in RFC 6749")
 def odd_secret(kind: type[Library], world: World) -> str:
-    """Use what an authorization server may well hand out."""
+    """Use an id and a secret with characters that must be encoded."""
     world.auth.add_client("a b", "p%+:/\N{LATIN SMALL LETTER U WITH DIAERESIS}")
     client = kind(world, "p%+:/ü", client_id="a b", how="basic")
     return tried(lambda: client.request("GET", world.api.url))
 
 
-@situation("granted scope differs from the one asked for")
+@situation("granted scope differs from the requested scope")
 def narrowed(kind: type[Library], world: World) -> str:
-    """ClientConfig less than was asked for, and say so."""
+    """Issue a token with a smaller scope than requested, and return that scope."""
     world.auth.token_fields = {"scope": SCOPES[0]}
     client = kind(world)
     return tried(lambda: client.request("GET", world.api.url))
@@ -58,7 +58,7 @@ def narrowed(kind: type[Library], world: World) -> str:
 
 @situation("session pickled and loaded again: a call")
 def pickled(kind: type[Library], world: World) -> str:
-    """Send the session to another process, as a pool of processes would."""
+    """Pickle the session and load it again, as a process pool does."""
     client = warm(kind, world)
     if client.session is None:
         raise UnsupportedError
@@ -66,14 +66,14 @@ def pickled(kind: type[Library], world: World) -> str:
 
 
 def _call_of(pickled: bytes, world: World) -> requests.Response:
-    with pickle.loads(pickled) as session:  # noqa: S301 - we have made it
+    with pickle.loads(pickled) as session:  # noqa: S301 - this program pickled it
         answer: requests.Response = session.get(world.api.url)
         return answer
 
 
 @situation("timeout of the token request, in seconds")
 def timeout(kind: type[Library], world: World) -> str:
-    """Read the timeout where requests hands it over."""
+    """Return the timeout that requests passes to its adapter."""
     seen: list[Any] = []
     send = requests.adapters.HTTPAdapter.send
 

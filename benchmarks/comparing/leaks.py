@@ -1,4 +1,4 @@
-"""Situations in which secrets, tokens and passwords may get where they do not belong."""
+"""Situations in which secrets, tokens and passwords may leak."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from .world import PLANTED, World
 
 
 def redirected(kind: type[Library], world: World, status: int, **options: Any) -> str:
-    """Redirect the token endpoint; say what was seen there, and whether it was believed."""
+    """Redirect token requests; return what the other host received, and if its token was used."""
     world.auth.answer_next(faults.redirect(world.elsewhere, status), None)
     client = kind(world, **options)
     tried(lambda: client.request("GET", world.api.url))
     seen = world.foreign.requests
-    said = [str(request.raw_headers) + request.body.decode() for request in seen]
-    what = "nothing" if not seen else "no secret"
-    if any("secret" in world.traces(text) for text in said):
-        what = "THE SECRET"
-    elif any("assertion=" in text for text in said):
-        what = "THE SIGNED ASSERTION"
-    believed = any(request.token == PLANTED for request in world.api.requests)
-    return what + ", its token used" * believed
+    texts = [str(request.raw_headers) + request.body.decode() for request in seen]
+    result = "nothing" if not seen else "no secret"
+    if any("secret" in world.traces(text) for text in texts):
+        result = "THE SECRET"
+    elif any("assertion=" in text for text in texts):
+        result = "THE SIGNED ASSERTION"
+    used = any(request.token == PLANTED for request in world.api.requests)
+    return result + ", its token used" * used
 
 
-@situation("token endpoint answers 307 to another host: what went there")
+@situation("token endpoint answers 307 to another host: what was sent there")
 def redirect_307(kind: type[Library], world: World) -> str:
-    """Redirect, with the body, the client authentication that is the default."""
+    """Redirect with the body, with the default client authentication."""
     return redirected(kind, world, 307)
 
 
 @situation("the same, secret in the body (client_secret_post)")
 def redirect_307_post(kind: type[Library], world: World) -> str:
-    """Redirect, with the body, a secret that is in it."""
+    """Redirect with the body, which contains the secret."""
     return redirected(kind, world, 307, how="post")
 
 
-@situation("token endpoint answers 302 to another host: what went there")
+@situation("token endpoint answers 302 to another host: what was sent there")
 def redirect_302(kind: type[Library], world: World) -> str:
     """Redirect without the body."""
     return redirected(kind, world, 302)
@@ -53,7 +53,7 @@ def redirect_302(kind: type[Library], world: World) -> str:
 
 @situation("log at DEBUG shows")
 def debug_log(kind: type[Library], world: World) -> str:
-    """Write down everything that is logged in a fetch, a call and a refused call."""
+    """Record everything that is logged during a fetch, a request and a refused request."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     root = logging.getLogger()
@@ -68,16 +68,16 @@ def debug_log(kind: type[Library], world: World) -> str:
     return " and ".join(world.traces(text.getvalue())) or "neither"
 
 
-@situation("repr of what the user holds shows")
+@situation("repr of session, client and token shows")
 def shown(kind: type[Library], world: World) -> str:
-    """Look at every object that a user has in hand, as a debugger or a crash report would."""
+    """Show every object that a user has, as a debugger or a crash report does."""
     client = warm(kind, world)
-    return " and ".join(world.traces(repr(client.held()))) or "neither"
+    return " and ".join(world.traces(repr(client.objects()))) or "neither"
 
 
 @situation("a second client id at the same token URL gets")
 def second_client(kind: type[Library], world: World) -> str:
-    """Make two clients in one process."""
+    """Use two clients in one process."""
     world.auth.add_client("other", "the other's secret")
     warm(kind, world)
     warm(kind, world, secret="the other's secret", client_id="other")
@@ -85,9 +85,9 @@ def second_client(kind: type[Library], world: World) -> str:
     return "THE FIRST ONE'S TOKEN" if first == second else "its own token"
 
 
-@situation("~/.netrc has a password for the host: what of it was sent")
+@situation("~/.netrc has a password for the host: what was sent")
 def netrc(kind: type[Library], world: World) -> str:
-    """Have a password for the same host lie in the home folder."""
+    """Put a password for the same host into the netrc file."""
     path = world.folder / "netrc"
     path.write_text("machine 127.0.0.1 login me password mine\n")
     path.chmod(0o600)
@@ -100,4 +100,4 @@ def netrc(kind: type[Library], world: World) -> str:
         for requests_seen in (world.auth.arrived, world.api.requests)
     )
     places = ["token endpoint"] * here + ["API"] * there
-    return f"THE PASSWORD (to the {' and the '.join(places)})" if places else "nothing of it"
+    return f"THE PASSWORD (to the {' and the '.join(places)})" if places else "nothing"

@@ -1,9 +1,9 @@
 """The libraries, each used as its own documentation says.
 
-Those that have to be told to fetch (Authlib, requests-oauthlib) are told before the first call,
-and requests-oauthlib again when it says that the token expired. google-auth has no client
-credentials grant; its service account, which is what people use for the same job, signs an
-assertion in place of a secret. msal wants https and has no session: its token is put on a plain
+With Authlib and requests-oauthlib, a token must be fetched explicitly before the first request, and
+with requests-oauthlib again when it reports that the token expired. google-auth has no client
+credentials grant; its service account, which is used for the same purpose, signs an assertion
+instead of sending a secret. msal requires https and has no session: its token is added to a plain
 request.
 """
 
@@ -18,7 +18,7 @@ from .library import SCOPES, Library, UnsupportedError
 
 
 class ErrorAsDict(Exception):
-    """msal raises nothing where no token is to be had: it returns a dict that says so."""
+    """The dict that msal returns instead of raising, if there is no token."""
 
 
 class Ours(Library):
@@ -33,11 +33,11 @@ class Ours(Library):
             url, self.client_id, self.secret, SCOPES, client_auth=method
         )
 
-    def held(self) -> list[object]:
+    def objects(self) -> list[object]:
         from oauthcc import ClientCredentialsSession
 
         assert isinstance(self.session, ClientCredentialsSession)
-        return [*super().held(), self.session.tokens, self.session.tokens.get()]
+        return [*super().objects(), self.session.tokens, self.session.tokens.get()]
 
 
 class RequestsOAuthlib(Library):
@@ -68,8 +68,8 @@ class RequestsOAuthlib(Library):
             self.fetch()
             return self.session.request(method, url, **options)
 
-    def held(self) -> list[object]:
-        return [*super().held(), self.session.token]
+    def objects(self) -> list[object]:
+        return [*super().objects(), self.session.token]
 
 
 class Subclass(Library):
@@ -83,8 +83,8 @@ class Subclass(Library):
             self.world.auth.token_url, self.client_id, self.secret, SCOPES, in_body=how == "post"
         )
 
-    def held(self) -> list[object]:
-        return [*super().held(), self.session.token]
+    def objects(self) -> list[object]:
+        return [*super().objects(), self.session.token]
 
 
 class Authlib(Library):
@@ -108,8 +108,8 @@ class Authlib(Library):
             self.session.fetch_token()
         return self.session.request(method, url, **options)
 
-    def held(self) -> list[object]:
-        return [*super().held(), self.session.token]
+    def objects(self) -> list[object]:
+        return [*super().objects(), self.session.token]
 
 
 class RequestsOAuth2Client(Library):
@@ -130,8 +130,8 @@ class RequestsOAuth2Client(Library):
         self.session = requests.Session()
         self.session.auth = OAuth2ClientCredentialsAuth(client, scope=SCOPES)
 
-    def held(self) -> list[object]:
-        return [*super().held(), self.session.auth.client, self.session.auth.token]
+    def objects(self) -> list[object]:
+        return [*super().objects(), self.session.auth.client, self.session.auth.token]
 
 
 class RequestsAuth(Library):
@@ -169,14 +169,14 @@ class GoogleAuth(Library):
             "private_key": key,
             "token_uri": self.world.auth.token_url,
         }
-        # With a subject it does not look up on the internet where the account may be used.
+        # With a subject it does not query the internet for the regions of the account.
         self.credentials = Credentials.from_service_account_info(
             info, scopes=SCOPES, subject="somebody"
         )
         self.session = AuthorizedSession(self.credentials)
 
-    def held(self) -> list[object]:
-        return [*super().held(), self.credentials]
+    def objects(self) -> list[object]:
+        return [*super().objects(), self.credentials]
 
 
 class Msal(Library):
@@ -201,7 +201,7 @@ class Msal(Library):
         headers = {"Authorization": "Bearer " + result["access_token"]}
         return requests.request(method, url, headers=headers, **options)
 
-    def held(self) -> list[object]:
+    def objects(self) -> list[object]:
         return [self.app]
 
 

@@ -1,4 +1,4 @@
-"""The small face behind which every library of the comparison stands."""
+"""The common interface of all libraries in the comparison."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ SCOPES = ["orders:read", "orders:write"]
 
 
 class UnsupportedError(Exception):
-    """The library has no such thing."""
+    """The library does not support this situation."""
 
 
 class Library(ABC):
-    """One client, made anew for every situation; `how` is "basic", "post" or the default."""
+    """One client, new for every situation; `how` is "basic", "post" or "" (the default)."""
 
     name: ClassVar[str]
-    #: What pip installs.
+    #: The packages to install.
     packages: ClassVar[tuple[str, ...]]
-    #: Before how many seconds of its life's end a token is no longer used, by default.
+    #: The seconds before its expiry from which a token is no longer used, by default.
     margin: ClassVar[int] = 0
     needs_tls: ClassVar[bool] = False
 
     def __init__(
         self, world: World, secret: str | None = None, *, client_id: str = "", how: str = ""
     ) -> None:
-        """Make the client; nothing needs to be fetched yet."""
+        """Create the client; no token needs to be fetched yet."""
         self.world = world
         self.client_id = client_id or world.auth.client_id
         self.secret = secret or world.auth.client_secret
@@ -38,19 +38,19 @@ class Library(ABC):
 
     @abstractmethod
     def set_up(self, how: str) -> None:
-        """Make what the library's documentation makes."""
+        """Create the objects that the library's documentation creates."""
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        """Call the API as the documentation does."""
+        """Send a request to the API as the documentation does."""
         assert self.session is not None
         return self.session.request(method, url, **options)
 
-    def held(self) -> list[object]:
-        """Give the objects that a user has in hand."""
+    def objects(self) -> list[object]:
+        """Return the objects that a user of the library has."""
         assert self.session is not None
         return [self.session, self.session.auth]
 
     def close(self) -> None:
-        """Close what can be closed."""
+        """Close the session, if there is one."""
         if self.session is not None:
             self.session.close()

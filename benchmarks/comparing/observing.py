@@ -1,7 +1,7 @@
-"""What the situations have in common: the table of them, and how they call and count.
+"""The common parts of the situations: their table, and how they send requests and count.
 
-What is counted is counted by the servers. The many threads of a situation start together, and the
-token endpoint answers when all have asked who are going to ask.
+The servers count. The threads of a situation start at the same time, and the token endpoint answers
+when no more token requests arrive.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ THREADS = 32
 
 
 def situation(name: str) -> Callable[[Situation], Situation]:
-    """Put a situation into the table."""
+    """Return a decorator that adds a situation to the table."""
 
-    def enter(function: Situation) -> Situation:
+    def add(function: Situation) -> Situation:
         SITUATIONS[name] = function
         return function
 
-    return enter
+    return add
 
 
 def tried(call: Callable[[], Any]) -> str:
-    """Call; give the status of the answer, or the name of the error."""
+    """Return the status of the response, or the name of the error."""
     try:
         return str(call().status_code)
-    except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
+    except Exception as error:  # noqa: BLE001 - its type is the result
         return type(error).__name__
 
 
 def storm(world: World, call: Callable[[], Any]) -> str:
-    """Call in many threads; have the token endpoint wait until no more of them ask it."""
+    """Call in many threads, and hold token requests until no more arrive; return the counts."""
 
     def release() -> None:
         held, quiet = 0, 0
@@ -53,11 +53,11 @@ def storm(world: World, call: Callable[[], Any]) -> str:
         releasing.start()
         outcome = together(call)
         releasing.join()
-    return told(world.asked(), outcome)
+    return f"{world.token_request_count()}; {outcome}"
 
 
 def together(call: Callable[[], Any]) -> str:
-    """Call in many threads at once; give the outcomes with their numbers."""
+    """Call in many threads at the same time, and return the number of each outcome."""
     outcomes: Counter[str] = Counter()
     start = threading.Barrier(THREADS)
 
@@ -74,12 +74,7 @@ def together(call: Callable[[], Any]) -> str:
 
 
 def warm(kind: type[Library], world: World, **options: Any) -> Library:
-    """Make a client and have it call once."""
+    """Return a client that has sent one request."""
     client = kind(world, **options)
     client.request("GET", world.api.url).raise_for_status()
     return client
-
-
-def told(count: int, what: str) -> str:
-    """Put a number of token requests and the outcome of the calls together."""
-    return f"{count}; {what}"

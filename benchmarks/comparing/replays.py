@@ -1,4 +1,4 @@
-"""Situations in which the token was revoked: what comes of the call and of its body."""
+"""Situations in which the token was revoked: the response, and the body that arrives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 100_000
 
 
 def uploaded(kind: type[Library], world: World, send: Callable[[Library], Any]) -> str:
-    """Send a body with a revoked token; say what came of it and how much of it arrived last."""
+    """Send a body with a revoked token; return the outcome and the bytes that arrived last."""
     client = warm(kind, world)
     world.auth.revoke_all()
     outcome = tried(lambda: send(client))
@@ -45,14 +45,14 @@ def multipart_body(kind: type[Library], world: World) -> str:
 
 @situation("the same, a generator")
 def generator_body(kind: type[Library], world: World) -> str:
-    """Send what can be read once."""
+    """Send a body that can be read only once."""
     body = (b"x" * (SIZE // 10) for _ in range(10))
     return uploaded(kind, world, lambda c: c.request("POST", world.api.url, data=body))
 
 
 @situation("token revoked, raise_for_status as a hook of the session")
 def hook(kind: type[Library], world: World) -> str:
-    """Raise on an error status before anybody can act on it."""
+    """Raise for an error status before the library can react to it."""
     client = warm(kind, world)
     if client.session is None:
         raise UnsupportedError
@@ -63,7 +63,7 @@ def hook(kind: type[Library], world: World) -> str:
 
 @situation("token revoked, session.send(prepared)")
 def prepared(kind: type[Library], world: World) -> str:
-    """Go the way of prepared requests."""
+    """Send a prepared request."""
     client = warm(kind, world)
     if client.session is None:
         raise UnsupportedError

@@ -1,4 +1,4 @@
-"""All situations, in the order of the table: importing a module enters its own."""
+"""All situations in the order of the table; importing a module adds its situations."""
 
 # ruff: noqa: F401, I001 - the order is that of the table
 

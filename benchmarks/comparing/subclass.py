@@ -1,4 +1,4 @@
-"""The subclass that people copy from one forum thread into the next, in its usual shape."""
+"""The subclass that people copy from forum threads, in its usual form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from requests_oauthlib import OAuth2Session
 
 
 class RefetchingSession(OAuth2Session):
-    """Fetch when there is no token, when it expired, and when the API says 401; then try again."""
+    """A session that fetches a token if there is none, if it expired, and after a 401."""
 
     def __init__(
         self, token_url: str, client_id: str, secret: str, scope: list[str], *, in_body: bool
     ) -> None:
-        """Keep what `fetch_token` wants."""
+        """Store the arguments of `fetch_token`."""
         super().__init__(client=BackendApplicationClient(client_id=client_id, scope=scope))
         self._token_url, self._secret, self._in_body = token_url, secret, in_body or None
 
@@ -25,8 +25,8 @@ class RefetchingSession(OAuth2Session):
         )
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        """Send, fetch where that helps, and send again."""
-        if url == self._token_url:  # fetch_token comes through here as well
+        """Send a request; after a 401 or an expiry, fetch a token and send it again."""
+        if url == self._token_url:  # fetch_token calls this method too
             return super().request(method, url, **options)
         if not self.authorized:
             self._fetch()

@@ -1,4 +1,4 @@
-"""The world of a comparison: an authorization server, an API, and a place where nothing belongs."""
+"""The servers of the comparison: an authorization server, an API, and a foreign server."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from urllib.parse import quote_plus
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest, json_answer
 from oauthcc.testing.faults import Outcome
 
-#: What the foreign place hands out as a token.
+#: The token that the foreign server issues.
 PLANTED = "planted-by-somebody-else"
 SIGNED_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 def stay_on_loopback() -> None:
-    """Refuse every connection and every look-up that would leave this machine."""
+    """Refuse every connection and every DNS query that would leave this machine."""
 
     def guard(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.getaddrinfo":
@@ -34,7 +34,7 @@ def stay_on_loopback() -> None:
         if isinstance(host, bytes):
             host = host.decode()
         if host not in (None, "", "localhost") and not _is_loopback(host):
-            raise PermissionError(f"{host} is beyond loopback")
+            raise PermissionError(f"{host} is not on loopback.")
 
     sys.addaudithook(guard)
 
@@ -47,18 +47,18 @@ def _is_loopback(host: str) -> bool:
 
 
 class Server(AuthorizationServer):
-    """An authorization server that takes a service account's signed assertion for the secret."""
+    """An authorization server that also accepts the signed assertion of a service account."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
-        """Prepare a server with a path, which msal wants."""
+        """Create a server with a path, which msal requires."""
         super().__init__("reader", "s3cret-of-the-client", tls=tls, path="/tenant")
         #: The public key (PEM) of the service account.
         self.public_key: str | None = None
-        #: The requests as they came.
+        #: The requests as they were received.
         self.arrived: list[SeenRequest] = []
 
     def respond(self, request: SeenRequest, closing: Any) -> Outcome:
-        """Translate a grant by assertion into the one that the server knows."""
+        """Translate the assertion grant into the client credentials grant."""
         self.arrived.append(request)
         form = dict(request.form)
         if form.get("grant_type") == SIGNED_GRANT:
@@ -85,7 +85,7 @@ class World:
     """Three servers on loopback, new for every situation."""
 
     def __init__(self, *, tls: bool = False) -> None:
-        """Prepare them; with `tls` the authorization server speaks https."""
+        """Create the servers; with `tls` the authorization server uses https."""
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         context = self._tls() if tls else None
@@ -94,7 +94,7 @@ class World:
         self.foreign = AuthorizationServer()
 
     def __enter__(self) -> World:
-        """Start them."""
+        """Start the servers."""
         for server in (self.auth, self.api, self.foreign):
             self._stack.enter_context(server)
         self.auth.metadata = {"authorization_endpoint": f"{self.auth.url}/authorize"}
@@ -104,25 +104,25 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close them, those who wait included."""
+        """Close the servers, and end the requests that they hold."""
         self._stack.close()
 
     @property
     def elsewhere(self) -> str:
-        """Give the URL of the foreign place, by another host name."""
+        """Return the URL of the foreign server, with another host name."""
         return f"http://localhost:{self.foreign.port}/token"
 
     @property
     def ca_file(self) -> str:
-        """Give the path of the certificate of the authorization server."""
+        """Return the path of the certificate of the authorization server."""
         return str(self.folder / "server.pem")
 
-    def asked(self) -> int:
-        """Count the token requests."""
+    def token_request_count(self) -> int:
+        """Return the number of token requests."""
         return len(self.auth.token_requests)
 
     def traces(self, text: str) -> list[str]:
-        """Name what of the secret and of the tokens stands in a text."""
+        """Return which of "secret" and "token" a text contains."""
         pair = f"{self.auth.client_id}:{self.auth.client_secret}".encode()
         secrets = (self.auth.client_secret, base64.b64encode(pair).decode())
         found = ["secret"] if any(one in text for one in secrets) else []

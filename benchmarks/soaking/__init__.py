@@ -1,1 +1,1 @@
-"""The parts of the soak: the world it runs in, the calls that are made, and the verdict."""
+"""The parts of the soak test: the servers, the callers and the verdict."""

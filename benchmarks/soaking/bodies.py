@@ -1,4 +1,4 @@
-"""Bodies of all the kinds that requests takes."""
+"""Request bodies of all kinds that requests accepts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Body:
-    """A body to send: as what, whether it can be sent twice, and what must arrive.
+    """A request body: the arguments for requests, whether it can be sent twice, and its digest.
 
-    ``sha256`` is None where only requests knows what it makes of it (multipart).
+    ``sha256`` is None if requests encodes the body (form, JSON, multipart).
     """
 
     kind: str
@@ -25,7 +25,7 @@ class Body:
 
 
 class Reader:
-    """A reader that has `read`, `seek` and `tell`, and nothing else."""
+    """A reader that has `read`, `seek`, `tell` and a length, and nothing else."""
 
     def __init__(self, content: bytes) -> None:
         self._file = io.BytesIO(content)
@@ -41,7 +41,7 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 
 def _file(content: bytes) -> Any:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - its caller closes it
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(content)
     file.seek(0)
     return file
@@ -67,7 +67,7 @@ _ONCE = {"generator", "iterator"}
 
 
 def draw(chance: random.Random) -> Body:
-    """Draw a body."""
+    """Return a random body."""
     kind = chance.choice(("none", "str", "json", "form", "multipart", *_DATA))
     content = chance.randbytes(chance.choice((1, 100, 5_000, 200_000)) + 20)
     if kind == "none":

@@ -1,4 +1,4 @@
-"""Those who call the API: threads, in the parent and in forked children."""
+"""The threads that send requests to the API, in the parent and in forked children."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,45 +29,45 @@ from .journal import Call, Fork
 from .world import SOURCE, World
 
 TIMEOUTS: tuple[float | tuple[float, float], ...] = (5.0, (3.0, 3.0), (1.5, 1.5))
-#: Seconds that a child works, and after which one that has not ended is killed.
+#: Seconds for which a child works, and after which a child that has not ended is killed.
 CHILD_SECONDS, CHILD_PATIENCE = 2.0, 40.0
-#: Seconds that flights may go on when all sessions are closed: a stall, retries, and some more.
-FLIGHT_PATIENCE = 15.0
+#: Seconds for which fetches may continue after all sessions were closed: a stall, its retries, and
+#: some more.
+FETCH_PATIENCE = 15.0
 _log = logging.getLogger("soak")
 
 
 class Sessions:
-    """All the kinds of sessions, with the names of their sources."""
+    """All kinds of sessions, with the names of their sources."""
 
     def __init__(self, world: World) -> None:
-        grant = world.auth.token_url, world.auth.client_id, world.auth.client_secret
+        client = world.auth.token_url, world.auth.client_id, world.auth.client_secret
         store = MemoryStore()
-        solo = ClientCredentialsSession(*grant)
-        by_hand = requests.Session()
-        by_hand.auth = auth = ClientCredentialsAuth(*grant)
+        solo = ClientCredentialsSession(*client)
+        plain = requests.Session()
+        plain.auth = self._auth = ClientCredentialsAuth(*client)
         self.all: list[tuple[str, requests.Session]] = [
             ("solo", solo),
             ("solo", ClientCredentialsSession.using(solo.tokens)),
-            ("pair", ClientCredentialsSession(*grant, store=store)),
-            ("pair", ClientCredentialsSession(*grant, store=store)),
-            ("plain", by_hand),
+            ("pair", ClientCredentialsSession(*client, store=store)),
+            ("pair", ClientCredentialsSession(*client, store=store)),
+            ("plain", plain),
         ]
-        self._auth = auth
-        self.name_them("")
+        self.set_names("")
 
-    def name_them(self, suffix: str) -> None:
-        """Have both servers told which source it is that asks."""
+    def set_names(self, suffix: str) -> None:
+        """Add a header with the name of the source to all requests."""
         self.all = [(name.partition("/")[0] + suffix, session) for name, session in self.all]
         for name, session in self.all:
             session.headers[SOURCE] = name
             self._source_of(session).endpoint.headers[SOURCE] = name
 
-    def without_plain(self) -> None:
-        """Leave out what a plain session cannot: it does not survive a fork among threads."""
+    def remove_plain(self) -> None:
+        """Remove the plain session, which cannot be used after a fork in a process with threads."""
         self.all = [pair for pair in self.all if isinstance(pair[1], ClientCredentialsSession)]
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all sessions."""
         for _, session in self.all:
             session.close()
         self._auth.tokens.close()
@@ -80,16 +80,16 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Task:
-    """Say what callers shall do: which API to call until when, and where to note it."""
+    """The task of the callers: the API to call, the end, and what records each call."""
 
     url: str
     seed: str
     until: float
-    note: Callable[[Call], None]
+    record: Callable[[Call], None]
 
 
 def run_callers(sessions: Sessions, task: Task, threads: int) -> None:
-    """Have threads call the API, and wait for all of them."""
+    """Send requests to the API in threads, and wait for all of them."""
     callers = [
         threading.Thread(
             target=_call_on,
@@ -109,7 +109,7 @@ def _call_on(source: str, session: requests.Session, task: Task, seed: str) -> N
     for number in itertools.count():
         if time.monotonic() >= task.until:
             return
-        task.note(_one_call(source, session, task.url, f"{seed}-{number}", chance))
+        task.record(_one_call(source, session, task.url, f"{seed}-{number}", chance))
         time.sleep(chance.uniform(0.0, 0.06))
 
 
@@ -136,10 +136,11 @@ def _one_call(
         if response.status_code == requests.codes.ok:
             with contextlib.suppress(ValueError, KeyError):
                 answered_to, answered_sha256 = (response.json()[k] for k in ("call", "sha256"))
-    except Exception as error:  # noqa: BLE001 - the verdict says which may be
+    except Exception as error:  # noqa: BLE001 - the judge decides which are allowed
         outcome, is_token_error = type(error).__name__, isinstance(error, TokenError)
         detail = f"{error} / {traceback.format_exc()[-2000:]}"
-        _log.exception("call %s of %s failed with %r", name, source, error)  # searched for tokens
+        # The log is searched for tokens.
+        _log.exception("call %s of %s failed with %r", name, source, error)
     ended = time.monotonic()
     for value in body.kwargs.values():
         if hasattr(value, "close"):
@@ -163,7 +164,7 @@ def _one_call(
 
 
 class Forker(threading.Thread):
-    """Fork a child every few moments, in the midst of everything, and wait for its end."""
+    """A thread that forks children while the other threads work, one after the other."""
 
     def __init__(
         self, world: World, sessions: Sessions, folder: Path, seed: int, until: float
@@ -174,7 +175,7 @@ class Forker(threading.Thread):
         self._chance = random.Random(seed)
 
     def run(self) -> None:
-        """Do so while there is time for a child to work."""
+        """Fork children while there is time for a child to work."""
         for number in itertools.count(1):
             time.sleep(self._chance.uniform(0.2, 2.0))
             if time.monotonic() > self._until - CHILD_SECONDS:
@@ -183,7 +184,7 @@ class Forker(threading.Thread):
             journal.forks[number] = Fork(number, time.monotonic())
             pid = os.fork()
             if pid == 0:
-                self._be_child(number)
+                self._run_child(number)
             if not _ends(pid, time.monotonic() + CHILD_PATIENCE):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
@@ -191,14 +192,14 @@ class Forker(threading.Thread):
                 continue
             journal.read_child(self._folder / f"child-{number}.jsonl")
 
-    def _be_child(self, number: int) -> None:
+    def _run_child(self, number: int) -> None:
         report = self._folder / f"child-{number}.jsonl"
         try:
             log_to(self._folder / f"child-{number}.log")
-            self._sessions.without_plain()
-            self._sessions.name_them(f"/{number}")
+            self._sessions.remove_plain()
+            self._sessions.set_names(f"/{number}")
             _work_as_child(self._sessions, self._world.api.url, f"{self._seed}c{number}", report)
-        except BaseException:  # noqa: BLE001 - nothing may return into the code of the parent
+        except BaseException:  # noqa: BLE001 - a child must not continue in the parent's code
             report.write_text(json.dumps({"left_over": traceback.format_exc()}) + "\n")
         finally:
             os._exit(0)
@@ -209,7 +210,7 @@ def _work_as_child(sessions: Sessions, url: str, seed: str, report: Path) -> Non
     calls: list[Call] = []
     until = time.monotonic() + CHILD_SECONDS
     run_callers(sessions, Task(url, seed, until, calls.append), 4)
-    threads = flights_left()  # one that goes on would open a closed session again
+    threads = threads_left()  # a thread that continues would open a closed session again
     sessions.close()
     lines = [call.to_json() for call in calls]
     left_over = [*threads, *descriptors_left(before)]
@@ -226,7 +227,7 @@ def _ends(pid: int, deadline: float) -> bool:
 
 
 def log_to(path: Path) -> None:
-    """Have everything logged to this file, at DEBUG and by everybody."""
+    """Send the log records of all loggers to this file, from DEBUG on."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
     logging.root.handlers = [handler]
@@ -234,7 +235,7 @@ def log_to(path: Path) -> None:
 
 
 def open_descriptors() -> dict[str, str]:
-    """Return what each descriptor is, by number; nothing where the system does not tell."""
+    """Return the target of each descriptor by number; empty if there is no /proc."""
     found: dict[str, str] = {}
     with contextlib.suppress(FileNotFoundError):
         for descriptor in Path("/proc/self/fd").iterdir():
@@ -250,10 +251,10 @@ def descriptors_left(before: dict[str, str]) -> list[str]:
     return [f"descriptor {number} {what}" for number, what in now if before.get(number) != what]
 
 
-def flights_left() -> list[str]:
-    """Wait for the end of all threads but this one, and return those that do not end."""
-    deadline = time.monotonic() + FLIGHT_PATIENCE
-    others = [t for t in threading.enumerate() if t is not threading.current_thread()]
+def threads_left(before: Iterable[threading.Thread] = ()) -> list[str]:
+    """Wait for the end of all other threads, and return those that do not end."""
+    deadline = time.monotonic() + FETCH_PATIENCE
+    others = set(threading.enumerate()) - {threading.current_thread(), *before}
     for thread in others:
         thread.join(max(0.0, deadline - time.monotonic()))
     return [f"thread {thread.name}" for thread in others if thread.is_alive()]

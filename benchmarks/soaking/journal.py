@@ -1,4 +1,4 @@
-"""What is noted during a soak, by the servers and by the callers. Times are monotonic seconds."""
+"""The records of a soak test, by the servers and the callers. Times are monotonic seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: What the servers call an answer that nobody scripted.
+#: The outcomes that no fault causes.
 GOOD, REDIRECTED, REFUSED, CLOSED = "200", "302", "401", "closed"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request that reached the API: whose call, with which token, answered how."""
+    """One request that reached the API, with its token and its outcome."""
 
     call: str
     path: str
@@ -32,7 +32,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """One request that reached the token endpoint; ``token`` is None where a fault was played."""
+    """One request that reached the token endpoint; ``token`` is None if there was a fault."""
 
     source: str
     begun: float
@@ -44,7 +44,7 @@ class TokenRequest:
 
 @dataclass(frozen=True)
 class Call:
-    """One call as its caller saw it. ``outcome`` is a status or the name of an exception."""
+    """One call, as its caller saw it. ``outcome`` is a status or the name of an exception."""
 
     name: str
     source: str
@@ -61,59 +61,59 @@ class Call:
     detail: str = ""
 
     def to_json(self) -> str:
-        """Return one line."""
+        """Return the call as one line of JSON."""
         return json.dumps(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)
 class Fork:
-    """One child: its sources are those of the parent, named anew."""
+    """One child; its sources are those of the parent with new names."""
 
     number: int
     at: float
 
     def parent_of(self, source: str) -> str:
-        """Return the source of the parent that one of this child came from."""
+        """Return the source of the parent that a source of this child was copied from."""
         return source.partition("/")[0]
 
 
 @dataclass
 class Journal:
-    """Hold everything that was noted."""
+    """All records of a soak test."""
 
     attempts: list[Attempt] = field(default_factory=list)
     token_requests: list[TokenRequest] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     forks: dict[int, Fork] = field(default_factory=dict)
-    #: When a server was down: its name, from, until.
+    #: The times when a server was down: its name, start, end.
     outages: list[tuple[str, float, float]] = field(default_factory=list)
     revocations: int = 0
     faults: int = 0
-    #: The most token requests that were in progress at once, by source.
-    most_at_once: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    #: What went wrong beyond the calls: what is left over, children that hung.
+    #: The highest number of concurrent token requests, by source.
+    max_concurrent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    #: Threads and descriptors that are left over, and children that hung.
     left_over: list[str] = field(default_factory=list)
     _now: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _lock: Any = field(default_factory=threading.Lock)
 
-    def note(self, call: Call) -> None:
-        """Note a call that has ended."""
+    def record(self, call: Call) -> None:
+        """Record a call that has ended."""
         self.calls.append(call)
 
     def enter(self, source: str) -> None:
-        """Note that a token request begins."""
+        """Record the start of a token request."""
         with self._lock:
             self._now[source] += 1
-            self.most_at_once[source] = max(self.most_at_once[source], self._now[source])
+            self.max_concurrent[source] = max(self.max_concurrent[source], self._now[source])
 
     def leave(self, source: str) -> None:
-        """Note that it ends."""
+        """Record the end of a token request."""
         with self._lock:
             self._now[source] -= 1
 
     @contextmanager
     def outage(self, server: str) -> Iterator[None]:
-        """Note that a server is down meanwhile."""
+        """Record that a server is down inside the `with` block."""
         begun = time.monotonic()
         self.outages.append((server, begun, begun + 3600.0))
         place = len(self.outages) - 1
@@ -121,7 +121,7 @@ class Journal:
         self.outages[place] = (server, begun, time.monotonic())
 
     def read_child(self, path: Path) -> None:
-        """Take in what a child has written: its calls, and what it left over."""
+        """Read the report of a child: its calls, and what it left over."""
         for line in path.read_text().splitlines():
             members = json.loads(line)
             if "left_over" in members:

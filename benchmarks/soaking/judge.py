@@ -1,31 +1,35 @@
-"""The verdict: what in the journal should not be there.
+"""The verdict on a soak test: what in the journal should not have happened.
 
-The servers note what they answered to every single request, so that each outcome is held against
-what was really done to that call. A call is *lost* unless its outcome is explained, and only these
-explain one:
+The servers record their answer to every request, so each outcome is compared with what really
+happened to that call. A call is *lost* unless its outcome is explained. Only these explain an
+outcome:
 
-- the API's last answer to this very call: a status the caller got as it is, or a broken connection
-  and any ``RequestException`` of requests' own; or the API was down in the meantime;
-- a 401 where the body can be sent once only; or where two different tokens were refused; or while
-  forced renewals pause, since a new token was refused in the last ``PAUSE`` seconds;
-- a ``TokenError`` where the token endpoint failed this source, or was down, in the time of the call
-  or in the ``MEMORY`` seconds before, and the source held no token that was still to live for
-  ``SLACK`` seconds when the call ended (refused or not), or this call had one refused. Where a
-  store is shared, one session held it for ``LOOK`` seconds and no request failed since: that is how
-  soon the other one looks.
+- The last answer of the API to this call: a status that the caller got unchanged, or a broken
+  connection and any ``RequestException`` of requests itself. Or the API was down during the call.
+- For a 401: the body can be sent only once, or two different tokens were refused, or forced
+  renewals are paused because a new token was refused in the last ``PAUSE`` seconds.
+- For a ``TokenError``: the token endpoint failed for this source or was down, during the call or in
+  the ``MEMORY`` seconds before it. In addition, the source had no token (refused or not) that was
+  valid for another ``SLACK`` seconds when the call ended, or a token was refused in this call. If a
+  store is shared, a token of one session counts for the other one after ``LOOK`` seconds without a
+  failed request, because the other one looks into the store at that interval.
 
-Anything else is lost: an error with a good answer, an error with a living token, an error without
-a fault, a status that nobody sent. A call is *wrong* where the answer is to another call, where
-other bytes than its body arrived with any of its attempts, where it was sent more than twice or
-the second time with the same token or without a refusal. It is *late* where it took longer than
-its own ``timeout=`` allows for each wait that it had (for a token, for the API, and again for each
-after a refusal; in a plain session, as long as a flight may take for the first token), or, where
-nothing was done to it and its token was in the best of health, ``QUICK`` seconds.
+Every other call is lost: an error with a good answer, an error with a valid token, an error without
+a fault, a status that nobody sent.
 
-A token request is *needless* where the source had a token that was younger than 60 % of its
-lifetime by ``SLACK`` seconds and that no API had refused, and no failed request since. It is
-*hammering* where more requests failed in a second than one flight may make for each session of
-that source.
+A call is *wrong* if the answer is to another call, if other bytes than its body arrived with any of
+its attempts, if it was sent more than twice, or if it was sent a second time with the same token or
+without a refusal.
+
+A call is *late* if it took longer than its own ``timeout=`` allows for each wait (for a token and
+for the API, and again after each refusal; in a plain session, the time that a fetch may take for
+the first token). If nothing was done to the call and its token was valid and not refused, it is
+late after ``QUICK`` seconds.
+
+A token request is *needless* if the source had a token that was younger than 60 % of its lifetime
+by ``SLACK`` seconds and that no API had refused, and no request failed since. Token requests are
+*too fast* if more requests failed in a second than one fetch may send for each session of the
+source.
 """
 
 from __future__ import annotations
@@ -37,32 +41,32 @@ from dataclasses import dataclass, field
 from .journal import CLOSED, GOOD, REDIRECTED, REFUSED, Attempt, Call, Journal, TokenRequest
 
 #: Seconds for which a failure of the token endpoint may be remembered (4), and for which no renewal
-#: is forced after a new token was refused (8, for the fourth in a row), and some more.
+#: is forced after a new token was refused (8, for the fourth in a row), each with a reserve.
 MEMORY, PAUSE = 5.5, 9.0
-#: Seconds for what the machine may be late by: a token's age is counted from when it was asked for.
+#: Seconds by which the machine may be late. The age of a token is counted from its request.
 SLACK = 0.7
 QUICK, LATE_SLACK = 2.5, 2.0
 LOOK, BUDGET = 1.3, 60.0
 ATTEMPTS, EARLY, MARGIN = 3, 0.6, 0.9
-#: How many sessions with a memory of their own a source stands for.
+#: The number of sessions with a token of their own, by source.
 MEMBERS = {"solo": 1, "pair": 2, "plain": 1}
 
 
 @dataclass
 class Verdict:
-    """Hold what was found, by kind: a line each; and how often what was explained by what."""
+    """The findings by kind, one line each, and the number of calls by explanation."""
 
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     needless: list[str] = field(default_factory=list)
-    hammering: list[str] = field(default_factory=list)
-    at_once: list[str] = field(default_factory=list)
+    too_fast: list[str] = field(default_factory=list)
+    concurrent: list[str] = field(default_factory=list)
     explained: Counter[str] = field(default_factory=Counter)
 
 
 class Judge:
-    """Hold every call and every token request against what the servers noted."""
+    """The comparison of every call and every token request with the records of the servers."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
@@ -75,7 +79,7 @@ class Judge:
             self._requests[request.source].append(request)
         self._refusals = [a for a in journal.attempts if a.outcome == REFUSED]
         self._refused = {attempt.token for attempt in self._refusals}
-        #: When a source had its new token refused as well: source, moment.
+        #: When the new token was refused too: source, moment.
         self._twice_refused = [
             (attempts[-1].source, attempts[-1].at)
             for attempts in self._attempts.values()
@@ -83,31 +87,31 @@ class Judge:
         ]
 
     def judge(self) -> Verdict:
-        """Look at everything."""
+        """Check all calls and all token requests, and return the verdict."""
         for call in self.journal.calls:
             attempts = self._attempts[call.name]
-            self._is_lost(call, attempts)
-            self._is_wrong(call, attempts)
-            self._is_late(call, attempts)
+            self._check_lost(call, attempts)
+            self._check_wrong(call, attempts)
+            self._check_late(call, attempts)
         for source, requests in self._requests.items():
-            self._look_for_needless(source, requests)
-            self._look_for_hammering(source, requests)
-        for source, most in self.journal.most_at_once.items():
+            self._check_needless(source, requests)
+            self._check_too_fast(source, requests)
+        for source, most in self.journal.max_concurrent.items():
             if most > 1:
-                self.verdict.at_once.append(f"{most} token requests of {source} at once")
+                self.verdict.concurrent.append(f"{most} concurrent token requests of {source}")
         return self.verdict
 
     # -- lost ----------------------------------------------------------------------------------
 
-    def _is_lost(self, call: Call, attempts: list[Attempt]) -> None:
+    def _check_lost(self, call: Call, attempts: list[Attempt]) -> None:
         reason = self._explanation(call, attempts)
         if reason is None:
-            self.verdict.lost.append(f"{_told(call, attempts)} {self._past(call)}")
+            self.verdict.lost.append(f"{_described(call, attempts)} {self._history(call)}")
         else:
             self.verdict.explained[reason] += 1
 
-    def _past(self, call: Call) -> str:
-        """Tell of the last token requests of its source, for whoever looks into it."""
+    def _history(self, call: Call) -> str:
+        """Return a description of the last token requests of the call's source."""
         name = call.source.partition("/")[0]
         known = [r for r in self.journal.token_requests if r.source in (name, call.source)]
         return "; ".join(
@@ -126,7 +130,7 @@ class Judge:
         if call.outcome == REFUSED and last == REFUSED:
             return self._of_refusal(call, attempts)
         if call.outcome.isdigit():
-            return f"the API said {call.outcome}" if call.outcome == last else None
+            return f"the API returned {call.outcome}" if call.outcome == last else None
         if last is not None and not last.isdigit():
             return "the API broke the connection"
         return "the API was down" if self._was_down("api", call.begun, call.ended) else None
@@ -136,12 +140,12 @@ class Judge:
         if len(refused) > 1:
             return "401: two tokens were refused"
         if not call.replayable:
-            return "401: the body can be sent once only"
+            return "401: the body can be sent only once"
         since = attempts[-1].at - PAUSE
         if any(
             self._knows(call.source, *event) and since <= event[1] for event in self._twice_refused
         ):
-            return "401: forced renewals pause"
+            return "401: forced renewals are paused"
         return None
 
     def _of_token_error(self, call: Call, attempts: list[Attempt]) -> str | None:
@@ -156,7 +160,7 @@ class Judge:
             return None
         known = call.begun
         if MEMBERS[call.source.partition("/")[0]] > 1:
-            # Who shares a store looks what others brought a second after each failure.
+            # Sessions that share a store look into it one second after each failure.
             known -= LOOK
             if self._failed(call.source, known, call.ended):
                 return "TokenError: the token endpoint failed"
@@ -166,7 +170,7 @@ class Judge:
         return "TokenError: the token endpoint failed"
 
     def _failed(self, source: str, since: float, until: float) -> bool:
-        """Say whether a token request failed that a source knows of."""
+        """Return whether a token request failed that a source knows about."""
         return any(
             request.token is None
             and request.begun <= until
@@ -176,7 +180,7 @@ class Judge:
         )
 
     def _knows(self, source: str, other: str, at: float) -> bool:
-        """Say whether a source knows of what happened to another: itself, or its parent's."""
+        """Return whether a source knows what happened to another: itself, or in its parent."""
         if source == other:
             return True
         name, _, child = source.partition("/")
@@ -189,29 +193,30 @@ class Judge:
         )
 
     def _may_hold(self, source: str, known: float, until: float) -> list[TokenRequest]:
-        """Return the requests that brought what a source may hold; the first it surely had.
+        """Return the requests whose token a source may hold; it certainly had the first one.
 
-        That is the last that was answered before ``known``; others may have come ``until`` then. A
-        child has what its parent had, but who knows what was under way when it was forked.
+        The first is the last one that was answered before ``known``. Others may have been answered
+        before ``until``. A child has the token of its parent, but a request that was in progress at
+        the fork may or may not have been answered.
         """
-        brought = [(r, r.ended <= known) for r in self._requests[source] if r.token]
+        issued = [(r, r.ended <= known) for r in self._requests[source] if r.token]
         name, _, child = source.partition("/")
         if child:
             forked = self.journal.forks[int(child)].at
             of_parent = [r for r in self._requests[name] if r.token and r.ended <= forked + SLACK]
-            sure_until = min(known, forked - SLACK)
-            brought = [(r, r.ended <= sure_until) for r in of_parent] + brought
-        sure = [place for place, (_, is_sure) in enumerate(brought) if is_sure]
-        return [r for r, _ in brought[sure[-1] :] if r.ended <= until] if sure else []
+            certain_until = min(known, forked - SLACK)
+            issued = [(r, r.ended <= certain_until) for r in of_parent] + issued
+        certain = [index for index, (_, is_certain) in enumerate(issued) if is_certain]
+        return [r for r, _ in issued[certain[-1] :] if r.ended <= until] if certain else []
 
     # -- wrong and late ------------------------------------------------------------------------
 
-    def _is_wrong(self, call: Call, attempts: list[Attempt]) -> None:
+    def _check_wrong(self, call: Call, attempts: list[Attempt]) -> None:
         faults = []
         if call.outcome == GOOD and call.answered_to != call.name:
             faults.append(f"the answer is to {call.answered_to!r}")
         if call.outcome == GOOD and call.answered_sha256 != call.sha256:
-            faults.append("the answer tells of another body")
+            faults.append("the answer is about another body")
         if any(attempt.sha256 != call.sha256 for attempt in attempts):
             faults.append("another body arrived")
         if not all(attempt.token for attempt in attempts):
@@ -222,21 +227,21 @@ class Judge:
         for tries in by_path.values():
             faults += _faults_of_replay(tries)
         if faults:
-            self.verdict.wrong.append(f"{', '.join(faults)}: {_told(call, attempts)}")
+            self.verdict.wrong.append(f"{', '.join(faults)}: {_described(call, attempts)}")
 
-    def _is_late(self, call: Call, attempts: list[Attempt]) -> None:
+    def _check_late(self, call: Call, attempts: list[Attempt]) -> None:
         took = call.ended - call.begun
         hops = len({attempt.path for attempt in attempts})
         refusals = sum(attempt.outcome == REFUSED for attempt in attempts)
         allowed = 2 * call.timeout * (max(1, hops) + refusals) + LATE_SLACK
         if call.source == "plain":
-            allowed += BUDGET  # its token is fetched at prepare time, where no timeout is known
-        if self._was_well(call, attempts):
+            allowed += BUDGET  # its token is fetched by prepare_request, which has no timeout
+        if self._was_undisturbed(call, attempts):
             allowed = QUICK
         if took > allowed:
-            self.verdict.late.append(f"{took:.2f} s of {allowed:g}: {_told(call, attempts)}")
+            self.verdict.late.append(f"{took:.2f} s of {allowed:g}: {_described(call, attempts)}")
 
-    def _was_well(self, call: Call, attempts: list[Attempt]) -> bool:
+    def _was_undisturbed(self, call: Call, attempts: list[Attempt]) -> bool:
         held = self._may_hold(call.source, call.begun, call.ended)
         return (
             bool(attempts and held)
@@ -247,9 +252,9 @@ class Judge:
 
     # -- token requests ------------------------------------------------------------------------
 
-    def _look_for_needless(self, source: str, requests: list[TokenRequest]) -> None:
+    def _check_needless(self, source: str, requests: list[TokenRequest]) -> None:
         for number, request in enumerate(requests):
-            # What a child inherited may not be as good as it looks: its own alone count.
+            # The token that a child inherited may have been refused, so only its own tokens count.
             before = [r for r in requests[:number] if r.token and r.ended <= request.begun]
             held = before[-1:]
             if not held or request.begun - held[0].begun >= EARLY * held[0].lifetime - SLACK:
@@ -263,8 +268,8 @@ class Judge:
             self.verdict.needless.append(f"{source} {at}")
 
     def _was_refused(self, source: str, held: TokenRequest, before: float) -> bool:
-        # Those who share a store may each have an older one refused: only a token that was asked
-        # for after the refused request was signed is taken from the store.
+        # Each session that shares a store may have an older token refused: it takes a token from
+        # the store only if that was requested after the refused request was sent.
         any_token = MEMBERS[source.partition("/")[0]] > 1
         return any(
             refusal.source == source
@@ -273,17 +278,17 @@ class Judge:
             for refusal in self._refusals
         )
 
-    def _look_for_hammering(self, source: str, requests: list[TokenRequest]) -> None:
+    def _check_too_fast(self, source: str, requests: list[TokenRequest]) -> None:
         most = ATTEMPTS * MEMBERS[source.partition("/")[0]]
         for first, beyond in zip(requests, requests[most:], strict=False):
             between = requests[requests.index(first) : requests.index(beyond) + 1]
             failed = all(request.token is None and request.outcome != CLOSED for request in between)
             if failed and beyond.begun - first.begun < 0.9:
-                self.verdict.hammering.append(f"{source}: {most + 1} failed requests in a second")
+                self.verdict.too_fast.append(f"{source}: {most + 1} failed requests in a second")
 
 
 def _faults_of_replay(tries: list[Attempt]) -> Iterator[str]:
-    """Tell what is wrong with the requests that were made for one hop of a call."""
+    """Yield what is wrong with the requests that were sent for one hop of a call."""
     if len(tries) > 2:
         yield f"sent {len(tries)} times"
     if len(tries) > 1 and tries[0].outcome != REFUSED:
@@ -292,7 +297,7 @@ def _faults_of_replay(tries: list[Attempt]) -> Iterator[str]:
         yield "sent again with the same token"
 
 
-def _told(call: Call, attempts: list[Attempt]) -> str:
+def _described(call: Call, attempts: list[Attempt]) -> str:
     tries = ", ".join(f"{attempt.path.split('/')[1]} {attempt.outcome}" for attempt in attempts)
     return (
         f"{call.name} of {call.source} ({call.body}) from {call.begun:.2f} to {call.ended:.2f}:"

@@ -1,4 +1,4 @@
-"""The world of a soak: both servers, which note everything, and the one who breaks things."""
+"""The servers of a soak test, which record everything, and the thread that injects faults."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from oauthcc.testing.faults import Line, Outcome
 
 from .journal import CLOSED, Attempt, Journal, TokenRequest
 
-#: The header by which a source is known to the token endpoint and to the API.
+#: The header with the name of the source, for the token endpoint and the API.
 SOURCE = "X-Source"
 TOKEN_STALL, API_STALL = 4.0, 2.0
 
 
-class NotingServer(AuthorizationServer):
-    """An authorization server that notes every token request, by source."""
+class RecordingServer(AuthorizationServer):
+    """An authorization server that records every token request with its source."""
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
         self.journal = journal
 
     def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
-        """Answer, and note what and for how long it took."""
+        """Return the answer, and record it with its times."""
         source, begun = request.headers.get(SOURCE, "?"), time.monotonic()
         self.journal.enter(source)
         outcome: Outcome | None = None
@@ -45,7 +45,7 @@ class NotingServer(AuthorizationServer):
             outcome = super().respond(request, closing)
         finally:
             if not isinstance(outcome, Fault):
-                self._note(source, begun, outcome)
+                self._record(source, begun, outcome)
         if not isinstance(outcome, Fault):
             return outcome
         fault = outcome
@@ -54,14 +54,14 @@ class NotingServer(AuthorizationServer):
             try:
                 fault.play(line)
             finally:
-                self._note(source, begun, fault)
+                self._record(source, begun, fault)
 
-        if fault.name == "stall":  # it is in progress until the client is let go
+        if fault.name == "stall":  # the request is in progress until the stall ends
             return Fault(fault.name, play)
-        self._note(source, begun, fault)
+        self._record(source, begun, fault)
         return fault
 
-    def _note(self, source: str, begun: float, outcome: Outcome | None) -> None:
+    def _record(self, source: str, begun: float, outcome: Outcome | None) -> None:
         token, lifetime = None, 0.0
         if isinstance(outcome, Answer) and outcome.status == 200 and outcome.body[:1] == b"{":
             members = json.loads(outcome.body)
@@ -72,8 +72,8 @@ class NotingServer(AuthorizationServer):
         self.journal.leave(source)
 
 
-class NotingAPI(ProtectedAPI):
-    """An API that notes every request, by call; ``/hop/x`` leads to ``/call/x``."""
+class RecordingAPI(ProtectedAPI):
+    """An API that records every request with its call; ``/hop/x`` redirects to ``/call/x``."""
 
     def __init__(self, auth: AuthorizationServer, journal: Journal) -> None:
         super().__init__(auth)
@@ -82,13 +82,12 @@ class NotingAPI(ProtectedAPI):
         self.add_route("/hop/", lambda seen: faults.redirect(seen.path.replace("/hop/", "/call/")))
 
     def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
-        """Answer, and note it."""
+        """Return the answer, and record the request."""
         outcome: Outcome | None = None
         try:
             outcome = super().respond(request, closing)
         finally:
-            sent = self.requests.pop()
-            del sent  # a list of all bodies would be long
+            self.requests.pop()  # a list with all bodies would be too long
             token = request.headers.get("Authorization", " ").partition(" ")[2]
             self.journal.attempts.append(
                 Attempt(
@@ -105,7 +104,7 @@ class NotingAPI(ProtectedAPI):
 
 
 def _answer(seen: SeenRequest) -> Answer:
-    """Tell whose call it is and what body arrived."""
+    """Return the name of the call and the digest of the body that arrived."""
     sha256 = hashlib.sha256(seen.body).hexdigest()
     return json_answer({"call": seen.path.rpartition("/")[2], "sha256": sha256})
 
@@ -149,32 +148,32 @@ API_FAULTS: tuple[Callable[[], Outcome], ...] = (
 )
 
 
-class Gremlin(threading.Thread):
-    """Break something every few moments, as a seed says."""
+class FaultInjector(threading.Thread):
+    """A thread that breaks something from time to time, chosen at random from a seed."""
 
     def __init__(self, world: World, seed: int) -> None:
-        super().__init__(name="gremlin")
+        super().__init__(name="fault-injector")
         self._world = world
-        self._draw = random.Random(seed)
-        self._enough = threading.Event()
+        self._chance = random.Random(seed)
+        self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Do so until told to stop."""
-        deeds: dict[Callable[[], None], int] = {
+        """Inject faults until `stop()` is called."""
+        actions: dict[Callable[[], None], int] = {
             self._revoke_all: 20,
             self._revoke_last: 10,
             self._change_lifetime: 20,
             self._break_token_endpoint: 22,
             self._break_api: 22,
-            self._be_slow: 6,
+            self._change_delay: 6,
             self._take_down: 4,
         }
-        while not self._enough.wait(self._draw.uniform(0.05, 0.5)):
-            self._draw.choices(list(deeds), list(deeds.values()))[0]()
+        while not self._stopped.wait(self._chance.uniform(0.05, 0.5)):
+            self._chance.choices(list(actions), list(actions.values()))[0]()
 
     def stop(self) -> None:
-        """Stop, and wait for the end of what is being done."""
-        self._enough.set()
+        """Stop the thread, and wait for its end."""
+        self._stopped.set()
         self.join()
 
     def _revoke_all(self) -> None:
@@ -187,40 +186,40 @@ class Gremlin(threading.Thread):
             self._world.auth.revoke(token)
 
     def _change_lifetime(self) -> None:
-        self._world.auth.token_lifetime = self._draw.randint(1, 5)
+        self._world.auth.token_lifetime = self._chance.randint(1, 5)
 
     def _break_token_endpoint(self) -> None:
         self._world.journal.faults += 1
-        fault, times = self._draw.choice(TOKEN_FAULTS)(), self._draw.choice((1, 1, 2, 3))
+        fault, times = self._chance.choice(TOKEN_FAULTS)(), self._chance.choice((1, 1, 2, 3))
         if isinstance(fault, Answer) and fault.status == 401:
-            times = 1  # a refusal is remembered for longer each time
+            times = 1  # each refusal in a row is remembered for longer
         self._world.auth.answer_next(fault, times)
 
     def _break_api(self) -> None:
         self._world.journal.faults += 1
-        times = self._draw.choice((1, 2, 4))
-        self._world.api.answer_next(self._draw.choice(API_FAULTS)(), times)
+        times = self._chance.choice((1, 2, 4))
+        self._world.api.answer_next(self._chance.choice(API_FAULTS)(), times)
 
-    def _be_slow(self) -> None:
-        self._world.auth.delay = self._draw.choice((0.0, 0.05, 0.2))
+    def _change_delay(self) -> None:
+        self._world.auth.delay = self._chance.choice((0.0, 0.05, 0.2))
 
     def _take_down(self) -> None:
         self._world.journal.faults += 1
-        name = self._draw.choice(("token endpoint", "api"))
+        name = self._chance.choice(("token endpoint", "api"))
         server: Any = self._world.auth if name == "token endpoint" else self._world.api
         with self._world.journal.outage(name):
             server.down()
-            self._enough.wait(self._draw.uniform(0.1, 0.8))
+            self._stopped.wait(self._chance.uniform(0.1, 0.8))
             server.up()
 
 
 class World:
-    """Both servers and their journal; `with` starts and closes them."""
+    """Both servers and their journal; a `with` block starts and closes the servers."""
 
     def __init__(self) -> None:
         self.journal = Journal()
-        self.auth = NotingServer(self.journal)
-        self.api = NotingAPI(self.auth, self.journal)
+        self.auth = RecordingServer(self.journal)
+        self.api = RecordingAPI(self.auth, self.journal)
         self.auth.token_lifetime = 3
 
     def __enter__(self) -> World:

@@ -11,13 +11,13 @@ from typing import Any
 
 from ..access_token import Token
 from ..forks import renewed_in_child
-from .place import Place
+from .base import BaseStore
 
 
-class MemoryStore(Place):
-    """Keep tokens in memory: give the same object to several sessions.
+class MemoryStore(BaseStore):
+    """A store that keeps tokens in memory. Pass the same object to several sessions.
 
-    A copy is the same store. A pickle holds no token: it comes back as an empty store of its own.
+    A copy is the same store. A pickle contains no token and is loaded as a new, empty store.
     A forked child keeps the tokens and gets new locks.
     """
 
@@ -27,9 +27,9 @@ class MemoryStore(Place):
         renewed_in_child(self)
 
     def _after_fork(self) -> None:
-        """Make the locks anew: in a child they may be held by threads that it does not have."""
+        """Create new locks: in a child, threads that do not exist there may hold the old ones."""
         self._guard = threading.Lock()  # guards the two mappings
-        # A lock that nobody holds or waits for vanishes.
+        # A lock that nobody holds or waits for is removed.
         self._locks: weakref.WeakValueDictionary[str, _KeyLock] = weakref.WeakValueDictionary()
 
     def load(self, key: str) -> Token | None:
@@ -37,7 +37,7 @@ class MemoryStore(Place):
         return self._tokens.get(key)
 
     def save(self, key: str, token: Token) -> None:
-        """Keep the token, and drop all that have expired."""
+        """Keep the token, and remove all tokens that have expired."""
         now = time.time()
         with self._guard:
             kept = {k: t for k, t in self._tokens.items() if not _expired(t, now)}
@@ -45,14 +45,14 @@ class MemoryStore(Place):
 
     @contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:
-        """Exclude other threads for this key; wait ``timeout`` seconds, then raise TimeoutError."""
+        """Hold the key's lock; raise TimeoutError if it is not free within ``timeout`` seconds."""
         with self._guard:
             lock = self._locks.get(key)
             if lock is None:
                 lock = self._locks[key] = _KeyLock()
-        # A negative timeout would mean "for ever".
+        # A timeout of -1 would mean "without a limit".
         if not lock.held.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
-            raise TimeoutError(f"Another thread kept the token lock for {timeout:g} seconds.")
+            raise TimeoutError(f"Another thread held the token lock for {timeout:g} seconds.")
         try:
             yield
         finally:

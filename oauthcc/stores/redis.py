@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..access_token import Token
 from ..errors import ConfigurationError
-from .codec import Cipher, decode, encode
-from .place import Place
+from .base import BaseStore, Cipher, decode, encode
 
 if TYPE_CHECKING:
     import redis
 
-#: Seconds after which Redis takes a lock back by itself: what a token request may take
-#: (`renewal.TOTAL_BUDGET`) and 15 seconds for the rest.
+#: Seconds after which Redis releases a lock by itself: the time that a token request may take
+#: (`renewal.TOTAL_BUDGET`), and 15 seconds for everything else.
 LEASE = 75.0
-#: Seconds between two looks at a lock that is held: at first, and at most.
+#: Seconds between two attempts to get a lock that is held: at first, and at most.
 POLL_FIRST, POLL_MOST = 0.02, 0.25
-#: Seconds that Redis keeps a token without an expiry, and any token at most.
+#: Seconds for which Redis keeps a token without an expiry, and any token at most.
 UNKNOWN_TTL, MOST_TTL = 86400.0, 365 * 86400.0
 
-# Not redis-py's Lock: where the answer to its SET was lost and sent again, it waits for itself.
+# redis-py's Lock is not used: if the answer to its SET is lost and SET is sent again, that lock
+# waits for itself.
 _ACQUIRE = """
 local holder = redis.call('get', KEYS[1])
 if not holder then redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2]) end
@@ -42,18 +42,19 @@ return 0
 """
 
 
-class RedisStore(Place):
-    """Keep tokens in Redis.
+class RedisStore(BaseStore):
+    """A store that keeps tokens in Redis.
 
     ``url_or_client`` is a URL (``redis://``, ``rediss://``, ``unix://``), or a client of redis-py
-    (``redis.Redis``, ``redis.RedisCluster``) with whatever time-outs it has. ``prefix`` begins the
-    name of every key. ``cipher`` encrypts the tokens, for example
-    ``cryptography.fernet.Fernet(key)``. ``timeout`` is how many seconds to wait for Redis to take a
-    connection or to answer, which is tried twice at most; it applies to a URL.
+    (``redis.Redis``, ``redis.RedisCluster``), whose time-outs are not changed. ``prefix`` begins
+    the name of every key. ``cipher`` encrypts the tokens, for example
+    ``cryptography.fernet.Fernet(key)``. ``timeout`` is the number of seconds to wait for a
+    connection and for each answer of Redis. Each is tried at most twice. It is used with a URL
+    only.
 
-    Redis forgets a token when it expires, and after a day where it has no expiry. A lock is given
-    back by its holder alone, or taken back by Redis after 75 seconds. Made from a URL, a store can
-    be pickled, and the pickle holds the URL; a copy is the same store.
+    Redis deletes a token when it expires, or after a day if it has no expiry. A lock is released by
+    its holder only, or by Redis after 75 seconds. A copy is the same store. A store that was
+    created from a URL can be pickled, and the pickle contains the URL.
     Needs ``pip install "oauthcc[redis]"``.
     """
 
@@ -69,7 +70,7 @@ class RedisStore(Place):
         self._client: Any = _connect(url_or_client, timeout) if is_url else url_or_client
         execute = getattr(self._client, "execute_command", None)
         if execute is None or inspect.iscoroutinefunction(execute):
-            raise ConfigurationError("RedisStore takes a redis:// URL or a redis.Redis client.")
+            raise ConfigurationError("RedisStore needs a redis:// URL or a redis.Redis client.")
         self._url = url_or_client if is_url else None
         self._prefix, self._cipher, self._timeout = prefix, cipher, timeout
 
@@ -89,7 +90,7 @@ class RedisStore(Place):
 
     @contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:
-        """Exclude all others for this key, for 75 seconds at most.
+        """Hold the lock of this key, which excludes everybody else for at most 75 seconds.
 
         Wait at most ``timeout`` seconds, then raise TimeoutError.
         """
@@ -98,7 +99,8 @@ class RedisStore(Place):
         try:
             yield
         except BaseException:
-            # What happened inside is the news; the lease ends a lock that could not be given back.
+            # The error from inside the context is raised, not a failure to release the lock. The
+            # lease ends a lock that could not be released.
             with contextlib.suppress(Exception):
                 self._release(name, holder)
             raise
@@ -109,14 +111,14 @@ class RedisStore(Place):
         while not self._client.eval(_ACQUIRE, 1, name, holder, int(LEASE * 1000)):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise TimeoutError(f"Another process kept the token lock for {timeout:g} seconds.")
-            # Drawn, so that waiters do not come in step.
+                raise TimeoutError(f"Another process held the token lock for {timeout:g} seconds.")
+            # Random, so that waiters do not ask at the same moments.
             time.sleep(min(pause * random.uniform(0.5, 1.0), remaining))
             pause = min(2 * pause, POLL_MOST)
 
     def _release(self, name: str, holder: str) -> None:
-        # A child that was forked inside leaves the lock to its parent. That the lease has run out
-        # is no failure: there is nothing left to give back.
+        # A child that was forked inside the context leaves the lock to its parent. A lease that has
+        # expired is not an error: there is nothing left to release.
         if holder.startswith(f"{os.getpid()}:"):
             self._client.eval(_RELEASE, 1, name, holder)
 
@@ -125,7 +127,7 @@ class RedisStore(Place):
 
     def __getstate__(self) -> dict[str, Any]:
         if self._url is None:
-            raise TypeError("A RedisStore is pickled only where it was made from a URL.")
+            raise TypeError("A RedisStore can be pickled only if it was created from a URL.")
         return {
             "url_or_client": self._url,
             "prefix": self._prefix,
@@ -137,7 +139,7 @@ class RedisStore(Place):
         RedisStore.__init__(self, **state)
 
     def __repr__(self) -> str:
-        # The URL and the client may hold a password.
+        # The URL and the client may contain a password.
         return f"<{type(self).__name__} prefix={self._prefix!r}>"
 
 
@@ -148,7 +150,7 @@ def _connect(url: Any, timeout: float) -> Any:
         from redis.retry import Retry
     except ImportError as error:
         raise ConfigurationError('RedisStore needs redis: pip install "oauthcc[redis]"') from error
-    # One more try at once, since a connection that was idle may have died without a word.
+    # One retry without a pause, because an idle connection may have been closed unnoticed.
     again = [redis.ConnectionError, redis.TimeoutError]
     limits: dict[str, Any] = {"socket_timeout": timeout, "retry_on_error": again}
     if not url.startswith("unix:"):
@@ -156,8 +158,8 @@ def _connect(url: Any, timeout: float) -> Any:
     try:
         return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **limits)
     except ValueError:
-        # Without the cause, which may quote a part of the password.
+        # Without the cause, which may contain a part of the password.
         raise ConfigurationError(
-            "This is no Redis URL. Write redis://user:password@host:6379/0, with special"
+            "This is not a Redis URL. Write redis://user:password@host:6379/0, with special"
             " characters in the password percent-encoded."
         ) from None

@@ -1,4 +1,4 @@
-"""An authorization server and an API on loopback, to test your own code with.
+"""An authorization server and an API on loopback, for tests of your own code.
 
 ```python
 with AuthorizationServer() as auth, ProtectedAPI(auth) as api:

@@ -1,7 +1,7 @@
-"""Answers, and the many ways in which a server fails to give one.
+"""Answers of a server, and faults that happen instead of an answer.
 
-Anything here can be handed to `answer_next` of a server. An `Answer` is proper HTTP; a `Fault`
-breaks the connection in some way, and ends it.
+All of them can be passed to `answer_next` of a server. An `Answer` is a valid HTTP response. A
+`Fault` breaks the connection in some way and ends it.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ HeaderFields: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
 
 
 class Line(Protocol):
-    """What a fault can do with the connection to the client."""
+    """The connection to the client, as a fault can use it."""
 
     def send(self, data: bytes) -> None:
-        """Send these bytes as they are; raise OSError where the client has gone."""
+        """Send these bytes unchanged; raise OSError if the client has closed the connection."""
 
     def reset(self) -> None:
-        """Close at once, so that the client sees a reset and not an end."""
+        """Close the connection so that the client gets a connection reset."""
 
     def pause(self, seconds: float) -> bool:
-        """Wait; give False at once when the server is being closed."""
+        """Wait and return True, or return False as soon as the server is being closed."""
         ...
 
     def wait_until_closed(self) -> None:
-        """Wait until the client hangs up or the server is closed."""
+        """Wait until the client closes the connection or the server is closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold an HTTP response.
+    """An HTTP response.
 
-    A body that is an iterable of bytes is sent in chunks (or as it is where a Content-Length is
-    given). Content-Length and Date are added where they are missing.
+    A body that is an iterable of bytes is sent in chunks, or unchanged if a Content-Length is
+    given. Content-Length and Date are added if they are missing.
     """
 
     status: int = 200
@@ -45,14 +45,14 @@ class Answer:
 
     @property
     def fields(self) -> list[tuple[str, str]]:
-        """Give the header fields as pairs, whatever they were given as."""
+        """Return the header fields as a list of pairs."""
         headers: Any = self.headers
         return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Hold a way to break the connection: `play` is given the line in place of an answer."""
+    """A way to break the connection: `play` is called with the connection instead of answering."""
 
     name: str
     play: Callable[[Line], None] = field(repr=False)
@@ -63,35 +63,35 @@ AnyAnswer: TypeAlias = "Outcome | tuple[int, HeaderFields, bytes]"
 
 
 def as_outcome(value: AnyAnswer) -> Outcome:
-    """Turn what a test may write, a plain `(status, headers, body)` too, into an outcome."""
+    """Return an answer or a fault unchanged, and a `(status, headers, body)` as an `Answer`."""
     return Answer(*value) if isinstance(value, tuple) else value
 
 
 def json_answer(value: Any, status: int = 200, headers: HeaderFields = ()) -> Answer:
-    """Answer with this value as JSON."""
+    """Return an answer with this value as JSON."""
     fields = [("Content-Type", "application/json"), *Answer(headers=headers).fields]
     return Answer(status, fields, json.dumps(value).encode())
 
 
 def oauth_error(error: str, description: str = "", status: int = 400) -> Answer:
-    """Answer with an error of RFC 6749 section 5.2."""
+    """Return an error answer of RFC 6749 section 5.2."""
     members = {"error": error, "error_description": description}
     return json_answer({name: text for name, text in members.items() if text}, status)
 
 
 def html(status: int = 200) -> Answer:
-    """Answer with a page, as a proxy or a login wall does."""
+    """Return an answer with an HTML page, like that of a proxy or a login page."""
     page = b"<!doctype html><title>Sign in</title><p>Please sign in."
     return Answer(status, {"Content-Type": "text/html; charset=utf-8"}, page)
 
 
 def empty(status: int = 200) -> Answer:
-    """Answer with no body at all."""
+    """Return an answer without a body."""
     return Answer(status)
 
 
 def unavailable(status: int = 503, retry_after: str | None = "1") -> Answer:
-    """Answer 503 or 429; `retry_after` is seconds or a date, or None for no such header."""
+    """Return a 503 or 429; `retry_after` is seconds or a date, or None to omit the header."""
     fields = {"Content-Type": "text/plain"}
     if retry_after is not None:
         fields["Retry-After"] = retry_after
@@ -99,41 +99,42 @@ def unavailable(status: int = 503, retry_after: str | None = "1") -> Answer:
 
 
 def redirect(location: str, status: int = 302) -> Answer:
-    """Answer with a redirect to this place."""
+    """Return a redirect to this URL."""
     return Answer(status, {"Location": location})
 
 
-def _head(length: int, kind: str = "application/json") -> bytes:
-    return f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n".encode()
+def _head(length: int) -> bytes:
+    fields = f"Content-Type: application/json\r\nContent-Length: {length}"
+    return f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n".encode()
 
 
-def truncated(body: bytes = b'{"access_token": "never-comp', missing: int = 100) -> Fault:
-    """Promise `missing` bytes more than are sent, then hang up."""
-    return Fault("truncated", lambda line: line.send(_head(len(body) + missing) + body))
+def truncated(body: bytes = b'{"access_token": "never-comp') -> Fault:
+    """Return a fault that sends this body and closes the connection before its announced end."""
+    return Fault("truncated", lambda line: line.send(_head(len(body) + 100) + body))
 
 
 def reset() -> Fault:
-    """Reset the connection once the request has been read."""
+    """Return a fault that resets the connection when the request has been read."""
     return Fault("reset", lambda line: line.reset())
 
 
 def cut() -> Fault:
-    """Hang up without a word once the request has been read."""
+    """Return a fault that closes the connection without an answer."""
     return Fault("cut", lambda _line: None)
 
 
 def garbage(data: bytes = b"this is not HTTP\r\n\r\n") -> Fault:
-    """Send bytes that are no HTTP response, then hang up."""
+    """Return a fault that sends bytes which are not HTTP, and closes the connection."""
     return Fault("garbage", lambda line: line.send(data))
 
 
 def hang() -> Fault:
-    """Never answer: keep the connection until the client or the server closes it."""
+    """Return a fault that sends nothing until the client or the server closes the connection."""
     return Fault("hang", lambda line: line.wait_until_closed())
 
 
 def drip(body: bytes = b"{}", interval: float = 0.05, *, head_too: bool = False) -> Fault:
-    """Send one byte every `interval` seconds: of the body, or of the head too."""
+    """Return a fault that sends the body (or head and body) one byte per `interval` seconds."""
 
     def play(line: Line) -> None:
         head = _head(len(body))
@@ -148,7 +149,7 @@ def drip(body: bytes = b"{}", interval: float = 0.05, *, head_too: bool = False)
 
 
 def endless(block: bytes = b" " * 65536) -> Fault:
-    """Send a body without end, as fast as the client reads."""
+    """Return a fault that sends a body without end, as fast as the client reads."""
 
     def play(line: Line) -> None:
         line.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")

@@ -1,4 +1,4 @@
-"""A server on loopback that starts at once, closes wholly, and can be down for a while."""
+"""A server on loopback that starts at once, closes completely, and can be down for a while."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Server = TypeVar("Server", bound="LoopbackServer")
 
 
 class Listener(ThreadingHTTPServer):
-    """Listen on one port, from construction to `stop()`, with a thread for every connection.
+    """A listening port, from construction to `stop()`, with one thread for each connection.
 
-    The standard library's loop is not used: it polls, and it keeps no account of the connections,
+    The loop of the standard library is not used. It polls, and it does not keep the connections,
     which must all be closed when a test ends.
     """
 
@@ -39,21 +39,21 @@ class Listener(ThreadingHTTPServer):
         tls: ssl.SSLContext | None,
         accepted: Callable[[], None],
     ) -> None:
-        """Bind and start; raise OSError where the port is taken."""
+        """Bind the port and listen; raise OSError if the port is in use."""
         super().__init__((HOST, port), Wire)
         self.respond = respond
         self.closing: threading.Event = threading.Event()
         self._tls = tls
         self._accepted = accepted
         self._lock = threading.Lock()
-        # Guarded by _lock: the connections, by the threads that serve them. An entry stays until
-        # its thread has truly ended, so that stop() can wait for all of them.
+        # Guarded by _lock: the connection of each thread. An entry stays until its thread has
+        # really ended, so that stop() can wait for all of them.
         self._open: dict[threading.Thread, socket.socket] = {}
         self._acceptor = threading.Thread(target=self._accept, name="loopback-accept", daemon=True)
         self._acceptor.start()
 
     def server_bind(self) -> None:
-        """Bind without asking the DNS for our name, which is slow on some machines."""
+        """Bind without a DNS query for the host name, which is slow on some machines."""
         socketserver.TCPServer.server_bind(self)
         self.server_name: str = HOST
         self.server_port: int = self.server_address[1]
@@ -62,7 +62,7 @@ class Listener(ThreadingHTTPServer):
         while not self.closing.is_set():
             try:
                 connection, address = self.socket.accept()
-            except OSError:  # no descriptors left, or the client has gone again
+            except OSError:  # no descriptors left, or the client has closed the connection
                 time.sleep(0.01)
                 continue
             if self.closing.is_set():
@@ -71,7 +71,7 @@ class Listener(ThreadingHTTPServer):
                 self.process_request(connection, address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a new connection on a thread of its own."""
+        """Start a thread for a new connection."""
         self._accepted()
         thread = threading.Thread(
             target=self._converse, args=(request, client_address), name="loopback", daemon=True
@@ -87,8 +87,8 @@ class Listener(ThreadingHTTPServer):
                 connection = self._secure(connection, self._tls)
             self.finish_request(connection, address)
         except OSError:
-            pass  # clients vanish, and faults break connections: there is nobody to tell
-        except Exception:  # noqa: BLE001 - a route of the test's own may raise anything
+            pass  # normal: clients close connections, and faults break them
+        except Exception:  # noqa: BLE001 - a route of a test may raise any exception
             self.handle_error(connection, address)
         finally:
             with self._lock:
@@ -107,7 +107,7 @@ class Listener(ThreadingHTTPServer):
         """Refuse new connections, close the open ones and wait for their threads."""
         self.closing.set()
         with contextlib.suppress(OSError):
-            # The one portable way to wake a thread out of accept().
+            # A connection is the only portable way to wake a thread that waits in accept().
             socket.create_connection((HOST, self.server_port), 1).close()
         self._acceptor.join()
         _hang_up(self.socket)
@@ -122,10 +122,10 @@ class Listener(ThreadingHTTPServer):
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """Close for both ends, in so many words: a forked child may hold a copy of the descriptor."""
+    """Shut the connection down explicitly, because a forked child may have the descriptor too."""
     with contextlib.suppress(OSError):
         if not _will_reset(connection):
-            # Not the method of SSLSocket, which drops what another thread is reading from.
+            # Not SSLSocket.shutdown, which discards the TLS state that another thread is using.
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
@@ -135,11 +135,11 @@ def _will_reset(connection: socket.socket) -> bool:
 
 
 class LoopbackServer:
-    """Serve on 127.0.0.1, on a free port unless one is given, with TLS where a context is given."""
+    """A server on 127.0.0.1, on a free port unless one is given; with a context it uses TLS."""
 
     def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        """Prepare a server; it listens from `start()` on."""
-        self._asked_port = port
+        """Create a server; it does not listen before `start()`."""
+        self._requested_port = port
         self._tls = tls
         self._lock = threading.Lock()
         self._listener: Listener | None = None
@@ -149,57 +149,57 @@ class LoopbackServer:
         self.connections: int = 0
         """How many TCP connections were accepted."""
         self.watch: Callable[[SeenRequest, Outcome], None] | None = None
-        """Called with every request and what it is answered with, just before that is sent."""
+        """Called with every request and its answer, just before the answer is sent."""
 
     @property
     def port(self) -> int:
-        """Give the port; raise RuntimeError before the first start."""
+        """Return the port; raise RuntimeError before the first start."""
         if self._port is None:
-            raise RuntimeError("the server was not started: use `with server:` or server.start()")
+            raise RuntimeError("The server was not started: use `with server:` or server.start().")
         return self._port
 
     @property
     def url(self) -> str:
-        """Give the origin, without a slash at the end."""
+        """Return the origin, without a slash at the end."""
         return f"{'http' if self._tls is None else 'https'}://{HOST}:{self.port}"
 
     def start(self: Server) -> Server:
-        """Listen; harmless when it does already."""
+        """Listen. If the server is already listening, do nothing."""
         if self._listener is None:
             self._drop_placeholder()
-            self._listen(self._asked_port)
+            self._listen(self._requested_port)
         return self
 
     def close(self) -> None:
-        """Close the port and every connection and end every thread; harmless when closed."""
-        # A forked child has the object but none of its threads, and no say in the sockets.
+        """Close the port and every connection, and end every thread. It can be called twice."""
+        # A forked child has none of the threads, and the sockets belong to its parent.
         if os.getpid() == self._pid:
             self._stop_listening()
             self._drop_placeholder()
 
     def down(self) -> None:
-        """Cut every connection and refuse new ones, keeping the port for `up()`."""
+        """Close every connection and refuse new ones, but keep the port for `up()`."""
         port = self.port
         self._stop_listening()
         if self._placeholder is None:
-            # Bound but not listening: connections are refused, and nobody else gets the port.
+            # Bound but not listening: connections are refused, and no other program gets the port.
             self._placeholder = socket.socket()
             self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._placeholder.bind((HOST, port))
 
     def up(self) -> None:
-        """Serve again, on the same port as before; harmless when it does already."""
+        """Listen again on the same port. If the server is already listening, do nothing."""
         port = self.port
         self._drop_placeholder()
         if self._listener is None:
             self._listen(port)
 
     def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
-        """Answer a request; `closing()` is true once the server is being closed."""
+        """Return the answer to a request; `closing()` is true when the server is being closed."""
         raise NotImplementedError
 
     def wake(self) -> None:
-        """Have requests that wait for something look whether the server is being closed."""
+        """Wake the requests that wait, so that they notice that the server is being closed."""
 
     def _respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
         outcome = self.respond(request, closing)
@@ -228,7 +228,7 @@ class LoopbackServer:
             self.connections += 1
 
     def __enter__(self: Server) -> Server:
-        """Start."""
+        """Start the server."""
         return self.start()
 
     def __exit__(
@@ -237,5 +237,5 @@ class LoopbackServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close."""
+        """Close the server."""
         self.close()

@@ -1,4 +1,4 @@
-"""An API that wants a Bearer token and shows what reached it."""
+"""An API that requires a Bearer token and returns what it received."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from typing import Any
 
 from .authorization_server import AuthorizationServer
 from .faults import Answer, HeaderFields, Outcome, json_answer
-from .http import LoopbackServer
-from .script import Script, Scriptable
+from .script import ScriptedServer
 from .seen import SeenRequest
 
 Route = Callable[[SeenRequest], Answer]
 
 
-class ProtectedAPI(Scriptable, LoopbackServer):
-    """Serve an API on loopback that accepts the tokens of an `AuthorizationServer`.
+class ProtectedAPI(ScriptedServer):
+    """An API on loopback that accepts the tokens of an `AuthorizationServer`.
 
-    Refusals are those of RFC 6750 section 3. Where a token is good, `/anything` and every path
-    not named here answer with what arrived, as JSON; there are also `/status/<code>`,
+    Refusals are those of RFC 6750 section 3. If the token is valid, `/anything` and every path that
+    is not listed here return the request as JSON. The other routes are `/status/<code>`,
     `/redirect-to?url=&status=`, `/set-cookie?name=value`, `/stream/<bytes>` and
-    `/slow?seconds=`. Attributes that can be set at any time:
+    `/slow?seconds=`. These attributes can be set at any time:
 
-    - `protected`: False lets every request in, as a server without authorization would;
-    - `refusal`: an `Answer` to give in place of the usual 401 (a bare 403, cookies, odd bodies);
-    - `delay`: seconds for which every request is kept waiting.
+    - `protected`: False accepts every request, like a server without authorization;
+    - `refusal`: an `Answer` to send instead of the usual 401 (a bare 403, cookies, other bodies);
+    - `delay`: seconds by which every request is delayed.
     """
 
     def __init__(
@@ -39,17 +38,14 @@ class ProtectedAPI(Scriptable, LoopbackServer):
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         serve_token_endpoint: bool = False,
-        realm: str = "api",
     ) -> None:
-        """Prepare an API; with `serve_token_endpoint` it has the token endpoint at `/token` too."""
-        super().__init__(port=port, tls=tls)
+        """Create an API; `serve_token_endpoint` adds the token endpoint of `auth` at `/token`."""
+        super().__init__("/", port=port, tls=tls)
         self.auth = auth
-        self.realm = realm
         self.protected = True
         self.refusal: Answer | None = None
         self.requests: list[SeenRequest] = []
         self._serve_token_endpoint = serve_token_endpoint
-        self._script = Script("/")
         self._scopes: dict[str, str] = {}
         self._routes: list[tuple[str, Route]] = [
             ("/status/", _status),
@@ -60,17 +56,17 @@ class ProtectedAPI(Scriptable, LoopbackServer):
 
     @property
     def token_url(self) -> str:
-        """Give the URL of the token endpoint on this origin; see `serve_token_endpoint`."""
+        """Return the URL of the token endpoint on this origin; see `serve_token_endpoint`."""
         return f"{self.url}/token"
 
     def require_scope(self, path_prefix: str, scope: str) -> None:
-        """Answer 403 below this path to tokens that lack the scope (RFC 6750 section 3.1)."""
+        """Answer 403 below this path if the token lacks the scope (RFC 6750 section 3.1)."""
         self._scopes[path_prefix] = scope
 
     def add_route(self, path_prefix: str, answer: Route) -> None:
-        """Answer requests below this path, where the token is good, with what this gives.
+        """Answer requests below this path by calling `answer`, if their token is valid.
 
-        A later route goes before an earlier one, and before those that are there from the start.
+        Later routes go before earlier ones and before the built-in ones.
         """
         self._routes = [(path_prefix, answer), *self._routes]
 
@@ -83,9 +79,9 @@ class ProtectedAPI(Scriptable, LoopbackServer):
         *,
         path: str | None = None,
     ) -> None:
-        """Refuse the next `n` requests although their token may be good (None: all of them).
+        """Refuse the next `n` requests even if their token is valid (None: all of them).
 
-        Headers and body are those of a usual refusal unless given. `path` is a prefix.
+        Headers and body are those of the usual refusal unless given. `path` is a prefix.
         """
         forbidden = status == HTTPStatus.FORBIDDEN
         usual = self._challenge(status, "insufficient_scope" if forbidden else "invalid_token")
@@ -97,26 +93,26 @@ class ProtectedAPI(Scriptable, LoopbackServer):
         self.answer_next(refusal, n, path)
 
     def forget(self) -> None:
-        """Empty the list of requests, and start counting concurrent ones anew."""
+        """Empty the list of requests, and start counting concurrent requests again."""
         self.requests.clear()
-        self._script.forget()
+        super().forget()
 
     def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
-        """Answer a request: hold it, refuse it or serve it."""
+        """Return the answer to a request, after holding it if the test asked for that."""
         if self._serve_token_endpoint and request.path == "/token":
             return self.auth.answer_token_request(request, closing)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else None
         seen = replace(request, at=self.auth.time(), token=bearer)
         self.requests.append(seen)
-        return self._script.perform(seen.path, closing, lambda: self._answer(seen, closing))
+        return self._perform(seen.path, closing, lambda: self._answer(seen, closing))
 
     def _answer(self, seen: SeenRequest, closing: Callable[[], bool]) -> Answer:
         refused = self._refused(seen) if self.protected else None
         if refused is not None:
             return refused
         if seen.path == "/slow":
-            self._script.pause(float(dict(seen.args).get("seconds", "1")), closing)
+            self._pause(float(dict(seen.args).get("seconds", "1")), closing)
         for prefix, route in self._routes:
             if seen.path.startswith(prefix):
                 return route(seen)
@@ -135,19 +131,19 @@ class ProtectedAPI(Scriptable, LoopbackServer):
         return None
 
     def _challenge(self, status: int, error: str | None, scope: str | None = None) -> Answer:
-        members = {"realm": self.realm, "error": error, "scope": scope}
+        members = {"realm": "api", "error": error, "scope": scope}
         challenge = ", ".join(f'{name}="{value}"' for name, value in members.items() if value)
         fields = {"WWW-Authenticate": f"Bearer {challenge}"}
         return json_answer({"error": error or "no_token"}, status, fields)
 
     def wake(self) -> None:
-        """Have held requests look whether their server is being closed."""
-        self._script.wake()
+        """Wake the requests that wait, also those at the token endpoint of this origin."""
+        super().wake()
         self.auth.wake()
 
 
 def _echo(seen: SeenRequest) -> Answer:
-    """Tell what arrived; of credentials only the scheme, lest a test's output show a token."""
+    """Return the request as JSON, without the token, which a test could otherwise print."""
     headers = dict(seen.headers)
     if "Authorization" in headers:
         headers["Authorization"] = headers["Authorization"].partition(" ")[0] + " [hidden]"

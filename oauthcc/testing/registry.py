@@ -1,4 +1,4 @@
-"""What the authorization server knows: its clients and the tokens it gave them."""
+"""The clients and the issued tokens of the authorization server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BasicEncoding: TypeAlias = Literal["form", "raw"]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Hold a registered client; scopes None means any, method None means any."""
+    """A registered client; scopes None means any, method None means any."""
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
@@ -29,7 +29,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """Hold what the server remembers of a token; times are seconds by its clock."""
+    """What the server knows about a token; times are seconds of its clock."""
 
     access_token: str = field(repr=False)
     client_id: str
@@ -41,20 +41,20 @@ class IssuedToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
-    """Hold how a client presented itself."""
+class ClientAuthentication:
+    """The client authentication in a request."""
 
     method: Method
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
 
 
-def presented(
+def client_authentication(
     headers: Mapping[str, str], form: Iterable[tuple[str, str]], encoding: BasicEncoding
-) -> Presented | None:
-    """Read the client authentication of a request (RFC 6749 section 2.3.1); None without any.
+) -> ClientAuthentication | None:
+    """Return the client authentication of a request (RFC 6749 section 2.3.1), or None.
 
-    Raises ValueError where two methods are used at once, or two client ids named.
+    Raise ValueError if the request uses two methods or names two client ids.
     """
     members = dict(form)
     # A parameter without a value counts as omitted (section 3.1).
@@ -64,10 +64,11 @@ def presented(
         client_id, password = _basic(credentials, encoding)
         if secret is not None or named not in (None, client_id):
             raise ValueError("more than one client authentication")
-        return Presented("client_secret_basic", client_id, password)
+        return ClientAuthentication("client_secret_basic", client_id, password)
     if named is None:
         return None
-    return Presented("none" if secret is None else "client_secret_post", named, secret)
+    method: Method = "none" if secret is None else "client_secret_post"
+    return ClientAuthentication(method, named, secret)
 
 
 def _basic(credentials: str, encoding: BasicEncoding) -> tuple[str, str]:
@@ -82,84 +83,86 @@ def _basic(credentials: str, encoding: BasicEncoding) -> tuple[str, str]:
 
 
 class Registry(RequestValidator):
-    """Answer oauthlib's questions about clients, scopes and tokens."""
+    """The clients and tokens of a server, behind oauthlib's interface for validation."""
 
     def __init__(self, now: Callable[[], float], lifetime: Callable[[], float]) -> None:
-        """Start without clients and tokens.
+        """Create a registry without clients and tokens.
 
-        `now` is the clock that tokens expire by, `lifetime` gives the seconds a new one is good.
+        `now` is the clock for the expiry of tokens, `lifetime` returns the lifetime of a new token
+        in seconds.
         """
         super().__init__()
         self._now = now
         self._lifetime = lifetime
         self._lock = threading.Lock()
         self._clients: dict[str, Client] = {}
-        # Guarded by _lock.
+        # These three are guarded by _lock.
         self._tokens: dict[str, IssuedToken] = {}
         self._revoked: set[str] = set()
         self.issued: list[str] = []
         self.basic_encoding: BasicEncoding = "form"
 
     def add(self, client: Client) -> None:
-        """Register a client, in place of one with the same id."""
+        """Register a client, and replace a client with the same id."""
         self._clients[client.client_id] = client
 
     def remove(self, client_id: str) -> None:
-        """Forget a client; its tokens stay good."""
+        """Remove a client; its tokens stay valid."""
         self._clients.pop(client_id, None)
 
     def active(self, access_token: str) -> IssuedToken | None:
-        """Give what is known of a token that is good now, else None."""
+        """Return what is known about a token, or None if the token is not valid now."""
         with self._lock:
             token = self._tokens.get(access_token)
-            good = token is not None and access_token not in self._revoked
-        return token if good and token and self._now() < token.expires_at else None
+            revoked = access_token in self._revoked
+        return token if token and not revoked and self._now() < token.expires_at else None
 
     def revoke(self, access_token: str) -> None:
-        """Refuse this token from now on, even if it should be given out again."""
+        """Refuse this token from now on, even if it is issued again."""
         with self._lock:
             self._revoked.add(access_token)
 
     def revoke_all(self) -> None:
-        """Refuse every token given out so far."""
+        """Refuse every token issued so far."""
         with self._lock:
             self._revoked.update(self._tokens)
 
-    # --- What oauthlib asks, by the names it asks with.
+    # --- The methods that oauthlib calls.
 
     def client_authentication_required(self, request: Request, *args: Any, **kwargs: Any) -> bool:
-        """Have every request go through `authenticate_client`, public clients too."""
+        """Return True: `authenticate_client` checks every request, also those of public clients."""
         return True
 
     def authenticate_client(self, request: Request, *args: Any, **kwargs: Any) -> bool:
-        """Say whether the request proves to come from a client we know."""
+        """Return whether the request authenticates a registered client."""
+        form = request.decoded_body or ()
         try:
-            who = presented(request.headers, request.decoded_body or (), self.basic_encoding)
+            given = client_authentication(request.headers, form, self.basic_encoding)
         except ValueError as error:
             raise InvalidRequestError(str(error), request=request) from None
-        client = self._clients.get(who.client_id) if who else None
-        if who is None or client is None or client.method not in (None, who.method):
+        client = self._clients.get(given.client_id) if given else None
+        if given is None or client is None or client.method not in (None, given.method):
             return False
         request.client = client
-        return client.client_secret == who.client_secret
+        return client.client_secret == given.client_secret
 
     def validate_grant_type(self, *args: Any, **kwargs: Any) -> bool:
-        """Allow the one grant that this server has to every client."""
+        """Return True: every client may use the only grant type of this server."""
         return True
 
     def get_default_scopes(self, client_id: str, *args: Any, **kwargs: Any) -> list[str]:
-        """Grant all of a client's scopes where it asks for none."""
+        """Return all scopes of a client, for a request without a scope."""
         return list(self._clients[client_id].scopes or ())
 
     def validate_scopes(self, client_id: str, scopes: list[str], *args: Any, **kwargs: Any) -> bool:
-        """Allow what the client is registered for; no scope at all is fine."""
+        """Return whether the client may have these scopes; an empty scope is allowed."""
         client = self._clients[client_id]
         return client.scopes is None or set(scopes) <= {*client.scopes, ""}
 
     def save_token(
         self, token: Mapping[str, object], request: Request, *args: Any, **kwargs: Any
     ) -> None:
-        """Remember a token that is about to be given out."""
+        """Register a token that is about to be issued."""
         sent = request.decoded_body or ()
         now = self._now()
         issued = IssuedToken(
@@ -176,7 +179,7 @@ class Registry(RequestValidator):
             self.issued.append(issued.access_token)
 
     def introspect_token(self, token: str, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """Tell what RFC 7662 section 2.2 asks of a good token; None of any other."""
+        """Return the claims of RFC 7662 section 2.2 for a valid token, or None."""
         known = self.active(token)
         if known is None:
             return None
@@ -193,5 +196,5 @@ class Registry(RequestValidator):
         return {name: value for name, value in claims.items() if value not in ("", [])}
 
     def revoke_token(self, token: str, *args: Any, **kwargs: Any) -> None:
-        """Refuse the token from now on; unknown ones are no error (RFC 7009 section 2.2)."""
+        """Refuse the token from now on; an unknown token is not an error (RFC 7009 section 2.2)."""
         self.revoke(token)

@@ -1,4 +1,4 @@
-"""What a server saw of a request, as a value that tests can look at."""
+"""A request as a server received it, as a value that tests can look at."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Pairs = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class SeenRequest:
-    """Tell what one request looked like when it had arrived whole.
+    """A request as a server received it, completely.
 
-    Headers, body and token are kept out of the `repr`, because a failing test prints it.
+    Headers, body and token are not in the `repr`, because a failing test prints it.
     """
 
     method: str
@@ -25,23 +25,23 @@ class SeenRequest:
     """The path as it was sent, without the query."""
     query: str
     raw_headers: Pairs = field(default=(), repr=False)
-    """The header fields one by one, in the order in which they came."""
+    """The header fields one by one, in the order in which they were sent."""
     body: bytes = field(default=b"", repr=False)
-    """The whole body; chunks are put together."""
+    """The whole body; chunks are joined."""
     target: str = field(default="", repr=False)
-    """The request target as it was sent: a whole URL when the server was used as a proxy."""
+    """The request target as it was sent: a whole URL if the server was used as a proxy."""
     at: float = 0.0
-    """When it had arrived, in seconds by the authorization server's clock."""
+    """When the request arrived, in seconds of the authorization server's clock."""
     client_id: str | None = None
-    """Who asked, as far as the request says so (token, introspection, revocation endpoint)."""
+    """The client id in the request, if any (token, introspection, revocation endpoint)."""
     token: str | None = field(default=None, repr=False)
-    """The Bearer token it carried, if any."""
+    """The Bearer token in the request, if any."""
     peer_certificate: bytes | None = field(default=None, repr=False)
-    """The client's TLS certificate (DER), if it showed one."""
+    """The client's TLS certificate (DER), if it sent one."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Give the header fields, case-insensitively; repeated ones are joined by commas."""
+        """Return the header fields as a case-insensitive mapping; repeated ones are joined."""
         folded: CaseInsensitiveDict[str] = CaseInsensitiveDict()
         for name, value in self.raw_headers:
             folded[name] = f"{folded[name]}, {value}" if name in folded else value
@@ -49,17 +49,17 @@ class SeenRequest:
 
     @property
     def args(self) -> list[tuple[str, str]]:
-        """Give the parameters of the query, in order, repeated ones too."""
+        """Return the parameters of the query, in order, including repeated ones."""
         return parse_qsl(self.query, keep_blank_values=True)
 
     @property
     def form(self) -> list[tuple[str, str]]:
-        """Give the parameters of a form-encoded body, in order; of another body, nothing."""
+        """Return the parameters of a form-encoded body, in order; empty for any other body."""
         kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             return []
         return parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
 
     def json(self) -> Any:
-        """Parse the body as JSON; raise ValueError where it is not."""
+        """Return the parsed JSON body; raise ValueError if the body is not JSON."""
         return json.loads(self.body)

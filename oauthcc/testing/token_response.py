@@ -1,4 +1,4 @@
-"""Token responses and other documents whose members a test chooses, sound or odd."""
+"""Token responses and other JSON documents whose members a test chooses, valid or not."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 
 
 class JSONText(str):
-    """Hold JSON to be sent as it is written: `JSONText("1e999")`, `JSONText("null")`."""
+    """JSON that is sent exactly as it is written: `JSONText("1e999")`, `JSONText("null")`."""
 
     __slots__ = ()
 
 
 OMIT: Any = object()
-"""A value in `token_fields` or `metadata` that means: leave this member out."""
+"""A value in `token_fields` or `metadata` that omits this member."""
 
 
-class Dressed(dict[str, Any]):
-    """Hold a token response of which oauthlib's debug log shows nothing."""
+class TokenResponse(dict[str, Any]):
+    """A token response without a readable `repr`, because oauthlib logs it at DEBUG."""
 
     def __repr__(self) -> str:
         return "<token response>"
 
 
 def without_omitted(*members: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge mappings, the later over the earlier, and leave out what is OMIT in the end."""
+    """Return the merged mappings, later over earlier, without the members whose value is OMIT."""
     merged: dict[str, Any] = {}
     for mapping in members:
         merged.update(mapping)
     return {name: value for name, value in merged.items() if value is not OMIT}
 
 
-def written_out(document: str, members: Mapping[str, Any]) -> str:
-    """Put the members that are JSONText into a JSON document, where they stand as strings."""
+def with_raw_json(document: str, members: Mapping[str, Any]) -> str:
+    """Return the JSON document with its JSONText members as raw JSON instead of as strings."""
     for name, value in members.items():
         if isinstance(value, JSONText):
             key = json.dumps(name)
@@ -42,7 +42,7 @@ def written_out(document: str, members: Mapping[str, Any]) -> str:
 
 
 def seconds(lifetime: Any) -> float:
-    """Read a lifetime as the number it may be meant as; infinity where it is none."""
+    """Return a lifetime as a number of seconds; infinity if it cannot be read as a number."""
     try:
         return float(str(lifetime))
     except ValueError:

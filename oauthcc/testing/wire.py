@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: read a request whole, write an answer or play a fault."""
+"""HTTP/1.1 on one connection of a server."""
 
 from __future__ import annotations
 
@@ -22,56 +22,56 @@ Respond: TypeAlias = Callable[[SeenRequest, Callable[[], bool]], Outcome]
 
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
 _KNOWN = frozenset(HTTPStatus)
-_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
 class BadRequest(Exception):
-    """Say that the end of this request cannot be found."""
+    """A request whose end cannot be found."""
 
 
 class OpenLine:
-    """Give a fault the connection to play with: `faults.Line` on a real socket."""
+    """The connection that a fault uses: `faults.Line` on a real socket."""
 
     def __init__(self, connection: socket.socket, closing: threading.Event) -> None:
-        """Keep what is needed to speak, and to notice that the server is being closed."""
+        """Create it; `closing` is set when the server is being closed."""
         self._connection = connection
         self._closing = closing
 
     def send(self, data: bytes) -> None:
-        """Send these bytes as they are."""
+        """Send these bytes unchanged."""
         self._connection.sendall(data)
 
     def reset(self) -> None:
-        """Make the closing that follows a reset: lingering for zero seconds means that."""
+        """Make the next close a connection reset, by setting SO_LINGER to zero seconds."""
         linger = struct.pack("ii", 1, 0)
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def pause(self, seconds: float) -> bool:
-        """Wait; give False at once when the server is being closed."""
+        """Wait and return True, or return False as soon as the server is being closed."""
         return not self._closing.wait(seconds)
 
     def wait_until_closed(self) -> None:
-        """Read and drop what comes until the other end, or the server, closes."""
+        """Read and ignore data until the client or the server closes the connection."""
         while self._connection.recv(65536):
             pass
 
 
 class Wire(BaseHTTPRequestHandler):
-    """Serve one connection, request after request."""
+    """The handler of one connection, which answers one request after the other."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     close_connection: bool
-    server: Listener  # pyright: ignore[reportIncompatibleVariableOverride] - no other makes us
+    server: Listener  # pyright: ignore[reportIncompatibleVariableOverride] - no other creates one
 
     def __getattr__(self, name: str) -> Any:
-        """Serve every method alike: the standard library looks for `do_GET` and so on."""
+        """Return one handler for all methods; the standard library looks for `do_GET` etc."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """Stay quiet: what came is in the list of seen requests."""
+        """Write no log; tests look at the list of requests."""
 
     def _serve(self) -> None:
         try:
@@ -89,7 +89,7 @@ class Wire(BaseHTTPRequestHandler):
 
     def _seen(self, body: bytes) -> SeenRequest:
         path, _, query = self.path.partition("?")
-        if "://" in path and not path.startswith("/"):  # a client that takes us for its proxy
+        if "://" in path and not path.startswith("/"):  # this server is used as a proxy
             path = "/" + path.partition("://")[2].partition("/")[2]
         peer = getattr(self.connection, "getpeercert", None)
         return SeenRequest(
@@ -107,13 +107,13 @@ class Wire(BaseHTTPRequestHandler):
             return b"".join(iter(self._chunk, b""))
         length = self.headers.get("Content-Length", "0")
         if not (length.isascii() and length.isdigit()):
-            raise BadRequest("Content-Length is not a number")
+            raise BadRequest("The Content-Length is not a number.")
         return self._exactly(int(length))
 
     def _chunk(self) -> bytes:
         digits = self.rfile.readline(65537).partition(b";")[0].strip(b" \t\r\n")
         if not _HEX.fullmatch(digits):
-            raise BadRequest("the size of a chunk is not a number")
+            raise BadRequest("The size of a chunk is not a number.")
         size = int(digits, 16)
         if size:
             data = self._exactly(size)
@@ -126,15 +126,15 @@ class Wire(BaseHTTPRequestHandler):
     def _exactly(self, size: int) -> bytes:
         data = self.rfile.read(size)
         if len(data) < size:
-            raise ConnectionError("the client left before its request was complete")
+            raise ConnectionError("The client closed the connection during its request.")
         return data
 
     def _write(self, answer: Answer) -> None:
-        bodiless = answer.status < HTTPStatus.OK or answer.status in _BODILESS
+        has_no_body = answer.status < HTTPStatus.OK or answer.status in _NO_BODY
         fields = answer.fields
         given = {name.lower(): value.lower() for name, value in fields}
         chunked = False
-        if "content-length" not in given and not bodiless:
+        if "content-length" not in given and not has_no_body:
             if isinstance(answer.body, bytes):
                 fields.append(("Content-Length", str(len(answer.body))))
             elif self.request_version == "HTTP/1.1":
@@ -146,8 +146,8 @@ class Wire(BaseHTTPRequestHandler):
             self.close_connection = True
         elif self.close_connection:
             fields.append(("Connection", "close"))
-        silent = bodiless or self.command == "HEAD"
-        self._send(_head(answer.status, fields), b"" if silent else answer.body, chunked=chunked)
+        body = b"" if has_no_body or self.command == "HEAD" else answer.body
+        self._send(_head(answer.status, fields), body, chunked=chunked)
 
     def _send(self, head: bytes, body: bytes | Iterable[bytes], *, chunked: bool) -> None:
         if isinstance(body, bytes):

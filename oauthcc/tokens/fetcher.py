@@ -30,7 +30,7 @@ from ..errors import (
 from ..events import Event, StoreBypassed, Why
 from ..redaction import SecretHeader, without_frames
 from ..stores import TokenStore
-from ..stores.visit import Visit
+from ..stores.guarded import GuardedStore
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
 from . import renewal
@@ -174,7 +174,7 @@ class TokenFetcher:
         def meets(token: Token) -> Token | None:
             return token if need.is_met_by(token) else None
 
-        store = Visit(self.store, self._key(fingerprint), report)
+        store = GuardedStore(self.store, self._key(fingerprint), report)
         if known is not None:
             stored = store.look(meets)  # another process may have succeeded
             if stored is None:

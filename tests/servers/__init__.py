@@ -1,1 +1,1 @@
-"""Servers that somebody else wrote, run by the tests on free loopback ports."""
+"""Servers of other projects, which the tests run on free loopback ports."""

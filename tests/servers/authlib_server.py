@@ -1,7 +1,8 @@
 """An authorization server made with Authlib and Flask, and an API on the same origin.
 
-What is Authlib's own: reading the request and the client authentication, the assertion, the grant,
-revocation, the Bearer token and every refusal. What is ours is memory.
+Authlib reads the request, checks the client authentication and the assertion, issues and revokes
+tokens, checks the Bearer token and writes every refusal. This module only stores clients and
+tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ HELP = "https://as.example/help/client"
 
 @dataclass(frozen=True)
 class Client(ClientMixin):  # type: ignore[misc]
-    """A registered client, which may authenticate in one way."""
+    """A registered client with one method of authentication."""
 
     client_id: str
     method: str
@@ -43,7 +44,7 @@ class Client(ClientMixin):  # type: ignore[misc]
         return self.client_id
 
     def get_allowed_scope(self, scope: str | None) -> str | None:
-        """ClientConfig what is known of what was asked for; None, an error, where that is nothing."""
+        """Return the known part of the requested scope; None, which is an error, if it is empty."""
         return " ".join(s for s in (scope or "").split() if s in SCOPES) or None
 
     def check_client_secret(self, client_secret: str) -> bool:
@@ -58,7 +59,7 @@ class Client(ClientMixin):  # type: ignore[misc]
 
 @dataclass
 class Issued(TokenMixin):  # type: ignore[misc]
-    """A token that was given out."""
+    """A token that was issued."""
 
     client: Client
     scope: str
@@ -79,10 +80,10 @@ class Issued(TokenMixin):  # type: ignore[misc]
 
 
 class AuthlibServer:
-    """Listen on a free loopback port inside a ``with`` block.
+    """A server on a free loopback port, which runs inside a ``with`` block.
 
-    ``clients`` are the registered ones by id, ``issued`` the tokens; ``requests`` counts token
-    requests and those of the API by what they were answered with.
+    ``clients`` contains the registered clients by id, ``issued`` the tokens. ``requests`` counts
+    the requests by method, path and status.
     """
 
     def __init__(self, clients: list[Client]) -> None:
@@ -101,13 +102,13 @@ class AuthlibServer:
             issued.revoked = True
 
     def expire_all(self) -> None:
-        """Have all tokens expire."""
+        """Make all tokens expire."""
         for issued in self.issued.values():
             issued.expires_at = 0
 
     def _app(self) -> Flask:
         app = Flask("authlib-server")
-        # Errors are looked up by name there.
+        # Authlib looks up the URI of an error here.
         app.config["OAUTH2_ERROR_URIS"] = [("invalid_client", HELP)]
         server = self._authorization_server(app)
         protect = ResourceProtector()
@@ -141,7 +142,7 @@ class AuthlibServer:
         return response
 
     def __enter__(self) -> AuthlibServer:
-        """Start to listen."""
+        """Start the server."""
         self._thread.start()
         return self
 
@@ -151,7 +152,7 @@ class AuthlibServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop."""
+        """Stop the server."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -182,7 +183,7 @@ class _Validator(BearerTokenValidator):  # type: ignore[misc]
 
 
 class _Assertion(JWTBearerClientAssertion):  # type: ignore[misc]
-    """Take assertions that are made for the exact token URL and were not used before."""
+    """The check of assertions: for the exact token URL, and not used before."""
 
     def __init__(self, memory: AuthlibServer) -> None:
         super().__init__(leeway=0)

@@ -1,4 +1,4 @@
-"""The grant and its proofs made by hand, with plain requests and none of the library."""
+"""Token requests and DPoP proofs made by hand, with plain requests and without the library."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def token_for(plain: requests.Session, oidc: OIDCServer, name: str, **data: str)
 
 
 class Prover:
-    """Makes DPoP proofs (RFC 9449 4.2) with one key."""
+    """A maker of DPoP proofs (RFC 9449 4.2) with one key."""
 
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())

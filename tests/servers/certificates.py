@@ -1,4 +1,4 @@
-"""Certificates for one test run: a CA, a server, and clients that are and are not of that CA."""
+"""Certificates for one test run: a CA, a server, and clients with and without that CA."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ SAN_DNS = "orders-client.example"
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """A client certificate on disk, as `requests` wants it: ``cert=(cert_path, key_path)``."""
+    """A client certificate in files, for the option ``cert=(cert_path, key_path)`` of requests."""
 
     cert_path: str
     key_path: str
     subject: str
-    """The subject as a RFC 4514 string, for ``tls_client_auth_subject_dn``."""
+    """The subject as an RFC 4514 string, for ``tls_client_auth_subject_dn``."""
     der_base64: str
-    """For the member ``x5c`` of a JWK."""
+    """The certificate for the member ``x5c`` of a JWK."""
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Give the two paths in the form of the `cert` option of requests."""
+        """Return the two paths for the option ``cert`` of requests."""
         return (self.cert_path, self.key_path)
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Everything TLS needs: the server's own, the bundle that trusts it, and the clients'."""
+    """The certificates of the server and of the clients, and the bundle with the CA."""
 
     ca_bundle: str
     server_chain: str
     server_key: str
     client: ClientCertificate
-    """Issued by the CA, with a common name and the DNS name `SAN_DNS`."""
+    """A certificate of the CA, with a common name and the DNS name `SAN_DNS`."""
     renewed_client: ClientCertificate
-    """The next one of the same client: the CA has issued it for the same DNS name."""
+    """The next certificate of the same client: the CA issued it for the same DNS name."""
     other_client: ClientCertificate
-    """Issued by the CA too, but to somebody else."""
+    """A certificate of the CA for another client."""
     self_signed: ClientCertificate
-    """Issued by nobody but itself."""
+    """A self-signed certificate."""
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Make the certificates of one run and write them into `folder`."""
+    """Create the certificates of one run and write them into `folder`."""
     ca = trustme.CA()
     server = ca.issue_cert("127.0.0.1", "localhost")
     chain = b"".join(blob.bytes() for blob in server.cert_chain_pems)

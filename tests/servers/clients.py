@@ -1,4 +1,4 @@
-"""The clients registered at the authorization server, each under a name that says what it is."""
+"""The clients that are registered at the authorization server, by descriptive names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ODD_SECRETS = {
     "space": " a b  c ",
     "everything": " :%+&/=?#\"\\'<>;,@[]{}|^`~!$()*-._ %2B %20",
 }
-"""Secrets with characters that Basic and forms treat specially, all from 0x20 to 0x7E."""
+"""Secrets with special characters for Basic and forms, all from 0x20 to 0x7E."""
 
 SIGNS = "+/%&\"'"
 ODD_ID = "id:with %2B+&/ everything"
@@ -31,7 +31,7 @@ ODD_ID = "id:with %2B+&/ everything"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One registered client: what a caller needs to authenticate as it."""
+    """A registered client, with everything that is needed to authenticate as this client."""
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
@@ -39,17 +39,17 @@ class Client:
     algorithm: str | None = None
     certificate: ClientCertificate | None = None
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
-    """The registration, in the words of RFC 7591."""
+    """The client metadata of RFC 7591."""
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Give id and secret of a client that has a secret."""
+        """Return the id and the secret of a client that has a secret."""
         assert self.client_secret is not None
         return (self.client_id, self.client_secret)
 
 
 def make_clients(certificates: Certificates) -> dict[str, Client]:
-    """Make keys and registrations for every client of one run, by name."""
+    """Return all clients of one run by name, with new keys."""
     return {
         **_secret_clients(),
         **_assertion_clients(),
@@ -59,7 +59,7 @@ def make_clients(certificates: Certificates) -> dict[str, Client]:
 
 
 def make_raw_basic_clients() -> dict[str, Client]:
-    """Make the clients of the server that reads Basic raw, by the name of their secret."""
+    """Return the clients of the server that reads Basic raw, by the name of their secret."""
     secrets = {"plain": "raw-secret", **ODD_SECRETS}
     return {
         name: _client(f"raw-{name}", "client_secret_basic", client_secret=secret)
@@ -181,7 +181,7 @@ def _tls_clients(certificates: Certificates) -> dict[str, Client]:
         )
         for name, method, certificate, extra in registrations
     }
-    # Its certificate proves the client, and a key of its own is what its tokens are bound to.
+    # The client authenticates with the certificate; its tokens are bound to another key.
     clients["tls_client_auth/dpop"] = _client(
         "tls_client_auth-dpop",
         "tls_client_auth",

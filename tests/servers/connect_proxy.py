@@ -1,4 +1,4 @@
-"""A forward proxy that tunnels (CONNECT) to loopback and says which tunnels it was asked for."""
+"""A forward proxy with tunnels (CONNECT) to loopback, which records the requests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import TracebackType
 
 
 class ConnectProxy:
-    """Listen on loopback inside a ``with`` block.
+    """A proxy on loopback, which runs inside a ``with`` block.
 
-    ``heads`` are the heads of the requests that came, each a text. Where ``credentials`` is set
-    (the value of a Proxy-Authorization), requests without it are answered with 407.
+    ``heads`` contains the heads of all requests as text. If ``credentials`` (a value of
+    Proxy-Authorization) is set, requests without it are answered with 407.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class _Tunnel(socketserver.StreamRequestHandler):
         if not head.startswith("CONNECT "):
             self.wfile.write(b"HTTP/1.1 405 Only CONNECT\r\nContent-Length: 0\r\n\r\n")
         elif not proxy.admits(head):
-            self.wfile.write(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+            self.wfile.write(b"HTTP/1.1 407 Credentials needed\r\nContent-Length: 0\r\n\r\n")
         else:
             host, _, port = head.split()[1].rpartition(":")
             with socket.create_connection((host, int(port)), 10) as target:

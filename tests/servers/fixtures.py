@@ -19,14 +19,14 @@ _RUNNING: pytest.StashKey[OIDCServer] = pytest.StashKey()
 def oidc(
     tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator[OIDCServer]:
-    """Run oidc-provider and a protected API; counters and lifetimes are set back for each test."""
-    # Only tests that use the server pay for what it needs (PyJWT, cryptography, trustme).
+    """Start oidc-provider and a protected API; counters and lifetimes are reset for each test."""
+    # Imported here, so that only tests with this server need PyJWT, cryptography and trustme.
     from .oidc import OIDCServer, ServerUnavailable
 
     try:
         server = OIDCServer(tmp_path_factory.mktemp("oidc"))
     except ServerUnavailable as reason:
-        # In CI the proof against a real server must not vanish silently.
+        # In CI, the tests with a real server must not be skipped silently.
         if os.environ.get("CI") == "true":
             pytest.fail(str(reason))
         pytest.skip(str(reason))
@@ -38,7 +38,7 @@ def oidc(
 
 @pytest.fixture
 def make(oidc: OIDCServer) -> Iterator[OIDCSessions]:
-    """Give what makes sessions for the clients of oidc-provider, by name."""
+    """Return a factory of sessions for the clients of oidc-provider, by name."""
     from .sessions import OIDCSessions
 
     sessions = OIDCSessions(oidc)
@@ -47,7 +47,7 @@ def make(oidc: OIDCServer) -> Iterator[OIDCSessions]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set the running server back before each test that uses it."""
+    """Reset the running server before each test that uses it."""
     server = item.config.stash.get(_RUNNING, None)
     if server is not None and "oidc" in getattr(item, "fixturenames", ()):
         server.reset()

@@ -1,6 +1,7 @@
-"""A real authorization server (npm `oidc-provider`) and an API that asks it about every token.
+"""A real authorization server (npm `oidc-provider`) and an API that introspects every token.
 
-Beside them runs one of another make, npm's `@node-oauth/oauth2-server`, with an API of its own.
+The same process also runs a second authorization server, npm's `@node-oauth/oauth2-server`, with
+its own API.
 """
 
 from __future__ import annotations
@@ -26,23 +27,22 @@ SCOPE = "orders:read orders:write"
 ORDERS = "https://orders.example/"
 """A resource (RFC 8707) whose tokens are opaque; the API accepts them."""
 SIGNED = "https://signed.example/"
-"""A resource whose tokens are signed JWTs; the API accepts them, by their signature alone."""
+"""A resource whose tokens are signed JWTs; the API checks only their signature."""
 STOCK = "https://stock.example/"
-"""A resource of somebody else: the API refuses its tokens."""
+"""A resource of another API: the API refuses its tokens."""
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
 READY_WITHIN = 60.0
 INSTALL_WITHIN = 300.0
 
 
 class ServerUnavailable(Exception):
-    """This machine cannot run the server: node is missing, or its packages do not install."""
+    """This machine cannot run the server: node is missing, or the installation failed."""
 
 
 def install() -> str:
-    """Install the server's packages unless they are there, and return the path of `node`.
+    """Install the packages of the server if they are missing, and return the path of `node`.
 
-    Raises:
-        ServerUnavailable: `node` or `npm` is missing, or `npm ci` failed; says which.
+    Raise ServerUnavailable if `node` or `npm` is missing or `npm ci` failed.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
@@ -55,7 +55,7 @@ def install() -> str:
 
 
 def _is_installed() -> bool:
-    # npm writes this file last, so a half-finished installation does not count.
+    # npm writes this file last, so it is missing after an incomplete installation.
     done = FOLDER / "node_modules" / ".package-lock.json"
     wanted = json.loads((FOLDER / "package-lock.json").read_text())["packages"]
     if not done.exists():
@@ -88,7 +88,7 @@ class OIDCServer:
     """The running servers, their addresses, clients and certificates, and the control channel."""
 
     def __init__(self, folder: Path) -> None:
-        """Start the process and wait until it listens; `folder` takes certificates and the log."""
+        """Start the process and wait until it listens; certificates and log go into `folder`."""
         node = install()
         self.certificates: Certificates = make_certificates(folder)
         self.clients: dict[str, Client] = make_clients(self.certificates)
@@ -104,7 +104,7 @@ class OIDCServer:
                 stderr=log,
             )
         try:
-            self._take_addresses(self._handshake())
+            self._set_addresses(self._handshake())
         except BaseException:
             self.close()
             raise
@@ -112,7 +112,7 @@ class OIDCServer:
     def _handshake(self) -> dict[str, str]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        # Killing a process that says nothing ends the read below.
+        # The read below ends when a process that prints nothing is killed.
         watchdog = threading.Timer(READY_WITHIN, self._process.kill)
         watchdog.start()
         try:
@@ -146,7 +146,7 @@ class OIDCServer:
             },
         }
 
-    def _take_addresses(self, urls: Mapping[str, str]) -> None:
+    def _set_addresses(self, urls: Mapping[str, str]) -> None:
         self.issuer = urls["issuer"]
         self.token_url = urls["issuer"] + "/token"
         self.revocation_url = urls["issuer"] + "/token/revocation"
@@ -161,65 +161,65 @@ class OIDCServer:
 
     @property
     def ca_bundle(self) -> str:
-        """The path of the CA certificate, for ``verify=``."""
+        """Return the path of the CA certificate, for ``verify=``."""
         return self.certificates.ca_bundle
 
     @property
     def pid(self) -> int:
-        """The process id of the server."""
+        """Return the process id of the server."""
         return self._process.pid
 
     def revoke_all(self) -> int:
         """Revoke every token, and return how many there were."""
-        return int(self._tell("/revoke-all"))
+        return int(self._control_call("/revoke-all"))
 
     def expire_all(self) -> int:
         """Make every token expire one second ago, and return how many there were."""
-        return int(self._tell("/expire-all"))
+        return int(self._control_call("/expire-all"))
 
     def set_ttl(self, seconds: int, client_id: str = "*") -> None:
-        """Give tokens issued from now on this lifetime in seconds (at least 1)."""
-        self._tell("/ttl", client_id=client_id, seconds=seconds)
+        """Set the lifetime of the tokens issued from now on, in seconds (at least 1)."""
+        self._control_call("/ttl", client_id=client_id, seconds=seconds)
 
     def demand_nonce(
         self, *, authorization_server: bool | None = None, api: bool | None = None
     ) -> None:
-        """Say who demands DPoP nonces (RFC 9449 8 and 9); at the start of a test, both do."""
+        """Set who requires DPoP nonces (RFC 9449 8 and 9); by default both servers do."""
         wanted = {"authorization_server": authorization_server, "api": api}
-        self._tell("/demand-nonce", **{k: v for k, v in wanted.items() if v is not None})
+        self._control_call("/demand-nonce", **{k: v for k, v in wanted.items() if v is not None})
 
     def rotate_api_nonce(self) -> None:
-        """Make the API refuse the DPoP nonce it gave out so far."""
-        self._tell("/rotate-api-nonce")
+        """Make the API refuse the DPoP nonce that it issued before."""
+        self._control_call("/rotate-api-nonce")
 
     def use_api_nonces_once(self) -> None:
-        """Make the API take each of its DPoP nonces once, and send the next with the answer."""
-        self._tell("/demand-nonce", api_once=True)
+        """Make the API accept each DPoP nonce once, and send the next one with the answer."""
+        self._control_call("/demand-nonce", api_once=True)
 
     def advance(self, seconds: float) -> None:
-        """Set the authorization server's clock this far ahead of the real one; 0 sets it right."""
-        self._tell("/advance", seconds=seconds)
+        """Set the authorization server's clock this many seconds ahead of the real time."""
+        self._control_call("/advance", seconds=seconds)
 
     def counts(self) -> dict[str, Any]:
-        """Return what the servers counted since the start of the test."""
-        counted: dict[str, Any] = self._tell("/counts")
+        """Return the counters of the servers since the start of the test."""
+        counted: dict[str, Any] = self._control_call("/counts")
         return counted
 
     def reset(self) -> None:
-        """Set counters, lifetimes, nonce demands and clock back; tokens stay valid."""
-        self._tell("/reset")
+        """Reset counters, lifetimes, nonce settings and clock; tokens stay valid."""
+        self._control_call("/reset")
 
-    def _tell(self, action: str, **arguments: Any) -> Any:
+    def _control_call(self, action: str, **arguments: Any) -> Any:
         response = self._control.post(self._control_url + action, json=arguments, timeout=10)
         response.raise_for_status()
         return response.json()
 
     def close(self) -> None:
-        """Stop the process; it exits when its stdin closes. Closing twice is harmless."""
+        """Stop the process, which exits when its stdin is closed. It can be called twice."""
         self._control.close()
         with self._process as process:
             assert process.stdin is not None
-            # What a process that is gone did not read is of no interest.
+            # The process may have ended without reading its input.
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
             try:

@@ -1,4 +1,4 @@
-"""A real Redis on a free loopback port, which a test can kill, freeze and start again."""
+"""A real Redis server on a free loopback port, which a test can kill, freeze and restart."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PASSWORD = "p:a/s s@word#%"
 
 
 class RedisServer:
-    """Run Debian's `redis-server` without persistence; `with` stops it."""
+    """The program `redis-server` without persistence; leaving the `with` block stops it."""
 
     def __init__(self, folder: Path, *, password: str | None = None) -> None:
         program = shutil.which("redis-server")
         if program is None:
-            raise FileNotFoundError("redis-server is needed: apt-get install redis-server")
+            raise FileNotFoundError("redis-server is missing: apt-get install redis-server")
         self._program, self._folder, self._password = program, folder, password
         self._process: subprocess.Popen[bytes] | None = None
         self.socket_path = folder / "redis.sock"
@@ -32,7 +32,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Give the URL without a password."""
+        """Return the URL without a password."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
@@ -41,7 +41,7 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, empty, on the same port as before, and wait until it answers."""
+        """Start the server without data on the same port, and wait until it answers."""
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
         options += ["--appendonly", "no", "--dir", str(self._folder)]
         options += ["--unixsocket", str(self.socket_path), "--logfile", "redis.log"]
@@ -62,23 +62,22 @@ class RedisServer:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it as a power cut would: `kill -9`, nothing kept."""
+        """End the server with `kill -9`, without keeping data."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Let it take connections and answer nothing any more."""
+        """Freeze the server: it accepts connections but does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue the server after `freeze()`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def _answers(self) -> bool:
-        # Asked for every reply but that of a server that is not ready: without a password the
-        # reply is +PONG, with one it is -NOAUTH.
+        # A server that is ready answers +PONG, or -NOAUTH if it has a password.
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
@@ -109,7 +108,7 @@ def _run(folder: Path, password: str | None = None) -> Iterator[RedisServer]:
     try:
         server = RedisServer(folder, password=password)
     except FileNotFoundError as reason:
-        # In CI the proof against a real server must not vanish silently.
+        # In CI, the tests with a real server must not be skipped silently.
         if os.environ.get("CI") == "true":
             pytest.fail(str(reason))
         pytest.skip(str(reason))
@@ -119,11 +118,11 @@ def _run(folder: Path, password: str | None = None) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """Run a Redis of the test's own."""
+    """Start a Redis server for one test."""
     yield from _run(tmp_path)
 
 
 @pytest.fixture
 def redis_server_with_password(tmp_path: Path) -> Iterator[RedisServer]:
-    """Run a Redis of the test's own that asks for `PASSWORD`."""
+    """Start a Redis server for one test that requires `PASSWORD`."""
     yield from _run(tmp_path, PASSWORD)

@@ -1,4 +1,4 @@
-"""Sessions of the library for the clients of oidc-provider."""
+"""Sessions for the clients of oidc-provider."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .oidc import SCOPE, OIDCServer
 
 
 class OIDCSessions:
-    """Make sessions that trust the CA and the API of the server, and close them in the end."""
+    """A factory of sessions that trust the CA and the APIs of the server, and closes them."""
 
     def __init__(self, oidc: OIDCServer) -> None:
         self.oidc = oidc
         self._made: list[ClientCredentialsSession] = []
 
     def __call__(self, client: str | Client, **options: Any) -> ClientCredentialsSession:
-        """Make a session for a client, by its name or itself, with options of the session.
+        """Return a session for a client or the name of one, with the given options.
 
-        Unless they say otherwise it knows the issuer with TLS, and its tokens go to both APIs.
+        By default, the session uses the issuer with TLS and sends its tokens to both APIs.
         """
         oidc, known = self.oidc, self.oidc.clients[client] if isinstance(client, str) else client
         options = {
@@ -38,6 +38,6 @@ class OIDCSessions:
         return session
 
     def close(self) -> None:
-        """Close all that were made."""
+        """Close all sessions."""
         for session in self._made:
             session.close()

@@ -1,4 +1,4 @@
-"""Every way to write down how a client of oidc-provider proves who it is."""
+"""All ways to write the client authentication of the clients of oidc-provider."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .oidc import OIDCServer
 
 @dataclass(frozen=True)
 class Given:
-    """What a user has in hand: the registration, keys in every form, a folder for files."""
+    """The data of a user: the registration, keys in every form, a folder for files."""
 
     oidc: OIDCServer
     client: Client
@@ -58,7 +58,7 @@ class Given:
         return path
 
     def assertion(self, *, age: int = 0) -> str:
-        """Make the assertion that some other program would."""
+        """Return an assertion as another program would create it."""
         who, now = self.client.client_id, int(time.time()) - age
         claims = {"iss": who, "sub": who, "aud": self.oidc.tls_issuer, "jti": str(uuid.uuid4())}
         return jwt.encode({**claims, "iat": now, "exp": now + 60}, self.pem, self.client.algorithm)
@@ -71,7 +71,7 @@ class Given:
 
 Way = Callable[[Given], Any]
 
-# By the client that is registered: what is written as client_auth=, by what that shows.
+# By the registered client: the values of client_auth=, by their description.
 WAYS: dict[str, dict[str, Way]] = {
     "client_secret_basic": {
         "left out": lambda g: None,
@@ -90,7 +90,7 @@ WAYS: dict[str, dict[str, Way]] = {
         "JWK with alg and kid": lambda g: PrivateKeyJWT(g.jwk(alg="RS256", kid="key-RS256")),
     },
     "private_key_jwt/PS256": {
-        # An RSA key alone does not say whether RS256 or PS256 is meant.
+        # An RSA key alone does not decide between RS256 and PS256.
         "PEM and algorithm": lambda g: PrivateKeyJWT(g.pem, algorithm="PS256"),
         "JWK with alg": lambda g: PrivateKeyJWT(g.jwk(alg="PS256")),
     },

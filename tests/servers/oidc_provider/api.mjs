@@ -1,4 +1,4 @@
-// The protected API: it believes no token without asking the authorization server (RFC 7662).
+// The protected API: it introspects every opaque token at the authorization server (RFC 7662).
 
 import { createHash } from 'node:crypto';
 
@@ -10,7 +10,7 @@ import { increment } from './state.mjs';
 export function buildApi({ config, state, publicJwks }) {
   const keys = createLocalJWKSet(publicJwks);
   return (request, response) => {
-    // A client that goes away in the middle of its body is nobody's end but its own.
+    // A client that disconnects in the middle of its body must not end the process.
     serve(request, response).catch((error) => console.error(error));
   };
 
@@ -57,7 +57,7 @@ export function buildApi({ config, state, publicJwks }) {
     return claims;
   }
 
-  // A signed token cannot be introspected at oidc-provider, nor revoked: the signature is the word.
+  // A signed token can be neither introspected at oidc-provider nor revoked: its signature decides.
   async function signedClaims({ token }) {
     try {
       return (await jwtVerify(token, keys, { typ: 'at+jwt', issuer: config.issuers })).payload;
@@ -72,7 +72,7 @@ function addressOf(request) {
   return new URL(`${scheme}://${request.headers.host}${request.url}`);
 }
 
-// `/redirect?to=URL` keeps method and body, as a 307 does.
+// `/redirect?to=URL` answers 307, which keeps method and body.
 function redirected(answer, url) {
   if (url.pathname !== '/redirect') return;
   Object.assign(answer, { status: 307, location: url.searchParams.get('to') });
@@ -98,7 +98,7 @@ function credentials(request) {
   return { scheme: scheme.toLowerCase(), token };
 }
 
-// `/open` and `/redirect` ask for a token only, `/admin` for a scope that nobody can be granted.
+// `/open` and `/redirect` require only a token, `/admin` a scope that no client can get.
 function checkScope({ method }, { pathname }, { scope = '' }) {
   if (pathname === '/open' || pathname === '/redirect') return;
   const reading = method === 'GET' || method === 'HEAD';
@@ -127,7 +127,7 @@ function send(response, { status, challenge, location, body }, state) {
   if (state.demandNonce.api_once && status < 400) state.rotateApiNonce();
   if (location) response.setHeader('location', location);
   response.setHeader('content-type', 'application/json');
-  // Unasked on every answer, so that a nonce changes on success too (RFC 9449 8.2).
+  // On every answer, because a nonce may also change after a success (RFC 9449 8.2).
   if (state.demandNonce.api) response.setHeader('dpop-nonce', state.apiNonce);
   if (challenge) response.setHeader('www-authenticate', challenge);
   response.writeHead(status).end(JSON.stringify(body));

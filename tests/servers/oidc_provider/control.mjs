@@ -1,4 +1,4 @@
-// The control channel: what a test tells the servers, and what it asks them.
+// The control channel, by which a test changes the servers and reads their counters.
 
 export function buildControl({ state, store }) {
   const actions = {

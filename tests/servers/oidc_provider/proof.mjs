@@ -33,7 +33,7 @@ export function checkCertificate(request, { cnf }) {
   }
 }
 
-// What `cnf.x5t#S256` names, or null where no certificate was presented.
+// The certificate digest for `cnf.x5t#S256`, or null if no certificate was sent.
 export function certificateDigest(request) {
   const certificate = clientCertificate(request.socket);
   return certificate ? digest(certificate.raw) : null;

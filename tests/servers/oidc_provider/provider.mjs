@@ -1,4 +1,4 @@
-// The authorization server: oidc-provider, for the client credentials grant and nothing else.
+// The authorization server: oidc-provider, for the client credentials grant only.
 
 import { X509Certificate } from 'node:crypto';
 
@@ -31,7 +31,7 @@ export function buildProvider(issuer, { config, state, store, jwks, cookieKey, n
   });
   provider.use((ctx, next) => countTokenRequests(ctx, next, state));
   provider.on('server_error', (ctx, error) => console.error(error));
-  // The answer to a client never says why it was refused; the log does.
+  // The answer to a client does not contain the reason of a refusal, so it is logged.
   provider.on('grant.error', (ctx, error) => console.error(error.error_detail ?? error.message));
   return provider;
 }
@@ -83,7 +83,7 @@ function subjectMatches(certificate, property, expected) {
   if (property === 'tls_client_auth_san_dns') {
     return (certificate.subjectAltName ?? '').split(', ').includes(`DNS:${expected}`);
   }
-  // Node lists the relative names top down, RFC 4514 strings (RFC 8705 2.1.2) bottom up.
+  // Node lists the relative names from the top, RFC 4514 strings (RFC 8705 2.1.2) from the bottom.
   const subject = certificate.subject.split('\n').reverse().join(',');
   return property === 'tls_client_auth_subject_dn' && subject === expected;
 }

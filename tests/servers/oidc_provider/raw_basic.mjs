@@ -1,5 +1,5 @@
-// Another authorization server with its API: @node-oauth/oauth2-server, which reads HTTP Basic raw,
-// without the form decoding of RFC 6749 2.3.1, and says little when it refuses a token.
+// A second authorization server with its API: @node-oauth/oauth2-server. It reads HTTP Basic
+// without the form decoding of RFC 6749 2.3.1, and its refusals have few details.
 
 import OAuth2Server from '@node-oauth/oauth2-server';
 
@@ -19,14 +19,14 @@ export function buildRawBasic({ config, state }) {
     const query = Object.fromEntries(url.searchParams);
     const asked = new Request({ method: request.method, headers: request.headers, query, body });
     const answer = new Response({});
-    const serve = url.pathname === '/token' ? giveToken : admit;
+    const serve = url.pathname === '/token' ? issueToken : admit;
     await serve(server, asked, answer, state.counts);
     response.setHeader('content-type', 'application/json');
     response.writeHead(answer.status, answer.headers).end(JSON.stringify(answer.body));
   };
 }
 
-async function giveToken(server, asked, answer, counts) {
+async function issueToken(server, asked, answer, counts) {
   counts.token_requests += 1;
   try {
     await server.token(asked, answer);

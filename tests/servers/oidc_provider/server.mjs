@@ -1,9 +1,10 @@
-// One process: the authorization server (http, https, https with client certificates), the
-// protected API (http, and https on two origins), a second server of another make, and the control
+// One process with the authorization server (http, https, https with client certificates), the
+// protected API (http, and https on two origins), a second authorization server and the control
 // channel, each on a free loopback port.
 //
-// Reads its configuration as one line of JSON from stdin, prints one line of JSON with its
-// addresses when everything listens, and exits when stdin closes, so it cannot outlive its parent.
+// The process reads its configuration as one line of JSON from stdin. When all servers listen, it
+// prints one line of JSON with their addresses. It exits when stdin is closed, so it cannot outlive
+// its parent.
 
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -20,11 +21,11 @@ import { buildRawBasic } from './raw_basic.mjs';
 import { State } from './state.mjs';
 import { Store } from './store.mjs';
 
-// stdout is for the one line that says we are ready.
+// stdout is used for the line with the addresses only.
 console.info = console.error;
 
 async function listen(server) {
-  // A connection that the client keeps is never closed under its next request.
+  // An idle connection is never closed by the server, so the next request cannot fail for that.
   server.keepAliveTimeout = 0;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -72,7 +73,7 @@ async function main(config) {
   const shared = { config, state: new State(), store: new Store(), cookieKey, nonceSecret };
   Object.assign(shared, await signingKeys());
   servers.issuer.on('request', buildProvider(urls.issuer, shared).callback());
-  // Two issuers, one memory: each publishes an `issuer` that is exactly its own address.
+  // Two issuers share one store: each publishes its own address as `issuer`.
   const secure = buildProvider(urls.tls_issuer, shared).callback();
   servers.tls_issuer.on('request', secure);
   servers.mtls.on('request', secure);

@@ -1,4 +1,4 @@
-// The knobs that tests turn through the control channel, and the counters they read.
+// The settings that tests change through the control channel, and the counters that they read.
 
 import { randomUUID } from 'node:crypto';
 
@@ -34,7 +34,7 @@ export class State {
     this.apiNonce = randomUUID();
   }
 
-  // Sets the authorization server's clock ahead of the real one; the API keeps to real time.
+  // Sets the authorization server's clock ahead of the real time; the API uses the real time.
   advance(seconds) {
     Date.now = () => realNow() + seconds * 1000;
   }

@@ -1,9 +1,9 @@
-// What the authorization server remembers, in one map, so that a test can revoke or age every token.
+// The data of the authorization server in one map, so that a test can revoke or expire every token.
 
 export class Store {
   #entries = new Map();
 
-  // The factory that oidc-provider asks for one adapter per model.
+  // The factory that oidc-provider calls for each model.
   adapter = (model) => ({
     upsert: async (id, payload) => void this.#entries.set(`${model}:${id}`, payload),
     find: async (id) => this.#entries.get(`${model}:${id}`),
@@ -26,7 +26,7 @@ export class Store {
     return keys.length;
   }
 
-  // Only tokens: forgetting ReplayDetection would let a used assertion or proof in again.
+  // Only tokens: without ReplayDetection, a used assertion or proof would be accepted again.
   #tokenKeys() {
     return [...this.#entries.keys()].filter((key) => key.startsWith('ClientCredentials:'));
   }

@@ -1,0 +1,108 @@
+"""The token store protocol, and what the stores of this package have in common."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+from ..access_token import Token
+
+S = TypeVar("S", bound="BaseStore")
+
+#: Increased when older versions can no longer read what this version writes.
+FORMAT = 1
+#: More than any token needs. Longer content was not written by this library.
+MOST_BYTES = 1 << 20
+#: The characters of an access token (RFC 6749 appendix A.12: 1*VSCHAR). Any other character would
+#: not pass through a header unchanged, and http.client would quote the token in its error.
+ACCESS_TOKEN = re.compile("[\x20-\x7e]+")
+
+
+class TokenStore(Protocol):
+    """A place that keeps tokens by key, with a lock for each key.
+
+    Keys are hexadecimal digests and reveal nothing. The methods are called by many threads at the
+    same time. An exception from `load` or `save` is reported, and the store is by-passed; the same
+    goes for `lock`, except for TimeoutError. A store that is down costs token requests, but no
+    request to an API fails because of it. `load` and `save` should not block for more than a few
+    seconds.
+    """
+
+    def load(self, key: str) -> Token | None:
+        """Return the token that was last saved under the key, perhaps expired, or None."""
+        raise NotImplementedError
+
+    def save(self, key: str, token: Token) -> None:
+        """Replace the token under the key, completely or not at all."""
+        raise NotImplementedError
+
+    def lock(self, key: str, timeout: float) -> AbstractContextManager[object]:
+        """Return a context manager that holds the lock of this key.
+
+        The lock excludes everybody else who shares the store: threads, sessions, processes, and
+        machines if the store spans them. It is not reentrant, and it does not affect other keys.
+        Entering the context waits at most ``timeout`` seconds (0: it tries once) and then raises
+        TimeoutError. A holder that crashed delays the others for a bounded time.
+        """
+        raise NotImplementedError
+
+
+class Cipher(Protocol):
+    """The encryption of what a store keeps; ``cryptography.fernet.Fernet`` is one."""
+
+    def encrypt(self, data: bytes, /) -> bytes:
+        """Return the encrypted data."""
+        raise NotImplementedError
+
+    def decrypt(self, data: bytes, /) -> bytes:
+        """Return the original data; raise any exception if `encrypt` did not return this data."""
+        raise NotImplementedError
+
+
+class BaseStore:
+    """A store whose copies are the store itself."""
+
+    def __copy__(self: S) -> S:
+        return self
+
+    def __deepcopy__(self: S, memo: object) -> S:
+        return self
+
+
+def encode(token: Token, cipher: Cipher | None) -> bytes:
+    """Return the token as ASCII bytes that include the number of the format."""
+    text = json.dumps({"format": FORMAT, "token": token.to_dict()}).encode("ascii")
+    # Base64, because a Redis client may be configured to decode every value as text.
+    return text if cipher is None else base64.b64encode(cipher.encrypt(text))
+
+
+def decode(data: bytes | str, cipher: Cipher | None) -> Token | None:
+    """Return the token, or None for data that `encode` did not return for this cipher.
+
+    Data that is damaged, foreign, encrypted with another key or written by a later version counts
+    as absent and may be overwritten. A lost token costs one token request.
+    """
+    if len(data) > MOST_BYTES:
+        return None
+    try:
+        content: Any = json.loads(data if cipher is None else _decrypt(data, cipher))
+    # RecursionError: nesting that is too deep. A number with too many digits is a ValueError.
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return None
+    try:
+        token = Token.from_dict(content.get("token", {}))
+    except ValueError:
+        return None
+    return token if ACCESS_TOKEN.fullmatch(token.access_token) else None
+
+
+def _decrypt(data: bytes | str, cipher: Cipher) -> bytes:
+    try:
+        return cipher.decrypt(base64.b64decode(data, validate=True))
+    except Exception:  # noqa: BLE001 - a cipher may raise any exception
+        raise ValueError("not encrypted by this cipher") from None
