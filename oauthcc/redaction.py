@@ -176,19 +176,15 @@ class Redactor:
         # Redacted once more, because a secret may span what JSON puts between two texts.
         new._content = self.text(content).encode()
         new._content_consumed = True  # type: ignore[attr-defined]
+        sent = getattr(original.request, "headers", None) or {}
+        harmless = {
+            name: self.text(plain_text(sent[name])) for name in _HARMLESS_HEADERS if name in sent
+        }
         new.request = requests.PreparedRequest()
-        new.request.prepare_headers(dict(self._harmless_headers(original.request)))
+        new.request.prepare_headers(harmless)
         new.request.method = getattr(original.request, "method", None)
         new.request.url = new.url
         return new
-
-    def _harmless_headers(
-        self, request: requests.PreparedRequest | None
-    ) -> Iterator[tuple[str, str]]:
-        headers = getattr(request, "headers", None) or {}
-        for name in _HARMLESS_HEADERS:
-            if name in headers:
-                yield name, self.text(plain_text(headers[name]))
 
 
 def plain_text(text: str | bytes) -> str:

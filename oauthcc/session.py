@@ -20,18 +20,8 @@ from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, s
 
 from . import forks
 from .access_token import Token
+from .api_request import authorization
 from .api_request.allowed_urls import AllowedURLs
-from .api_request.authorization import (
-    CallerHooks,
-    TokenHooks,
-    brings_its_own,
-    carries_token_of_auth,
-    copy_request,
-    put_token,
-    take_token_off,
-    token_header,
-    without_token,
-)
 from .api_request.handle_401 import Handle401, checked_status, seconds
 from .client_auth import ClientAuth
 from .errors import ConfigurationError
@@ -236,7 +226,7 @@ class ClientCredentialsSession(requests.Session):
         """Prepare a request as requests does. This adds nothing and uses no network."""
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
-            prepared.hooks = CallerHooks(prepared.hooks)
+            prepared.hooks = authorization.CallerHooks(prepared.hooks)
             return prepared
         if not self.trust_env:
             return super().prepare_request(request)
@@ -262,14 +252,15 @@ class ClientCredentialsSession(requests.Session):
         """
         tokens, origin = self._tokens_for(request)
         if tokens is None:
-            return super().send(without_token(request), **self._without_our_cert(request, kwargs))
-        copied = copy_request(request)
+            kwargs = self._without_our_cert(kwargs)
+            return super().send(authorization.without_token(request), **kwargs)
+        copied = authorization.copy_request(request)
         timeout = kwargs.get("timeout")
         current = tokens._get(None if timeout is None else seconds(timeout))
         handler = Handle401(
             copied, tokens, current, self._refused_status, session=self, origin=origin
         )
-        put_token(copied, current, tokens._config.scheme, handler)
+        authorization.put_token(copied, current, tokens._config.scheme, handler)
         allowed = self._allowed_urls
         if not allowed.is_limited and origin != allowed.first_origin:
             allowed.note_origin(str(copied.url), origin)
@@ -288,8 +279,8 @@ class ClientCredentialsSession(requests.Session):
         """Keep our token on a redirect that stays at its API, and remove it from any other."""
         if self._stays_at_its_api(prepared_request):
             return  # without netrc; `send` puts the token on it anew
-        if not carries_token_of_auth(prepared_request):
-            take_token_off(prepared_request)
+        if not authorization.carries_token_of_auth(prepared_request):
+            authorization.take_token_off(prepared_request)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
@@ -318,7 +309,7 @@ class ClientCredentialsSession(requests.Session):
                 tokens._adopt(self)
                 self._own = list(dict.fromkeys([*self._own, tokens]))
         # A source refers weakly to its owner, through whose adapters, proxies and CA bundle it
-        # fetches. So whoever uses the source of another session must keep that session alive.
+        # fetches. So a session that uses the source of another session keeps that one alive.
         owners = {id(tokens._owner): tokens._owner for tokens in sources}
         self._owners = [owner for owner in owners.values() if owner is not self]
         forks.renewed_in_child(self)
@@ -329,13 +320,13 @@ class ClientCredentialsSession(requests.Session):
             return None, None  # requests raises an error about that
         if self.auth is not None:
             return None, None
-        handler = request.hooks.handler if isinstance(request.hooks, TokenHooks) else None
+        handler = getattr(request.hooks, "handler", None)  # if they are `TokenHooks`
         if isinstance(handler, Handle401) and handler.is_of(self):  # a redirect, or sent again
-            if brings_its_own(request) or not self._stays_at_its_api(request):
+            if authorization.brings_its_own(request) or not self._stays_at_its_api(request):
                 return None, None
             return handler.tokens, handler.origin
         tokens, origin = self._allowed_urls.find(request.url)
-        if brings_its_own(request):
+        if authorization.brings_its_own(request):
             return None, None
         if tokens is None:
             self._allowed_urls.refuse_plain_http(request.url)
@@ -343,11 +334,11 @@ class ClientCredentialsSession(requests.Session):
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
         """Return whether a request still goes to the origin and the API that its token is for."""
-        handler = request.hooks.handler if isinstance(request.hooks, TokenHooks) else None
+        handler = getattr(request.hooks, "handler", None)
         return (
             isinstance(handler, Handle401)
             and handler.is_of(self)
-            and token_header(request) is not None
+            and authorization.token_header(request) is not None
             and (handler.tokens, handler.origin) == self._allowed_urls.find(str(request.url))
         )
 
@@ -378,7 +369,7 @@ class ClientCredentialsSession(requests.Session):
             kwargs["proxies"] = {**proxies, f"http://{origin.host}": ""}
             request.headers.pop("Proxy-Authorization", None)  # set for a redirect
 
-    def _without_our_cert(self, request: PreparedRequest, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _without_our_cert(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         # requests passes the certificate of the first request to every hop.
         cert = kwargs.get("cert")
         if cert is None or cert is self.cert:

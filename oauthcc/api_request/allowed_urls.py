@@ -52,8 +52,7 @@ class AllowedURLs(Generic[T]):
         self._default = default
         #: Whether the default belongs to the prefixes in ``api_url`` only.
         self.is_limited = api_url is not None
-        # The values by prefix. By origin: the depth of its deepest prefix, and the values by path.
-        self._values: dict[Prefix, T] = {}
+        # By origin: the depth of its deepest prefix, and the values by path.
         self._origins: dict[Origin, tuple[int, dict[tuple[str, ...], T]]] = {}
         #: The first origin that got a token without a prefix that allows it.
         self.first_origin: Origin | None = None
@@ -78,7 +77,6 @@ class AllowedURLs(Generic[T]):
         parsed = Prefix.parse(prefix)
         depth, values = self._origins.get(parsed.origin, (0, {}))
         entry = max(depth, len(parsed.segments)), {**values, parsed.segments: value}
-        self._values = {**self._values, parsed: value}
         self._origins = {**self._origins, parsed.origin: entry}
 
     def find(self, url: str) -> tuple[T | None, Origin | None]:
@@ -96,7 +94,7 @@ class AllowedURLs(Generic[T]):
 
     def values(self) -> list[T]:
         """Return all values, the default among them."""
-        return [self._default, *self._values.values()]
+        return [self._default, *(v for _, vs in self._origins.values() for v in vs.values())]
 
     def refuse_plain_http(self, url: str) -> None:
         """Raise `InsecureURLError` if plain http is the only reason why no token may go there."""

@@ -55,7 +55,7 @@ class TokenHooks(dict[str, Any]):
     handler: ResponseHandler | None = None
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
-        # Without the handler: whoever sends the unpickled request decides anew.
+        # Without the handler: the session that sends the unpickled request decides again.
         return dict, (hooks_of_the_user(self),)
 
 

@@ -89,7 +89,7 @@ class FileStore(BaseStore):
 
     @contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:
-        """Hold the lock of this key, which excludes other threads and processes.
+        """Acquire the lock of this key, which excludes other threads and processes.
 
         Wait at most ``timeout`` seconds, then raise TimeoutError. The wait polls and does not block
         in the kernel, so that other greenlets can run.

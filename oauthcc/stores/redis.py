@@ -90,7 +90,7 @@ class RedisStore(BaseStore):
 
     @contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:
-        """Hold the lock of this key, which excludes everybody else for at most 75 seconds.
+        """Acquire the lock of this key, which excludes all others for at most 75 seconds.
 
         Wait at most ``timeout`` seconds, then raise TimeoutError.
         """

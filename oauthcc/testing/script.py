@@ -126,7 +126,7 @@ class ScriptedServer(LoopbackServer):
     def _perform(
         self, path: str, closing: Callable[[], bool], answer: Callable[[], Outcome]
     ) -> Outcome:
-        """Hold and delay a request as instructed, then return the scripted or the normal answer.
+        """Delay a request as instructed, then return the scripted or the normal answer.
 
         Raise ConnectionAbortedError if the server was closed meanwhile, because then nobody can be
         answered and no token should be issued.

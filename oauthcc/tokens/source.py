@@ -8,17 +8,16 @@ token is obtained (fetcher.py). When something happens is decided in renewal.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 
 from .. import clock, events
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
-from ..secret import Secret, SecretLike
 from ..stores import TokenStore
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
@@ -28,10 +27,6 @@ from .refusals import Refusal, RefusalPauses
 from .renewal import TOTAL_BUDGET, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
-
-if TYPE_CHECKING:
-    # Type checkers always have it; the library does not need it to run.
-    from typing_extensions import Unpack
 
 
 class SourceOptions(ConfigOptions, total=False):
@@ -77,20 +72,13 @@ class TokenSource:
         )
 
     @classmethod
-    def _of(
-        cls,
-        token_url: str | None,
-        client_id: str,
-        client_secret: SecretLike | Secret | None = None,
-        scope: str | Iterable[str] | None = None,
-        *,
-        issuer: str | None = None,
-        **options: Unpack[SourceOptions],
-    ) -> TokenSource:
-        """Return a source for the options of the public surface; raise ConfigurationError."""
-        given: dict[str, Any] = {"issuer": issuer, **options}
-        mine = {name: given.pop(name) for name in _OPTIONS if name in given}
-        return cls(ClientConfig.of(token_url, client_id, client_secret, scope, **given), **mine)
+    def _of(cls, *client: Any, **options: Any) -> TokenSource:
+        """Return a source for the arguments of `ClientConfig.of` and for `SourceOptions`.
+
+        Raises ConfigurationError.
+        """
+        mine = {name: options.pop(name) for name in _OPTIONS if name in options}
+        return cls(ClientConfig.of(*client, **options), **mine)
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -204,7 +192,7 @@ class TokenSource:
         return None
 
     def _refused_without_replay(self, refusal: Refusal) -> bool:
-        """Have a refused token renewed before its next use, although there is no replay.
+        """Mark a token as refused although there is no replay; it is renewed before its next use.
 
         No replay shows whether the renewal helps, so each API causes this less and less often.
         Return False if the last time was too recent.
