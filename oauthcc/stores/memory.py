@@ -45,7 +45,7 @@ class MemoryStore(BaseStore):
 
     @contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:
-        """Acquire the key's lock; raise TimeoutError if it is not free within ``timeout`` seconds."""
+        """Acquire the key's lock; raise TimeoutError if that takes over ``timeout`` seconds."""
         with self._guard:
             lock = self._locks.get(key)
             if lock is None:
