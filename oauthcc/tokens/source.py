@@ -177,14 +177,20 @@ class TokenSource:
 
     def _may_replace(self, refusal: Refusal) -> bool:
         """Return whether another token is held, or a renewal may be forced for this API."""
-        held = self._state.replacement_for(refusal.token, 0.0)
-        return held is not None or self._pauses.is_over(refusal)
+        return (
+            self._pauses.is_over(refusal)
+            or self._state.replacement_for(refusal.token, 0.0) is not None
+        )
 
     def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
         """Return a token for a replay, fetched if needed; None if the server has no other.
 
         Raises as `get`.
         """
+        # Checked again: since `_may_replace` the body was rewound and the answer read, and another
+        # thread may have found out that a new token does not help.
+        if not self._pauses.is_over(refusal):
+            return self._state.replacement_for(refusal.token, refusal.sent_at)
         other = self._other_than(refusal.token, refusal.sent_at, timeout)
         if other.token.access_token != refusal.token.access_token:
             return other
