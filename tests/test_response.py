@@ -39,6 +39,11 @@ JSON = {"Content-Type": "application/json"}
 BASIC = "Basic bXktaWQ6czNjcjN0"
 
 
+def shortened(value: object) -> str:
+    """Return an id for a parameter that may be very long."""
+    return repr(value)[:40]
+
+
 def in_an_error(response: requests.Response, secrets: Sequence[str] = ()) -> requests.Response:
     """Return the response as an error shows it."""
     return Answer.of(response, secrets).error(TokenError, "").response
@@ -136,6 +141,7 @@ def test_an_ordinary_answer_becomes_a_token():
         ([3600], None),
         ({"seconds": 1}, None),
     ],
+    ids=shortened,
 )
 def test_every_lifetime_is_read_or_unknown(given, lifetime):
     token = read(answered({**GOOD, "expires_in": given}))
@@ -145,7 +151,9 @@ def test_every_lifetime_is_read_or_unknown(given, lifetime):
 
 
 @pytest.mark.parametrize(
-    "literal", ["9" * 5000, "-" + "9" * 5000, "1e999", "-1e999", "NaN", "Infinity", "-Infinity"]
+    "literal",
+    ["9" * 5000, "-" + "9" * 5000, "1e999", "-1e999", "NaN", "Infinity", "-Infinity"],
+    ids=shortened,
 )
 def test_a_number_that_is_not_json_or_too_large_is_unknown(literal):
     body = f'{{"access_token": "{TOKEN}", "expires_in": {literal}, "other": [{literal}]}}'
@@ -381,6 +389,7 @@ def test_the_message_about_an_unavailable_endpoint_has_error_and_description():
         (None, None),
         (7, None),
     ],
+    ids=shortened,
 )
 def test_retry_after_is_bounded_or_unknown(value, seconds):
     response = answered()
@@ -443,6 +452,7 @@ def test_retry_after_never_raises(value):
         ({**GOOD, "scope": {}}, "scope is neither"),
         ({**GOOD, "scope": ["a", None]}, "scope is neither"),
     ],
+    ids=shortened,
 )
 def test_the_error_for_an_answer_without_a_token_says_what_the_answer_is(body, message):
     error = fault(answered(body), InvalidTokenResponse)

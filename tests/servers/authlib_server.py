@@ -43,7 +43,7 @@ class Client(ClientMixin):  # type: ignore[misc]
         return self.client_id
 
     def get_allowed_scope(self, scope: str | None) -> str | None:
-        """ClientConfig what is known of what was asked for; None, an error, where that is nothing."""
+        """Return the known scopes among the requested ones; None, an error, if there are none."""
         return " ".join(s for s in (scope or "").split() if s in SCOPES) or None
 
     def check_client_secret(self, client_secret: str) -> bool:
