@@ -41,7 +41,7 @@ from .clock import skip_pauses, until
 from .inside import flight_of
 from .internet import TOKEN_URL, Internet
 from .servers.connect_proxy import ConnectProxy
-from .sessions import session_for
+from .sessions import connected, session_for
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +68,6 @@ def raising(error: Exception) -> HandMade:
         raise error
 
     return HandMade(answer)
-
-
-def connected(adapter: BaseAdapter) -> ClientCredentialsSession:
-    session = ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret")
-    session.trust_env = False
-    session.mount("https://", adapter)
-    return session
 
 
 # -- whose transport ------------------------------------------------------------------------------
@@ -177,7 +170,8 @@ def test_closing_the_endpoint_does_not_close_the_adapters_of_the_session() -> No
             self.closed += 1
 
     theirs, own = Counted(), Counted()
-    session = connected(theirs)
+    session = ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret")
+    session.mount("https://", theirs)
     session.tokens.endpoint.mount("https://as.example", own)
     session.tokens.endpoint.close()
     assert (theirs.closed, own.closed) == (0, 1)
@@ -469,7 +463,7 @@ def test_the_error_of_an_untrusted_certificate_says_where_to_set_the_ca(
 ) -> None:
     context, bundle = certificates
     monkeypatch.setattr("oauthcc.token_request.endpoint.ATTEMPTS", 1)
-    with AuthorizationServer(tls=context) as auth, session_for(auth) as session:
+    with AuthorizationServer(tls=context) as auth, session_for(auth, trust_env=False) as session:
         advice = r"No trusted TLS connection.*set session\.verify or session\.tokens\.endpoint"
         with pytest.raises(TokenEndpointUnreachable, match=advice):
             session.tokens.get()
@@ -492,7 +486,7 @@ def test_an_https_token_request_goes_through_the_proxy_of_the_session_which_sees
     with (
         ConnectProxy() as proxy,
         AuthorizationServer(tls=context) as auth,
-        session_for(auth) as session,
+        session_for(auth, trust_env=False) as session,
     ):
         session.verify, session.proxies = bundle, {"https": proxy.url, "http": proxy.url}
         session.tokens.get()
@@ -506,7 +500,10 @@ def test_the_error_of_an_unreachable_proxy_says_where_to_set_proxies(
 ) -> None:
     with ConnectProxy() as proxy:
         gone = proxy.url
-    with AuthorizationServer(tls=certificates[0]) as auth, session_for(auth) as session:
+    with (
+        AuthorizationServer(tls=certificates[0]) as auth,
+        session_for(auth, trust_env=False) as session,
+    ):
         session.tokens.endpoint.proxies = {"https": gone}
         with pytest.raises(TokenEndpointUnreachable, match=r"proxy did not connect.*NO_PROXY"):
             session.tokens.get()
@@ -520,7 +517,6 @@ def test_plain_http_to_this_machine_never_goes_through_a_proxy(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with ConnectProxy() as proxy, session_for(auth) as session:
-        session.trust_env = True
         session.proxies = {"http": proxy.url, "all": proxy.url}
         session.tokens.endpoint.proxies = {"http": proxy.url}
         session.tokens.get()
