@@ -318,26 +318,6 @@ def test_retries_of_an_adapter_of_the_session_replace_ours_too(
 # -- compliance hooks -----------------------------------------------------------------------------
 
 
-def test_the_fix_for_ebay_works_unchanged(auth: AuthorizationServer) -> None:
-    auth.token_fields = {"token_type": "Application Access Token"}
-    with ProtectedAPI(auth) as api, session_for(auth) as session:
-        with pytest.raises(InvalidTokenResponse, match="only Bearer can be used here"):
-            session.get(f"{api.url}/x")
-        session.tokens.forget()
-        ebay_compliance_fix(session.tokens.endpoint)
-        assert session.get(f"{api.url}/x").status_code == 200
-
-
-def test_the_fix_for_plentymarkets_works_unchanged(auth: AuthorizationServer) -> None:
-    auth.answer_next(
-        json_answer({"accessToken": "in-camel-case", "tokenType": "Bearer", "expiresIn": 86400})
-    )
-    with session_for(auth) as session:
-        plentymarkets_compliance_fix(session.tokens.endpoint)
-        token = session.tokens.get()
-    assert (token.access_token, token.lifetime) == ("in-camel-case", 86400)
-
-
 @pytest.mark.parametrize("fix", [ebay_compliance_fix, plentymarkets_compliance_fix])
 @pytest.mark.parametrize(
     "answer", [faults.html(500), faults.html(404), faults.empty(403)], ids=lambda a: str(a.status)
