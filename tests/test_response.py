@@ -20,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oauthlib.oauth2 import BackendApplicationClient
 
+from oauthcc import redaction
 from oauthcc.access_token import Token
 from oauthcc.errors import (
     InvalidTokenResponse,
@@ -638,6 +639,18 @@ def test_no_error_shows_a_token(body, status):
         read(answered(body, status))
     assert TOKEN not in shown_by(caught.value)
     assert "payload" not in shown_by(caught.value)
+
+
+def test_the_spellings_of_a_secret_are_computed_no_more_often_for_a_larger_answer(monkeypatch):
+    computed: list[str] = []
+    spelling = redaction._spelling
+    monkeypatch.setattr(redaction, "_spelling", lambda p: computed.append(p) or spelling(p))
+    counts = []
+    for number in (1, 100):
+        computed.clear()
+        fault(answered(["text"] * number, 400), TokenRequestDenied)
+        counts.append(len(computed))
+    assert counts[0] == counts[1] > 0
 
 
 def test_a_secret_that_spans_two_texts_is_redacted():
