@@ -72,11 +72,7 @@ def redact(text: str, secrets: Iterable[str | None]) -> str:
     in JSON, HTML or ``repr``, and decoded as latin-1. Call this before a text is cut. Otherwise
     the first half of a secret can remain at its end.
     """
-    present = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-    if not present:
-        return text
-    spellings = ("".join(map(_spelling, _PIECE.findall(secret))) for secret in present)
-    return re.sub("|".join(spellings), _REDACTED, text)
+    return _pattern(secrets).sub(_REDACTED, text)
 
 
 def redact_error(error: requests.RequestException, tokens: Iterable[str]) -> None:
@@ -122,11 +118,12 @@ class Redactor:
         # http.client decodes UTF-8 in a header as latin-1, and we do so with a body that is not
         # UTF-8.
         known |= {secret.encode().decode("latin-1") for secret in known}
-        self._known = tuple(known - {""})
+        # Made once, because an answer can contain a hundred thousand texts.
+        self._pattern = _pattern(known)
 
     def text(self, text: str) -> str:
         """Return a text without the secrets and tokens."""
-        return redact(text, self._known)
+        return self._pattern.sub(_REDACTED, text)
 
     def url(self, url: str | None) -> str:
         """Return the part of a URL that may be shown: origin and path."""
@@ -211,6 +208,13 @@ def _tokens_in(document: Any) -> Iterator[str]:
     for name in _TOKEN_MEMBERS if isinstance(document, dict) else ():
         if isinstance(document.get(name), str):
             yield document[name].strip()
+
+
+def _pattern(secrets: Iterable[str | None]) -> re.Pattern[str]:
+    """Return a pattern for all spellings of the secrets; it matches nothing if there are none."""
+    present = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+    spellings = ("".join(map(_spelling, _PIECE.findall(secret))) for secret in present)
+    return re.compile("|".join(spellings) or r"(?!)")
 
 
 def _spelling(piece: str) -> str:

@@ -75,10 +75,12 @@ class Secret:
 
     @property
     def _origin(self) -> str:
-        return f"in {str(self._source)!r}" if isinstance(self._source, Path) else "from a callable"
+        if isinstance(self._source, Path):
+            return f"in {str(self._source)!r}"
+        return "from a string" if isinstance(self._source, str) else "from a callable"
 
     def __repr__(self) -> str:
-        return f"<Secret {'***' if isinstance(self._source, str) else self._origin}>"
+        return f"<Secret {self._origin}>"
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

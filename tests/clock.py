@@ -57,10 +57,17 @@ def real_clocks() -> None:
     oauthcc.clock.monotonic, oauthcc.clock.wall = time.monotonic, time.time
 
 
+def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let pauses between token requests take no time; return the list of their seconds."""
+    pauses: list[float] = []
+    patched = SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append)
+    monkeypatch.setattr(endpoint, "time", patched)
+    return pauses
+
+
 def moved_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Install a clock that the test moves. Pauses between token requests take no time."""
-    patched = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: None)
-    monkeypatch.setattr(endpoint, "time", patched)
+    skip_pauses(monkeypatch)
     return Clock().install()
 
 

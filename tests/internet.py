@@ -1,7 +1,7 @@
-"""An internet in one adapter: every host answers, nothing leaves the process, all is written down.
+"""An adapter in which every host answers, nothing leaves the process, and every request is kept.
 
-Mounted on a session it serves the token endpoint ``https://as.example/token`` and any other URL.
-What counts is where a real adapter would have connected, and not what the URL looks like.
+It serves the token endpoint ``https://as.example/token`` and any other URL. A request counts for
+the place to which a real adapter would have connected, whatever the URL looks like.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Page = tuple[int, Mapping[str, str], bytes]
 
 @dataclass(frozen=True)
 class Seen:
-    """What one request would have shown to the host that it would have reached."""
+    """One request as the host would have seen it."""
 
     place: str
     request: PreparedRequest = field(repr=False)
@@ -44,8 +44,8 @@ class Seen:
 E = TypeVar("E")
 
 
-class Told(list[Event]):
-    """Keep events: those of a flight are told when its callers have gone on already."""
+class SeenEvents(list[Event]):
+    """An observer that keeps events, also those that come after the callers have continued."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,14 +60,14 @@ class Told(list[Event]):
             self._changed.notify_all()
 
     def first(self, kind: type[E]) -> E:
-        """Wait for an event of this kind, and give the first."""
+        """Wait for an event of this kind and return the first."""
         with self._changed:
             assert self._changed.wait_for(lambda: any(isinstance(e, kind) for e in self), 10)
         return next(event for event in self if isinstance(event, kind))
 
 
 class Internet(BaseAdapter):
-    """Answer every request, by default with 200 and nothing, and the token endpoint with tokens."""
+    """An adapter that answers 200 by default, and at the token endpoint with a token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,11 +80,11 @@ class Internet(BaseAdapter):
         self.pages[url] = status, {"Location": location}, b""
 
     def shown(self, place: str | None = None) -> list[str | None]:
-        """Give the Authorization of every request, to this place or to all."""
+        """Return the Authorization of every request, to this place or to all."""
         return [seen.authorization for seen in self.seen if place in (None, seen.place)]
 
     def places_with_a_token(self) -> set[str]:
-        """Give the places that saw any of the tokens that were ever issued, in any header."""
+        """Return the places that saw any issued token, in a header, the body or the URL."""
         return {
             seen.place for seen in self.seen if any(token in _all_of(seen) for token in self.tokens)
         }
@@ -114,7 +114,7 @@ class Internet(BaseAdapter):
 
 
 def _seen(request: PreparedRequest, options: dict[str, Any]) -> Seen:
-    # Raises what a real adapter would for a URL that cannot be connected to.
+    # Raises as a real adapter does for a URL that it cannot connect to.
     try:
         place, _ = HTTPAdapter().build_connection_pool_key_attributes(request, True)
     except ValueError as error:
@@ -126,7 +126,7 @@ def _seen(request: PreparedRequest, options: dict[str, Any]) -> Seen:
         f"{place['scheme']}://{place['host']}:{port}",
         request,
         options,
-        # As http.client would write it: the true value, whatever it shows of itself.
+        # The true value, as http.client would write it.
         None if header is None else _octets(header).decode("latin-1"),
         body if isinstance(body, bytes) else str(body).encode(),
     )

@@ -1,4 +1,4 @@
-"""JSON values for property tests, nested as deep as it takes."""
+"""Nested JSON values for property-based tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 def nested(
     leaves: st.SearchStrategy[Any], names: st.SearchStrategy[str], most: int = 3
 ) -> st.SearchStrategy[Any]:
-    """Nest leaves up to twice: some versions of hypothesis doubt that st.recursive() recurses."""
+    """Return leaves and values that nest them up to twice.
+
+    Not st.recursive(): some versions of hypothesis doubt that it recurses.
+    """
 
     def around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         lists = st.lists(inner, max_size=most)

@@ -1,15 +1,17 @@
-"""On an authorization server made with Authlib: other habits than those of oidc-provider.
+"""Tests on an authorization server made with Authlib.
 
-How it differs: Basic is percent-decoded and not form-decoded, so a plus stays a plus; an assertion
-must be for the exact token URL; it demands a scope, and leaves out silently what it does not know;
-it says why a client was refused, with a URL for help, by 401 where no method fits and by 400 where
-an assertion is bad; a token lives ten days; token endpoint and API share one origin.
+It differs from oidc-provider. Basic is percent-decoded and not form-decoded, so a plus stays a
+plus. An assertion must be for the exact token URL. A scope is required, and unknown scopes are left
+out silently. A refusal has a description and a URL for help; it is a 401 if no method fits, and a
+400 if an assertion is invalid. A token is valid for ten days. Token endpoint and API have the same
+origin.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import jwt
@@ -72,25 +74,21 @@ def server(running: AuthlibServer) -> AuthlibServer:
 
 @pytest.fixture
 def make(server: AuthlibServer) -> Iterator[Make]:
-    made: list[ClientCredentialsSession] = []
+    with ExitStack() as stack:
 
-    def make(client_id: str, **options: Any) -> ClientCredentialsSession:
-        secret = server.clients[client_id].client_secret or None
-        options = {"client_secret": secret, "scope": "orders:read", **options}
-        options.setdefault("client_auth", METHODS.get(client_id))
-        session = ClientCredentialsSession(server.token_url, client_id, **options)
-        session.trust_env = False
-        made.append(session)
-        return session
+        def make(client_id: str, **options: Any) -> ClientCredentialsSession:
+            secret = server.clients[client_id].client_secret or None
+            options = {"client_secret": secret, "scope": "orders:read", **options}
+            options.setdefault("client_auth", METHODS.get(client_id))
+            session = ClientCredentialsSession(server.token_url, client_id, **options)
+            return stack.enter_context(session)
 
-    yield make
-    for session in made:
-        session.close()
+        yield make
 
 
 @pytest.mark.parametrize("client_id", METHODS)
 @pytest.mark.parametrize("end", ["revoked", "expired", "revoked by its client"])
-def test_a_token_is_got_used_ended_and_renewed(
+def test_a_token_is_renewed_after_its_end(
     server: AuthlibServer, make: Make, client_id: str, end: str
 ) -> None:
     api = make(client_id)
@@ -108,7 +106,7 @@ def test_a_token_is_got_used_ended_and_renewed(
 
 
 def revoke(server: AuthlibServer, client_id: str, token: str) -> None:
-    """Revoke a token as RFC 7009 says, by the client's own proof."""
+    """Revoke a token with the authentication of its client (RFC 7009)."""
     client = server.clients[client_id]
     attempt = Attempt(client_id, client.client_secret or None, server.token_url, {}, [], [])
     METHODS[client_id].authenticate(attempt)
@@ -119,13 +117,13 @@ def revoke(server: AuthlibServer, client_id: str, token: str) -> None:
 
 
 @pytest.mark.parametrize("name", ODD_SECRETS)
-def test_odd_secrets_are_read_by_a_server_that_merely_percent_decodes(
+def test_odd_secrets_are_accepted_by_a_server_that_only_percent_decodes(
     server: AuthlibServer, make: Make, name: str
 ) -> None:
     assert make(f"basic {name}").get(server.url + "/orders").status_code == 200
 
 
-def test_raw_basic_is_misread_where_the_secret_looks_encoded(
+def test_raw_basic_is_refused_if_the_secret_looks_encoded(
     server: AuthlibServer, make: Make
 ) -> None:
     raw = ClientSecretBasic(encode=False)
@@ -135,7 +133,7 @@ def test_raw_basic_is_misread_where_the_secret_looks_encoded(
 
 
 TAKEN = f"['client_secret_basic', 'client_secret_post', '{ASSERTION}']"
-# What is wrong: the client, its options, the status, and what the server says of it.
+# By what is wrong: the client, its options, the status, and the description of the server.
 WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "secret in Basic": (
         "basic",
@@ -149,8 +147,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
         401,
         f"The client cannot authenticate with methods: {TAKEN}",
     ),
-    # Here it says no more than that.
-    "secret that signs": ("secret-jwt", {"client_secret": "x" * 32}, 400, ""),
+    # Here the server gives no description.
+    "secret of HS256": ("secret-jwt", {"client_secret": "x" * 32}, 400, ""),
     "key": (
         "private-key-jwt",
         {"client_auth": PrivateKeyJWT({**json.loads(ECAlgorithm.to_jwk(KEY)), "kid": "two"})},
@@ -168,7 +166,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_client_that_fails_is_told_why_in_the_words_of_the_server(
+def test_the_error_of_a_client_that_is_refused_has_what_the_server_answered(
     server: AuthlibServer, make: Make, wrong: str
 ) -> None:
     client_id, options, status, description = WRONG[wrong]
@@ -182,7 +180,7 @@ def test_a_client_that_fails_is_told_why_in_the_words_of_the_server(
     assert server.requests["GET /orders 401"] == 0
 
 
-def test_an_assertion_that_expired_is_told(server: AuthlibServer, make: Make) -> None:
+def test_an_expired_assertion_is_refused(server: AuthlibServer, make: Make) -> None:
     claims = {"iss": "private-key-jwt", "sub": "private-key-jwt", "aud": server.token_url}
     old = jwt.encode({**claims, "jti": "1", "exp": 1_000_000_000}, PEM, "ES256")
     with pytest.raises(TokenRequestDenied) as caught:
@@ -191,7 +189,7 @@ def test_an_assertion_that_expired_is_told(server: AuthlibServer, make: Make) ->
     assert caught.value.error_description == "The token is expired"
 
 
-def test_an_assertion_is_taken_once(server: AuthlibServer, make: Make) -> None:
+def test_every_token_request_has_a_new_assertion(server: AuthlibServer, make: Make) -> None:
     api = make("secret-jwt")
     for _ in range(3):
         api.tokens.renew()
@@ -199,24 +197,24 @@ def test_an_assertion_is_taken_once(server: AuthlibServer, make: Make) -> None:
     assert len(server.seen_assertions) >= 3
 
 
-def test_a_server_that_demands_a_scope_is_understood(server: AuthlibServer, make: Make) -> None:
-    with pytest.raises(TokenRequestDenied, match="No scope was asked for") as caught:
+def test_the_error_says_that_the_server_requires_a_scope(server: AuthlibServer, make: Make) -> None:
+    with pytest.raises(TokenRequestDenied, match="No scope was requested") as caught:
         make("basic", scope=None).get(server.url + "/orders")
     assert (caught.value.status_code, caught.value.error) == (400, "invalid_scope")
 
 
-def test_a_scope_that_is_not_granted_whole_is_no_error(server: AuthlibServer, make: Make) -> None:
+def test_a_scope_that_is_granted_in_part_is_no_error(server: AuthlibServer, make: Make) -> None:
     api = make("basic", scope="orders:read orders:admin")
     assert api.tokens.get().scope == "orders:read"
     assert api.get(server.url + "/orders").status_code == 200
 
 
-def test_a_scope_that_does_not_suffice_stays_a_403(server: AuthlibServer, make: Make) -> None:
+def test_a_403_for_an_insufficient_scope_is_returned(server: AuthlibServer, make: Make) -> None:
     assert make("basic", scope="orders:write").get(server.url + "/orders").status_code == 403
     assert server.requests == {"POST /oauth/token 200": 1, "GET /orders 403": 1}
 
 
-def test_a_lifetime_of_ten_days_is_taken_as_it_is(server: AuthlibServer, make: Make) -> None:
+def test_a_lifetime_of_ten_days_is_used_unchanged(server: AuthlibServer, make: Make) -> None:
     token = make("basic").tokens.get()
     assert token.lifetime == 864_000
     assert token.token_type == "Bearer"

@@ -1,4 +1,4 @@
-"""All methods of client authentication: parameters of token requests, and secrecy of keys."""
+"""Tests of all client authentication methods: token request parameters, and secrecy of keys."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from oauthcc import (
 )
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from tests.servers.certificates import Certificates, make_certificates
-from tests.servers.oidc import OIDCServer
-from tests.servers.sessions import OIDCSessions
-from tests.servers.ways import WAYS, Given
+
+from .servers.certificates import Certificates, make_certificates
+from .servers.oidc import OIDCServer
+from .servers.sessions import OIDCSessions
+from .servers.ways import WAYS, Given
+from .sessions import session_for
 
 NOBODY = "http://127.0.0.1:9"
 ASKED: dict[str, Any] = {
@@ -61,29 +63,16 @@ def auth() -> Iterator[AuthorizationServer]:
         yield auth
 
 
-@pytest.fixture
-def protected(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as protected:
-        yield protected
-
-
-def session(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
-    options = {"client_id": auth.client_id, "client_secret": auth.client_secret, **options}
-    api = ClientCredentialsSession(auth.token_url, **options)
-    api.trust_env = False
-    return api
-
-
 @pytest.mark.parametrize("method", [ClientSecretBasic(), ClientSecretPost(), NoClientAuth()])
 def test_every_token_request_has_the_same_parameters(
-    auth: AuthorizationServer, protected: ProtectedAPI, method: ClientAuth
+    auth: AuthorizationServer, api: ProtectedAPI, method: ClientAuth
 ) -> None:
     client = {} if method.needs_secret else {"client_id": "public", "client_secret": None}
-    with session(auth, client_auth=method, **client, **ASKED) as api:
-        api.get(protected.url)
+    with session_for(auth, client_auth=method, **client, **ASKED) as session:
+        session.get(api.url)
         auth.revoke_all()
-        assert api.post(protected.url, data=b"body").status_code == 200
-        api.tokens.renew()
+        assert session.post(api.url, data=b"body").status_code == 200
+        session.tokens.renew()
     assert len(auth.token_requests) == 3
     for request in auth.token_requests:
         sent = [pair for pair in request.form if pair[0] not in ("client_id", "client_secret")]
@@ -105,21 +94,21 @@ def test_every_token_request_has_the_same_parameters(
     ],
 )
 def test_sessions_with_other_options_do_not_share_a_stored_token(
-    auth: AuthorizationServer, protected: ProtectedAPI, other: dict[str, Any]
+    auth: AuthorizationServer, api: ProtectedAPI, other: dict[str, Any]
 ) -> None:
     store = MemoryStore()
     with (
-        session(auth, store=store, **ASKED) as one,
-        session(auth, store=store, **ASKED) as same,
-        session(auth, store=store, **{**ASKED, **other}) as another,
+        session_for(auth, store=store, **ASKED) as one,
+        session_for(auth, store=store, **ASKED) as same,
+        session_for(auth, store=store, **{**ASKED, **other}) as another,
     ):
-        for api in (one, same, another):
-            assert api.get(protected.url).status_code == 200
+        for session in (one, same, another):
+            assert session.get(api.url).status_code == 200
     assert len(auth.token_requests) == 2
 
 
 def test_the_order_of_scopes_and_resources_does_not_matter_to_a_store(
-    auth: AuthorizationServer, protected: ProtectedAPI
+    auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     store = MemoryStore()
     reordered = {
@@ -127,19 +116,22 @@ def test_the_order_of_scopes_and_resources_does_not_matter_to_a_store(
         "scope": ["orders:read", "orders:write"],
         "resource": ASKED["resource"][::-1],
     }
-    with session(auth, store=store, **ASKED) as one, session(auth, store=store, **reordered) as two:
-        one.get(protected.url)
-        two.get(protected.url)
+    with (
+        session_for(auth, store=store, **ASKED) as one,
+        session_for(auth, store=store, **reordered) as two,
+    ):
+        one.get(api.url)
+        two.get(api.url)
     assert len(auth.token_requests) == 1
 
 
 def test_the_token_request_for_another_api_has_only_its_own_parameters(
-    auth: AuthorizationServer, protected: ProtectedAPI
+    auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with session(auth, api_url=protected.url + "/a", **ASKED) as api:
-        api.add_api(protected.url + "/b", resource="https://b.example/")
-        api.get(protected.url + "/a")
-        api.get(protected.url + "/b")
+    with session_for(auth, api_url=api.url + "/a", **ASKED) as session:
+        session.add_api(api.url + "/b", resource="https://b.example/")
+        session.get(api.url + "/a")
+        session.get(api.url + "/b")
     assert dict(auth.token_requests[1].form) == {
         "grant_type": "client_credentials",
         "resource": "https://b.example/",
@@ -194,9 +186,9 @@ def secrets_in(given: Given) -> set[str]:
 class Wire:
     """A recorder of the secrets in token requests and of the tokens in responses."""
 
-    def __init__(self, api: ClientCredentialsSession) -> None:
+    def __init__(self, session: ClientCredentialsSession) -> None:
         self.seen: set[str] = set()
-        hooks: Any = api.tokens.endpoint
+        hooks: Any = session.tokens.endpoint
         hooks.register_compliance_hook("access_token_request", self.request)
         hooks.register_compliance_hook("access_token_response", self.response)
 
@@ -214,10 +206,11 @@ class Wire:
         return response
 
 
-def shown(api: ClientCredentialsSession, *things: Any) -> Iterator[str]:
+def shown(session: ClientCredentialsSession, *things: Any) -> Iterator[str]:
     """Yield the texts that a log, a crash report or a cache may hold of these objects."""
-    yield from map(repr, [api, api.tokens, api.tokens._config, api.tokens._config.client_auth])
-    yield from map(repr, [api.tokens.endpoint, api.tokens._config.scheme, vars(api.tokens._config)])
+    tokens, config = session.tokens, session.tokens._config
+    objects = session, tokens, tokens.endpoint, config, config.client_auth, config.scheme
+    yield from map(repr, [*objects, vars(config)])
     for thing in things:
         yield from (repr(thing), str(thing), pickle.dumps(thing).decode("latin-1"))
         if isinstance(thing, BaseException):
@@ -235,53 +228,52 @@ def shown(api: ClientCredentialsSession, *things: Any) -> Iterator[str]:
     ],
 )
 def test_no_key_secret_assertion_proof_or_token_is_shown_anywhere(
-    oidc: OIDCServer, tmp_path: Path, log: LogRecorder, case: str
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, log: LogRecorder, case: str
 ) -> None:
     name, _, way = case.partition(": ")
     way, _, proves = way.partition(", ")
-    make, client, scheme = OIDCSessions(oidc), oidc.clients[name], DPoP if proves else None
+    client, scheme = oidc.clients[name], DPoP if proves else None
     given, emitted = Given(oidc, client, tmp_path), list[Any]()
-    api = make(client, client_auth=WAYS[name][way](given), scheme=scheme, on_event=emitted.append)
-    wire = Wire(api)
+    session = make(
+        client, client_auth=WAYS[name][way](given), scheme=scheme, on_event=emitted.append
+    )
+    wire = Wire(session)
     url = (oidc.api_url if client.certificate is None else oidc.tls_api_url) + "/orders"
-    answers: list[Any] = [api.get(url)]
+    answers: list[Any] = [session.get(url)]
     oidc.revoke_all()
-    answers.append(api.post(url, data=b"body"))
+    answers.append(session.post(url, data=b"body"))
     # The clock of the server is ahead, so assertions have expired. A renewal that still succeeds is
     # followed by a request to a closed port.
     oidc.advance(4000)
     with pytest.raises(requests.RequestException) as caught:
-        api.tokens.renew() and api.get(NOBODY + "/orders")
+        session.tokens.renew() and session.get(NOBODY + "/orders")
     answers += [caught.value, *emitted]
     needles = secrets_in(given) | wire.seen
     assert len(wire.seen) >= 2  # at least two tokens
-    for text in [*shown(api, *answers), *log.texts]:
+    for text in [*shown(session, *answers), *log.texts]:
         assert [needle for needle in needles if needle in text] == []
-    make.close()
 
 
 def test_a_wrong_key_is_not_shown_either(
-    oidc: OIDCServer, tmp_path: Path, log: LogRecorder
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, log: LogRecorder
 ) -> None:
-    make, wrong = OIDCSessions(oidc), oidc.clients["private_key_jwt/EdDSA"]
-    given = Given(oidc, wrong, tmp_path)
-    api = make("private_key_jwt/ES256", client_auth=PrivateKeyJWT(given.pem), scheme=DPoP())
-    wire = Wire(api)
+    given = Given(oidc, oidc.clients["private_key_jwt/EdDSA"], tmp_path)
+    session = make("private_key_jwt/ES256", client_auth=PrivateKeyJWT(given.pem), scheme=DPoP())
+    wire = Wire(session)
     with pytest.raises(TokenRequestDenied) as caught:
-        api.get(oidc.api_url + "/orders")
+        session.get(oidc.api_url + "/orders")
     needles = secrets_in(given) | wire.seen
     assert len(wire.seen) >= 2  # assertion and proof
-    for text in [*shown(api, caught.value), *log.texts]:
+    for text in [*shown(session, caught.value), *log.texts]:
         assert [needle for needle in needles if needle in text] == []
-    make.close()
 
 
 def test_a_pickle_of_a_session_holds_a_key_but_only_the_path_of_a_key_file(
-    oidc: OIDCServer, tmp_path: Path
+    oidc: OIDCServer, make: OIDCSessions, tmp_path: Path
 ) -> None:
     given = Given(oidc, oidc.clients["private_key_jwt/ES256"], tmp_path)
     path = given.file(given.pem)
-    make, line = OIDCSessions(oidc), given.pem.splitlines()[1].encode()
+    line = given.pem.splitlines()[1].encode()
     with_text = pickle.dumps(make(given.client, client_auth=PrivateKeyJWT(given.pem)))
     with_path = pickle.dumps(make(given.client, client_auth=PrivateKeyJWT(path)))
     assert line in with_text
@@ -289,7 +281,6 @@ def test_a_pickle_of_a_session_holds_a_key_but_only_the_path_of_a_key_file(
     assert path.parent.name.encode() in with_path
     with pickle.loads(with_path) as copied:
         assert copied.get(oidc.api_url + "/orders").status_code == 200
-    make.close()
 
 
 # -- invalid options -----------------------------------------------------------------------------
@@ -404,11 +395,11 @@ BAD: dict[str, tuple[Bad, str]] = {
     "resource with a fragment": (lambda *_: {"resource": "https://a.example/#x"}, "fragment"),
     "parameter that has an option": (
         lambda *_: {"token_params": {"scope": "x"}},
-        "its option is: scope",
+        "the option for it is: scope",
     ),
     "another grant type": (
         lambda *_: {"token_params": {"grant_type": "password"}},
-        "this library is for client_credentials",
+        "only uses client_credentials",
     ),
 }
 
@@ -431,11 +422,11 @@ def test_invalid_options_are_refused_at_construction_with_advice(
     [(lambda: "s" * 31, "32 octets"), (lambda: "", "empty"), (lambda: None, "must be a string")],
 )
 def test_an_invalid_secret_of_a_callable_is_an_error_of_the_first_request(
-    auth: AuthorizationServer, protected: ProtectedAPI, secret: Any, message: str
+    auth: AuthorizationServer, api: ProtectedAPI, secret: Any, message: str
 ) -> None:
     with (
-        session(auth, client_secret=secret, client_auth="client_secret_jwt") as api,
+        session_for(auth, client_secret=secret, client_auth="client_secret_jwt") as session,
         pytest.raises(ConfigurationError, match=message),
     ):
-        api.get(protected.url)
+        session.get(api.url)
     assert auth.token_requests == []

@@ -1,4 +1,4 @@
-"""Discovery: where metadata is looked for, when it counts, and how long it is kept."""
+"""Tests of discovery: where metadata is searched, when it counts, and how long it is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauthcc.clock import Instant
+from oauthcc import clock
 from oauthcc.errors import (
     ConfigurationError,
     DiscoveryError,
@@ -33,7 +33,9 @@ from oauthcc.token_request.discovery import (
     method_warning,
 )
 from oauthcc.token_request.transport import TransportSession
-from tests.json_values import nested
+
+from .clock import Clock
+from .json_values import nested
 
 if TYPE_CHECKING:
     from .servers.oidc import OIDCServer
@@ -50,7 +52,7 @@ GOOD = {"issuer": ISSUER, "token_endpoint": TOKEN_URL}
 def answer(
     body: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> requests.Response:
-    """Make an answer as it comes out of the exchange: read whole."""
+    """Return an answer that was read completely."""
     response = requests.Response()
     response.status_code = status
     response.headers.update(headers or {})
@@ -60,11 +62,11 @@ def answer(
 
 
 class Web:
-    """Answer by URL, and remember what was asked for."""
+    """Answers by location, and the list of the requested URLs."""
 
     def __init__(self, **pages: requests.Response | Exception) -> None:
-        self.pages = {"OAUTH": OAUTH, "OPENID": OPENID}
-        self.answers = {self.pages[name]: page for name, page in pages.items()}
+        locations = {"OAUTH": OAUTH, "OPENID": OPENID}
+        self.answers = {locations[name]: page for name, page in pages.items()}
         self.asked: list[str] = []
 
     def __call__(self, url: str) -> requests.Response:
@@ -84,12 +86,12 @@ def fault(document: object) -> str:
     with pytest.raises(DiscoveryError) as caught:
         discover(ISSUER, get=Web(OAUTH=answer(body)))
     message = str(caught.value)
-    assert "To mend it: " in message
+    assert "To correct it: " in message
     assert "https://as.example/tenant" in message
     return message
 
 
-# Where it is looked for
+# Where metadata is searched
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_the_well_known_part_goes_between_host_and_path_and_after_the_path(
     assert locations(issuer) == (oauth, openid)
 
 
-def test_the_metadata_of_oauth_is_asked_for_first_and_is_enough() -> None:
+def test_the_location_of_oauth_is_asked_first_and_is_enough() -> None:
     web = Web(OAUTH=answer(GOOD), OPENID=answer({"issuer": "https://evil.example"}))
     assert discover(ISSUER, get=web) == Metadata(ISSUER, TOKEN_URL)
     assert web.asked == [OAUTH]
@@ -144,7 +146,7 @@ def test_the_metadata_of_oauth_is_asked_for_first_and_is_enough() -> None:
     ],
     ids=lambda page: f"{page.status_code} {page.content[:12]!r}" if hasattr(page, "url") else "big",
 )
-def test_what_is_no_json_object_leads_to_the_other_place(
+def test_the_other_location_is_asked_if_the_first_has_no_json_object(
     page: requests.Response | Exception,
 ) -> None:
     web = Web(OAUTH=page, OPENID=answer(GOOD))
@@ -152,14 +154,14 @@ def test_what_is_no_json_object_leads_to_the_other_place(
     assert web.asked == [OAUTH, OPENID]
 
 
-def test_metadata_that_is_found_but_wrong_is_not_made_good_by_the_other_place() -> None:
+def test_the_other_location_is_not_asked_if_the_metadata_is_invalid() -> None:
     web = Web(OAUTH=answer({"issuer": ISSUER}), OPENID=answer(GOOD))
     with pytest.raises(DiscoveryError, match="without a usable token_endpoint"):
         discover(ISSUER, get=web)
     assert web.asked == [OAUTH]
 
 
-def test_an_issuer_without_metadata_is_told_with_both_places_and_what_is_there() -> None:
+def test_the_error_for_an_issuer_without_metadata_has_both_locations_and_what_they_answer() -> None:
     web = Web(OAUTH=answer(b"<html>"), OPENID=answer(b"", 302))
     with pytest.raises(DiscoveryError) as caught:
         discover(ISSUER, get=web)
@@ -169,13 +171,13 @@ def test_an_issuer_without_metadata_is_told_with_both_places_and_what_is_there()
     assert "check the issuer, pass token_url instead" in message
 
 
-def test_a_page_that_is_too_large_is_told_as_such() -> None:
+def test_the_error_for_a_page_that_is_too_large_says_so() -> None:
     with pytest.raises(DiscoveryError, match="is too large or broken") as caught:
         discover(ISSUER, get=Web(OAUTH=InvalidTokenResponse("token endpoint")))
     assert "token endpoint" not in str(caught.value)
 
 
-def test_a_byte_order_mark_before_the_document_is_no_obstacle() -> None:
+def test_a_document_may_begin_with_a_byte_order_mark() -> None:
     page = answer(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
     assert discover(ISSUER, get=Web(OAUTH=page)).token_endpoint == TOKEN_URL
 
@@ -184,28 +186,24 @@ def test_a_byte_order_mark_before_the_document_is_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_an_unwell_issuer_is_an_outage_and_not_a_fault_of_its_metadata(status: int) -> None:
+def test_an_unavailable_issuer_is_not_an_error_of_its_metadata(status: int) -> None:
     web = Web(OAUTH=answer(b"", status, {"Retry-After": "7"}), OPENID=answer(b"", 500))
     with pytest.raises(TokenEndpointUnavailable, match=f"issuer answered {status}") as caught:
         discover(ISSUER, get=web)
     assert (caught.value.status_code, caught.value.retry_after) == (status, 7.0)
-
-
-def test_an_issuer_that_is_unwell_at_the_second_place_is_an_outage_too() -> None:
     with pytest.raises(TokenEndpointUnavailable):
-        discover(ISSUER, get=Web(OPENID=answer(b"", 503)))
+        discover(ISSUER, get=Web(OPENID=answer(b"", status)))
 
 
-def test_an_issuer_that_asks_for_patience_is_not_asked_at_the_other_place() -> None:
-    web = Web(OAUTH=answer(b"", 429), OPENID=answer(GOOD))
-    with pytest.raises(TokenEndpointUnavailable):
-        discover(ISSUER, get=web)
-    assert web.asked == [OAUTH]
-
-
-def test_an_issuer_that_cannot_be_reached_is_asked_once() -> None:
-    web = Web(OAUTH=TokenEndpointUnreachable("no route"), OPENID=answer(GOOD))
-    with pytest.raises(TokenEndpointUnreachable, match="no route"):
+@pytest.mark.parametrize(
+    "trouble", [answer(b"", 429), TokenEndpointUnreachable("no route")], ids=["429", "unreachable"]
+)
+def test_an_issuer_that_answers_429_or_nothing_is_asked_once(
+    trouble: requests.Response | Exception,
+) -> None:
+    web = Web(OAUTH=trouble, OPENID=answer(GOOD))
+    kind = type(trouble) if isinstance(trouble, Exception) else TokenEndpointUnavailable
+    with pytest.raises(kind, match=r"answered 429|no route"):
         discover(ISSUER, get=web)
     assert web.asked == [OAUTH]
 
@@ -218,12 +216,12 @@ def test_an_issuer_that_cannot_be_reached_is_asked_once() -> None:
     [ISSUER, "https://as.example", "https://as.example:8443/", "http://localhost:1/a",
      "http://127.0.0.1", "http://[::1]:5"],
 )  # fmt: skip
-def test_an_issuer_is_https_or_loopback_and_is_given_back_unchanged(issuer: str) -> None:
+def test_an_issuer_is_https_or_loopback_and_is_returned_unchanged(issuer: str) -> None:
     assert check_issuer(issuer) == issuer
 
 
 @pytest.mark.parametrize(
-    ("issuer", "remedy"),
+    ("issuer", "advice"),
     [
         ("http://as.example", "https://"),
         ("https://as.example?tenant=1", "leave out the ?"),
@@ -238,10 +236,10 @@ def test_an_issuer_is_https_or_loopback_and_is_given_back_unchanged(issuer: str)
         (OPENID, "without /.well-known/openid-configuration"),
     ],
 )
-def test_what_cannot_be_an_issuer_is_refused_with_the_remedy(issuer: Any, remedy: str) -> None:
+def test_an_invalid_issuer_is_a_configuration_error_with_advice(issuer: Any, advice: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         check_issuer(issuer)
-    assert remedy in str(caught.value)
+    assert advice in str(caught.value)
     assert "pw" not in str(caught.value)
     with pytest.raises(ConfigurationError):
         discover(issuer, get=Web())
@@ -249,10 +247,10 @@ def test_what_cannot_be_an_issuer_is_refused_with_the_remedy(issuer: Any, remedy
         Discovery(issuer)
 
 
-# What the metadata must say
+# What the metadata must contain
 
 
-def test_everything_of_use_is_taken_from_the_metadata() -> None:
+def test_all_members_that_are_used_are_read() -> None:
     document = {
         **GOOD,
         "token_endpoint_auth_methods_supported": ["private_key_jwt", "tls_client_auth"],
@@ -270,7 +268,7 @@ def test_everything_of_use_is_taken_from_the_metadata() -> None:
     )
 
 
-def test_a_null_where_nothing_need_be_said_says_nothing() -> None:
+def test_a_null_counts_as_a_missing_member() -> None:
     nulls = dict.fromkeys(
         ("mtls_endpoint_aliases", "token_endpoint_auth_methods_supported", "grant_types_supported")
     )
@@ -282,21 +280,21 @@ def test_a_null_where_nothing_need_be_said_says_nothing() -> None:
     "named",
     [f"{ISSUER}/", ISSUER.upper(), "https://evil.example", "https://as.example:443/tenant", ""],
 )
-def test_metadata_of_another_issuer_is_discarded_and_both_are_named(named: str) -> None:
+def test_metadata_of_another_issuer_is_refused_and_the_error_names_both(named: str) -> None:
     message = fault({**GOOD, "issuer": named})
     assert f"another issuer, {named!r}" in message
     assert "write that one exactly" in message
 
 
-def test_what_another_issuer_is_called_is_shown_short_and_harmless() -> None:
+def test_the_name_of_another_issuer_is_shown_shortened_and_printable() -> None:
     message = fault({**GOOD, "issuer": "\x1b[2J\n\u202e" + "x" * 5000})
     assert message.isprintable()
     assert len(message) < 1000
 
 
-@pytest.mark.parametrize("named", [None, 1, True, [ISSUER], {"a": 1}])
-def test_metadata_that_names_no_issuer_is_discarded(named: object) -> None:
-    assert "names no issuer" in fault({**GOOD, "issuer": named})
+def test_metadata_that_names_no_issuer_is_refused() -> None:
+    for named in (None, 1, True, [ISSUER], {"a": 1}):
+        assert "names no issuer" in fault({**GOOD, "issuer": named})
     assert "names no issuer" in fault({"token_endpoint": TOKEN_URL})
     assert "names no issuer" in fault(b'{"issuer": ' + b"9" * 10_000 + b"}")
 
@@ -309,14 +307,14 @@ def test_metadata_that_names_no_issuer_is_discarded(named: object) -> None:
      "https://as.example\\@evil.example/", "https://as.example/a b", "https://as.example:99999/",
      "https://\ud800/"],
 )  # fmt: skip
-def test_a_token_endpoint_that_no_secret_may_be_posted_to_is_refused(url: object) -> None:
+def test_a_token_endpoint_that_must_get_no_secret_is_refused(url: object) -> None:
     assert "token_endpoint" in fault({**GOOD, "token_endpoint": url})
     assert "mtls_endpoint_aliases.token_endpoint" in fault(
         {**GOOD, "mtls_endpoint_aliases": {"token_endpoint": 1 if url is None else url}}
     )
 
 
-def test_an_issuer_with_https_cannot_turn_http_on_by_the_switch_for_tests(
+def test_the_variable_that_permits_http_for_tests_does_not_permit_it_to_an_https_issuer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
@@ -325,7 +323,7 @@ def test_an_issuer_with_https_cannot_turn_http_on_by_the_switch_for_tests(
     assert "secret" not in message
 
 
-def test_a_token_endpoint_on_another_host_and_with_a_query_is_as_it_should_be() -> None:
+def test_a_token_endpoint_may_be_on_another_host_and_have_a_query() -> None:
     url = "https://oauth2.other.example/token?tenant=7"
     assert found({**GOOD, "token_endpoint": url}).token_endpoint == url
 
@@ -340,13 +338,16 @@ def test_an_issuer_on_loopback_may_have_its_token_endpoint_there() -> None:
     "member", ["token_endpoint_auth_methods_supported", "grant_types_supported"]
 )
 @pytest.mark.parametrize("value", ["ES256", 1, True, {"a": 1}, [1], [None], [["ES256"]]])
-def test_lists_of_the_wrong_shape_are_told_by_their_name(member: str, value: object) -> None:
-    assert f"{member} that is no list of names" in fault({**GOOD, member: value})
+def test_the_error_for_a_member_that_is_not_a_list_of_names_has_its_name(
+    member: str, value: object
+) -> None:
+    assert f"{member} that is not a list of names" in fault({**GOOD, member: value})
 
 
 @pytest.mark.parametrize("value", ["x", 1, True, [], [{"token_endpoint": TOKEN_URL}]])
-def test_aliases_of_the_wrong_shape_are_told(value: object) -> None:
-    assert "mtls_endpoint_aliases that are no" in fault({**GOOD, "mtls_endpoint_aliases": value})
+def test_aliases_that_are_not_an_object_are_refused(value: object) -> None:
+    message = fault({**GOOD, "mtls_endpoint_aliases": value})
+    assert "mtls_endpoint_aliases that are not a JSON object" in message
 
 
 _TEXTS = st.text(max_size=8) | st.sampled_from([ISSUER, "token_endpoint"])
@@ -361,7 +362,7 @@ _URLS = st.text(alphabet="htps:/@#?.[]%\\ as\x00\ud800\u2028é1", max_size=20).m
 
 
 def _tried(action: Callable[[], T]) -> tuple[T | None, str]:
-    """Return what an action gives, or what the error of ours says."""
+    """Return the result of an action, or the message of our error."""
     try:
         return action(), ""
     except (ConfigurationError, DiscoveryError, TokenEndpointUnavailable) as error:
@@ -373,7 +374,7 @@ def _tried(action: Callable[[], T]) -> tuple[T | None, str]:
     st.booleans(),
     st.integers(100, 599),
 )
-def test_hostile_metadata_gives_metadata_or_an_error_of_ours(
+def test_any_document_is_valid_metadata_or_an_error_of_ours(
     document: dict[str, Any], named: bool, status: int
 ) -> None:
     if named:
@@ -388,7 +389,7 @@ def test_hostile_metadata_gives_metadata_or_an_error_of_ours(
 
 
 @given(st.binary(max_size=200))
-def test_hostile_bytes_give_an_error_of_ours(body: bytes) -> None:
+def test_any_bytes_are_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(DiscoveryError):
         discover(ISSUER, get=Web(OAUTH=answer(body)))
 
@@ -402,16 +403,12 @@ def test_any_text_is_an_issuer_or_a_configuration_error(text: str) -> None:
         assert all(place.startswith(("http://", "https://")) for place in locations(text))
 
 
-# What is listed
+# Warnings about what is not listed
 
 
-def test_a_method_that_is_listed_needs_no_warning() -> None:
-    metadata = Metadata(ISSUER, TOKEN_URL, ("client_secret_post", "private_key_jwt"))
-    assert method_warning(metadata, "private_key_jwt") is None
-
-
-def test_a_method_that_is_not_listed_is_told_with_what_is_listed() -> None:
+def test_a_warning_names_the_method_that_is_not_listed_and_those_that_are() -> None:
     metadata = Metadata(ISSUER, TOKEN_URL, ("client_secret_post", "\x1bx"))
+    assert method_warning(metadata, "client_secret_post") is None
     warning = method_warning(metadata, "private_key_jwt")
     assert warning is not None
     assert "does not list private_key_jwt" in warning
@@ -419,7 +416,7 @@ def test_a_method_that_is_not_listed_is_told_with_what_is_listed() -> None:
     assert "used as configured" in warning
 
 
-def test_a_server_that_lists_no_method_means_basic() -> None:
+def test_a_server_that_lists_no_method_accepts_basic() -> None:
     assert method_warning(Metadata(ISSUER, TOKEN_URL), "client_secret_basic") is None
     for listed in (None, ()):
         warning = method_warning(Metadata(ISSUER, TOKEN_URL, listed), "client_secret_post")
@@ -427,111 +424,114 @@ def test_a_server_that_lists_no_method_means_basic() -> None:
         assert "(nothing" in warning
 
 
-def test_a_server_that_does_not_list_the_grant_is_told() -> None:
-    def told(grants: tuple[str, ...] | None) -> str | None:
-        return grant_type_warning(Metadata(ISSUER, TOKEN_URL, grant_types=grants))
+def test_a_warning_says_that_the_grant_type_is_not_listed() -> None:
+    def warning(listed: tuple[str, ...] | None) -> str | None:
+        return grant_type_warning(Metadata(ISSUER, TOKEN_URL, grant_types=listed))
 
-    assert told(None) is None
-    assert told(("implicit", "client_credentials")) is None
-    assert "does not list client_credentials" in str(told(("implicit",)))
-
-
-# How long it is kept
+    assert warning(None) is None
+    assert warning(("implicit", "client_credentials")) is None
+    assert "does not list client_credentials" in str(warning(("implicit",)))
 
 
-class Clock:
-    """Be a clock that moves when it is told to."""
+# How long metadata is kept
+
+
+class Kept:
+    """The metadata of an issuer, as a `Discovery` keeps it, and the clock that it is used by."""
 
     def __init__(self) -> None:
-        self.seconds = 1000.0
+        self.clock = Clock().install()
+        self.web = Web(OAUTH=answer(GOOD))
+        self.discovery = Discovery(ISSUER)
 
-    def __call__(self) -> Instant:
-        return Instant(self.seconds, 1.7e9 + self.seconds)
+    def metadata(self) -> Metadata:
+        return self.discovery.metadata(self.web, clock.now())
 
 
-def test_metadata_is_asked_for_once_an_hour() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
-    assert web.asked == []
-    first = discovered.metadata(web, clock())
-    clock.seconds += MAX_AGE - 1
-    assert discovered.metadata(web, clock()) is first
-    assert len(web.asked) == 1
-    clock.seconds += 1
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+def test_the_issuer_is_asked_once_an_hour(kept: Kept) -> None:
+    assert kept.web.asked == []
+    first = kept.metadata()
+    kept.clock.advance(MAX_AGE - 1)
+    assert kept.metadata() is first
+    assert len(kept.web.asked) == 1
+    kept.clock.advance(1)
     moved = {**GOOD, "token_endpoint": "https://as.example/v2/token"}
-    web.answers[OAUTH] = answer(moved)
-    assert discovered.metadata(web, clock()).token_endpoint == moved["token_endpoint"]
-    assert len(web.asked) == 2
+    kept.web.answers[OAUTH] = answer(moved)
+    assert kept.metadata().token_endpoint == moved["token_endpoint"]
+    assert len(kept.web.asked) == 2
 
 
 @pytest.mark.parametrize(
-    "trouble", [answer(b"", 503), answer(b"<html>soon back"), TokenEndpointUnreachable("away")]
+    "trouble",
+    [answer(b"", 503), answer(b"<html>soon back"), TokenEndpointUnreachable("away")],
+    ids=["503", "a web page", "unreachable"],
 )
-def test_earlier_metadata_is_used_while_the_issuer_is_unwell_and_a_log_says_so(
-    trouble: requests.Response | Exception, caplog: pytest.LogCaptureFixture
+def test_earlier_metadata_is_used_while_the_issuer_is_unavailable_and_a_warning_says_so(
+    kept: Kept, trouble: requests.Response | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
-    first = discovered.metadata(web, clock())
-    clock.seconds += MAX_AGE
-    web.answers[OAUTH] = trouble
-    assert discovered.metadata(web, clock()) is first
+    first = kept.metadata()
+    kept.clock.advance(MAX_AGE)
+    kept.web.answers[OAUTH] = trouble
+    assert kept.metadata() is first
     assert "the earlier one is used" in caplog.text
-    asked = len(web.asked)
-    clock.seconds += PAUSE - 1
-    assert discovered.metadata(web, clock()) is first
-    assert len(web.asked) == asked
-    clock.seconds += 1
-    web.answers[OAUTH] = answer(GOOD)
-    assert discovered.metadata(web, clock()) is not first
+    asked = len(kept.web.asked)
+    kept.clock.advance(PAUSE - 1)
+    assert kept.metadata() is first
+    assert len(kept.web.asked) == asked
+    kept.clock.advance(1)
+    kept.web.answers[OAUTH] = answer(GOOD)
+    assert kept.metadata() is not first
 
 
-def test_without_earlier_metadata_an_outage_is_raised_each_time() -> None:
-    clock, web = Clock(), Web(OAUTH=TokenEndpointUnreachable("away"))
-    discovered = Discovery(ISSUER)
+def test_an_outage_is_raised_each_time_if_there_is_no_earlier_metadata(kept: Kept) -> None:
+    kept.web.answers[OAUTH] = TokenEndpointUnreachable("away")
     for _ in range(2):
         with pytest.raises(TokenEndpointUnreachable):
-            discovered.metadata(web, clock())
-    assert len(web.asked) == 2
+            kept.metadata()
+    assert len(kept.web.asked) == 2
 
 
-def test_a_mistake_in_the_settings_is_never_papered_over_by_earlier_metadata() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
-    discovered.metadata(web, clock())
-    discovered.forget()
-    web.answers[OAUTH] = ConfigurationError("no such CA bundle")
+def test_a_configuration_error_is_raised_even_if_there_is_earlier_metadata(kept: Kept) -> None:
+    kept.metadata()
+    kept.discovery.forget()
+    kept.web.answers[OAUTH] = ConfigurationError("no such CA bundle")
     with pytest.raises(ConfigurationError):
-        discovered.metadata(web, clock())
+        kept.metadata()
 
 
-def test_forgotten_metadata_is_asked_for_again_and_kept_where_that_fails() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
-    first = discovered.metadata(web, clock())
-    discovered.forget()
-    web.answers[OAUTH] = answer(b"", 500)
-    assert discovered.metadata(web, clock()) is first
-    assert len(web.asked) == 3
+def test_forgotten_metadata_is_fetched_again_and_still_used_if_that_fails(kept: Kept) -> None:
+    first = kept.metadata()
+    kept.discovery.forget()
+    kept.web.answers[OAUTH] = answer(b"", 500)
+    assert kept.metadata() is first
+    assert len(kept.web.asked) == 3
 
 
-def test_a_pickle_holds_the_issuer_and_the_repr_shows_it() -> None:
-    clock, web, discovered = Clock(), Web(OAUTH=answer(GOOD)), Discovery(ISSUER)
-    discovered.metadata(web, clock())
-    twin = pickle.loads(pickle.dumps(discovered))
-    assert twin.issuer == ISSUER
-    twin.metadata(web, clock())
-    assert len(web.asked) == 2
-    assert repr(twin) == "Discovery('https://as.example/tenant')"
+def test_a_pickle_contains_only_the_issuer_and_the_repr_shows_it(kept: Kept) -> None:
+    kept.metadata()
+    kept.discovery = pickle.loads(pickle.dumps(kept.discovery))
+    assert kept.discovery.issuer == ISSUER
+    kept.metadata()
+    assert len(kept.web.asked) == 2
+    assert repr(kept.discovery) == "Discovery('https://as.example/tenant')"
 
 
 # With a real server
 
 
-def test_a_real_issuer_is_discovered_through_the_bounded_exchange(oidc: OIDCServer) -> None:
+def test_a_real_issuer_is_discovered_by_bounded_requests(oidc: OIDCServer) -> None:
     with TransportSession("any") as session:
         session.trust_env = False
         asked: list[str] = []
 
         def get(url: str) -> requests.Response:
             asked.append(url)
-            return session.exchange("GET", url, headers={}, deadline=time.monotonic() + 30)
+            return session.send_bounded("GET", url, headers={}, deadline=time.monotonic() + 30)
 
         metadata = discover(oidc.issuer, get=get)
         assert metadata.token_endpoint == oidc.token_url

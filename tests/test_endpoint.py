@@ -1,4 +1,4 @@
-"""The token request: what is sent, how often, with which secret, and how hooks may change it."""
+"""Tests of the token request: what is sent, how often, and how compliance hooks may change it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import functools
 import json
 import time
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 import requests
+from oauthlib.oauth2 import BackendApplicationClient
 from requests.adapters import HTTPAdapter
 from requests_oauthlib.compliance_fixes import ebay_compliance_fix, plentymarkets_compliance_fix
 from urllib3.util import Retry
 
 from oauthcc import (
-    ClientCredentialsSession,
     ConfigurationError,
+    DPoP,
     InvalidTokenResponse,
     OAuthCCError,
     TokenEndpointUnavailable,
@@ -29,38 +29,28 @@ from oauthcc import (
 )
 from oauthcc.client_auth import ClientSecretPost
 from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults, json_answer
+from oauthcc.token_request import endpoint as endpoint_module
 from oauthcc.token_request.endpoint import MAX_PAUSE
-from tests.internet import Told
 
-from .inside import state_of
+from .clock import skip_pauses
+from .internet import SeenEvents
+from .sessions import session_for
 
 API = "https://api.example/never-reached"
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts, none of which is really made."""
-    made: list[float] = []
-    monkeypatch.setattr("oauthcc.token_request.endpoint.time.sleep", made.append)
-    return made
-
-
-def session_for(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
-    given = {"client_id": auth.client_id, "client_secret": auth.client_secret, **options}
-    session = ClientCredentialsSession(auth.token_url, **given)
-    session.trust_env = False
-    return session
-
-
-def hooks_of(session: ClientCredentialsSession) -> Any:
-    """Give the endpoint, whose types do not tell of hooks on the token request."""
-    return session.tokens.endpoint
+    """The seconds of the pauses between attempts, which take no time."""
+    return skip_pauses(monkeypatch)
 
 
 # -- what is sent ---------------------------------------------------------------------------------
 
 
-def test_the_request_is_that_of_the_rfc_and_holds_nothing_else(auth: AuthorizationServer) -> None:
+def test_the_token_request_is_that_of_the_rfc_and_has_nothing_else(
+    auth: AuthorizationServer,
+) -> None:
     with session_for(auth, scope="b a") as session:
         session.tokens.get()
     (seen,) = auth.token_requests
@@ -71,13 +61,12 @@ def test_the_request_is_that_of_the_rfc_and_holds_nothing_else(auth: Authorizati
     assert "Cookie" not in seen.headers
 
 
-def test_repeated_parameters_stay_apart_and_the_query_of_the_url_stays(
+def test_repeated_parameters_are_sent_one_by_one_and_the_query_of_the_url_is_kept(
     auth: AuthorizationServer,
 ) -> None:
-    session = ClientCredentialsSession(
-        f"{auth.token_url}?tenant=blue",
-        auth.client_id,
-        auth.client_secret,
+    session = session_for(
+        auth,
+        token_url=f"{auth.token_url}?tenant=blue",
         audience="https://api.example/",
         resource=["urn:a", "https://b.example/?x=1&y=2"],
         token_params={"extra": ["1", "2"], "odd": "\u00fc+ &="},
@@ -102,7 +91,9 @@ def test_repeated_parameters_stay_apart_and_the_query_of_the_url_stays(
     )
 
 
-def test_no_earlier_token_and_nothing_of_the_answer_goes_along(auth: AuthorizationServer) -> None:
+def test_the_next_token_request_contains_nothing_of_the_answer_before(
+    auth: AuthorizationServer,
+) -> None:
     auth.token_fields = {"refresh_token": "for-nobody"}
     with session_for(auth) as session:
         session.tokens.get()
@@ -113,14 +104,47 @@ def test_no_earlier_token_and_nothing_of_the_answer_goes_along(auth: Authorizati
     assert first.body == second.body
 
 
+@pytest.mark.parametrize("demands_nonce", [False, True])
+def test_one_oauthlib_client_writes_a_token_request_and_reads_its_answer(
+    auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch, demands_nonce: bool
+) -> None:
+    made: list[list[str]] = []
+
+    class Counted(BackendApplicationClient):
+        def __init__(self, client_id: str) -> None:
+            super().__init__(client_id)
+            self.calls: list[str] = []
+            made.append(self.calls)
+
+        def prepare_request_body(self, *args: Any, **kwargs: Any) -> Any:
+            self.calls.append("write")
+            return super().prepare_request_body(*args, **kwargs)
+
+        def parse_request_body_response(self, *args: Any, **kwargs: Any) -> Any:
+            self.calls.append("read")
+            return super().parse_request_body_response(*args, **kwargs)
+
+    monkeypatch.setattr(endpoint_module, "BackendApplicationClient", Counted)
+    scheme = None
+    if demands_nonce:
+        scheme, auth.token_fields = DPoP(), {"token_type": "DPoP"}
+        auth.answer_next(json_answer({"error": "use_dpop_nonce"}, 400, {"DPoP-Nonce": "n"}))
+    with session_for(auth, scheme=scheme) as session:
+        session.tokens.get()
+        assert made == [["write", "write", "read"] if demands_nonce else ["write", "read"]]
+        session.tokens.renew()
+    # The next token request has a client of its own, so no token stays in one.
+    assert made[1:] == [["write", "read"]]
+
+
 # -- attempts -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_an_endpoint_that_is_unwell_for_a_moment_is_not_felt(
+def test_no_call_fails_if_the_endpoint_is_unavailable_for_a_moment(
     auth: AuthorizationServer, pauses: list[float], status: int
 ) -> None:
-    events = Told()
+    events = SeenEvents()
     auth.answer_next(faults.unavailable(status, retry_after=None))
     with ProtectedAPI(auth) as api, session_for(auth, on_event=events) as session:
         assert session.get(f"{api.url}/x").status_code == 200
@@ -130,7 +154,7 @@ def test_an_endpoint_that_is_unwell_for_a_moment_is_not_felt(
     assert 0.0 <= pauses[0] <= MAX_PAUSE
 
 
-def test_a_connection_that_breaks_is_made_anew(
+def test_an_attempt_follows_a_connection_that_broke(
     auth: AuthorizationServer, pauses: list[float]
 ) -> None:
     auth.answer_next(faults.reset())
@@ -143,11 +167,15 @@ def test_a_connection_that_breaks_is_made_anew(
     assert pauses[1] >= 0.5
 
 
-def test_three_attempts_are_enough(auth: AuthorizationServer, pauses: list[float]) -> None:
+def test_an_unavailable_endpoint_is_asked_three_times(
+    auth: AuthorizationServer, pauses: list[float]
+) -> None:
     auth.answer_next(faults.unavailable(retry_after=None), None)
     with (
         session_for(auth) as session,
-        pytest.raises(TokenEndpointUnavailable, match=r"is unwell.*503.*Try later") as caught,
+        pytest.raises(
+            TokenEndpointUnavailable, match=r"is unavailable.*503.*Try again later"
+        ) as caught,
     ):
         session.get(API)
     assert len(auth.token_requests) == 3
@@ -158,21 +186,18 @@ def test_three_attempts_are_enough(auth: AuthorizationServer, pauses: list[float
     assert error.response.text == "try later"
 
 
-@pytest.mark.parametrize("asked", ["0", "1", "5", " 2 "])
+@pytest.mark.parametrize("seconds", ["0", "1", "5", " 2 "])
 def test_a_short_retry_after_is_waited_for(
-    auth: AuthorizationServer, pauses: list[float], asked: str
+    auth: AuthorizationServer, pauses: list[float], seconds: str
 ) -> None:
-    auth.answer_next(faults.unavailable(retry_after=asked))
+    auth.answer_next(faults.unavailable(retry_after=seconds))
     with session_for(auth) as session:
         session.tokens.get()
-    assert pauses
-    assert pauses[0] >= float(asked)
-    assert pauses[0] <= MAX_PAUSE
+    assert len(pauses) == 1
+    assert float(seconds) <= pauses[0] <= MAX_PAUSE
 
 
-def test_a_retry_after_that_is_a_date_is_understood(
-    auth: AuthorizationServer, pauses: list[float]
-) -> None:
+def test_a_retry_after_may_be_a_date(auth: AuthorizationServer, pauses: list[float]) -> None:
     auth.answer_next(faults.unavailable(retry_after=formatdate(time.time() + 4, usegmt=True)))
     with session_for(auth) as session:
         session.tokens.get()
@@ -181,7 +206,7 @@ def test_a_retry_after_that_is_a_date_is_understood(
 
 @pytest.mark.parametrize("seconds", [6, 30, 120])
 @pytest.mark.parametrize("date", [False, True])
-def test_a_long_retry_after_is_told_and_not_waited_for(
+def test_a_long_retry_after_is_in_the_error_and_not_waited_for(
     auth: AuthorizationServer, pauses: list[float], seconds: int, date: bool
 ) -> None:
     # A date is written in whole seconds, and one or two may have gone by.
@@ -189,7 +214,7 @@ def test_a_long_retry_after_is_told_and_not_waited_for(
     auth.answer_next(faults.unavailable(retry_after=at if date else str(seconds)), None)
     with (
         session_for(auth) as session,
-        pytest.raises(TokenEndpointUnavailable, match=r"Try in \d+ seconds, as it") as caught,
+        pytest.raises(TokenEndpointUnavailable, match=r"again in \d+ seconds, as it") as caught,
     ):
         session.get(API)
     assert not pauses
@@ -198,11 +223,11 @@ def test_a_long_retry_after_is_told_and_not_waited_for(
     assert 0 <= seconds + 1 - caught.value.retry_after < 60
 
 
-@pytest.mark.parametrize("words", ["soon", "", "-5", "1.5", "9" * 5000, "Thu, 99 Foo 2026"])
-def test_a_retry_after_that_makes_no_sense_counts_as_none(
-    auth: AuthorizationServer, pauses: list[float], words: str
+@pytest.mark.parametrize("value", ["soon", "", "-5", "1.5", "9" * 5000, "Thu, 99 Foo 2026"])
+def test_a_retry_after_that_is_not_valid_counts_as_none(
+    auth: AuthorizationServer, pauses: list[float], value: str
 ) -> None:
-    auth.answer_next(faults.unavailable(retry_after=words))
+    auth.answer_next(faults.unavailable(retry_after=value))
     with session_for(auth) as session:
         session.tokens.get()
     assert len(auth.token_requests) == 2
@@ -224,21 +249,20 @@ def test_a_retry_after_that_makes_no_sense_counts_as_none(
     ],
     ids=str,
 )
-def test_what_waiting_cannot_mend_is_asked_once(
+def test_an_error_that_waiting_cannot_correct_is_not_retried(
     auth: AuthorizationServer, pauses: list[float], answer: tuple[int, str | None]
 ) -> None:
     status, error = answer
     auth.answer_next(json_answer({} if error is None else {"error": error}, status), None)
-    with session_for(auth) as session, pytest.raises(requests.RequestException) as caught:
+    with session_for(auth) as session, pytest.raises(OAuthCCError) as caught:
         session.get(API)
-    if status == 503:
-        assert isinstance(caught.value, TokenEndpointUnavailable)  # it is the status that counts
-        return
-    assert len(auth.token_requests) == 1
-    assert not pauses
+    assert type(caught.value) is (TokenEndpointUnavailable if status >= 500 else TokenRequestDenied)
+    # A 503 is retried even if its error is that of a refusal.
+    assert len(auth.token_requests) == (3 if status == 503 else 1)
+    assert len(pauses) == len(auth.token_requests) - 1
 
 
-def test_a_refusal_after_an_attempt_that_failed_ends_it(
+def test_a_refusal_after_a_failed_attempt_ends_the_fetch(
     auth: AuthorizationServer, pauses: list[float]
 ) -> None:
     auth.answer_next(faults.unavailable(retry_after=None))
@@ -254,9 +278,7 @@ def test_a_refusal_after_an_attempt_that_failed_ends_it(
     assert caught.value.status_code == 400
 
 
-def test_no_pause_reaches_beyond_the_deadline(
-    auth: AuthorizationServer, pauses: list[float]
-) -> None:
+def test_no_pause_goes_beyond_the_deadline(auth: AuthorizationServer, pauses: list[float]) -> None:
     auth.answer_next(faults.unavailable(retry_after="4"), None)
     with session_for(auth) as session:
         endpoint = session.tokens.endpoint
@@ -266,7 +288,7 @@ def test_no_pause_reaches_beyond_the_deadline(
     assert len(auth.token_requests) == 1
 
 
-def test_an_adapter_with_retries_of_its_own_is_the_users_say(
+def test_an_adapter_with_retries_of_its_own_replaces_ours(
     auth: AuthorizationServer, pauses: list[float]
 ) -> None:
     theirs = Retry(4, backoff_factor=0, status_forcelist=[503], allowed_methods=None)
@@ -282,7 +304,7 @@ def test_an_adapter_with_retries_of_its_own_is_the_users_say(
     assert len(pauses) == 2
 
 
-def test_the_owners_adapter_with_retries_counts_as_well(
+def test_retries_of_an_adapter_of_the_session_replace_ours_too(
     auth: AuthorizationServer, pauses: list[float]
 ) -> None:
     auth.answer_next(faults.reset(), None)
@@ -293,100 +315,14 @@ def test_the_owners_adapter_with_retries_counts_as_well(
     assert not pauses
 
 
-# -- a rotated secret -----------------------------------------------------------------------------
-
-
-class Vault:
-    """A secret that is rotated while nobody looks; it counts how often it was read."""
-
-    def __init__(self, *secrets: str) -> None:
-        self.secrets = list(secrets)
-        self.read = 0
-
-    def __call__(self) -> str:
-        self.read += 1
-        return self.secrets.pop(0) if len(self.secrets) > 1 else self.secrets[0]
-
-
-def test_a_secret_that_was_rotated_is_read_again_and_tried_once(auth: AuthorizationServer) -> None:
-    events = Told()
-    vault = Vault("old", auth.client_secret)
-    with session_for(auth, client_secret=vault, on_event=events) as session:
-        session.tokens.get()
-    assert vault.read == len(auth.token_requests) == 2
-    event = events.first(TokenObtained)
-    assert event.attempts == 2
-
-
-def test_a_secret_file_that_was_rotated_is_read_again(
-    auth: AuthorizationServer, tmp_path: Path
-) -> None:
-    file = tmp_path / "secret"
-    file.write_text("old\n")
-
-    def rotate(response: requests.Response) -> requests.Response:
-        file.write_text(f"{auth.client_secret}\n")
-        return response
-
-    with session_for(auth, client_secret=file) as session:
-        hooks_of(session).register_compliance_hook("access_token_response", rotate)
-        session.tokens.get()
-    assert len(auth.token_requests) == 2
-
-
-def test_a_secret_that_did_not_change_is_not_tried_again(auth: AuthorizationServer) -> None:
-    vault = Vault("wrong")
-    for secret in (vault, "wrong"):
-        with (
-            session_for(auth, client_secret=secret) as session,
-            pytest.raises(TokenRequestDenied, match="Check client_id, client_secret"),
-        ):
-            session.get(API)
-    assert vault.read == 2
-    assert len(auth.token_requests) == 2
-
-
-def test_a_secret_that_changes_every_time_is_tried_twice(auth: AuthorizationServer) -> None:
-    vault = Vault("one", "two", "three", "four")
-    with session_for(auth, client_secret=vault) as session, pytest.raises(TokenRequestDenied):
-        session.get(API)
-    assert len(auth.token_requests) == 2
-
-
-def test_another_refusal_is_no_reason_to_read_the_secret_again(auth: AuthorizationServer) -> None:
-    vault = Vault(auth.client_secret, "rotated")
-    auth.refuse_next(error="invalid_scope", status=400)
-    with session_for(auth, client_secret=vault) as session, pytest.raises(TokenRequestDenied):
-        session.get(API)
-    assert vault.read == 1
-
-
 # -- compliance hooks -----------------------------------------------------------------------------
 
 
-def test_the_fix_for_ebay_works_as_it_is(auth: AuthorizationServer) -> None:
-    auth.token_fields = {"token_type": "Application Access Token"}
-    with ProtectedAPI(auth) as api, session_for(auth) as session:
-        with pytest.raises(InvalidTokenResponse, match="only Bearer can be used here"):
-            session.get(f"{api.url}/x")
-        state_of(session.tokens).failure = None
-        ebay_compliance_fix(session.tokens.endpoint)
-        assert session.get(f"{api.url}/x").status_code == 200
-
-
-def test_the_fix_for_plentymarkets_works_as_it_is(auth: AuthorizationServer) -> None:
-    auth.answer_next(
-        json_answer({"accessToken": "in-camel-case", "tokenType": "Bearer", "expiresIn": 86400})
-    )
-    with session_for(auth) as session:
-        plentymarkets_compliance_fix(session.tokens.endpoint)
-        token = session.tokens.get()
-    assert (token.access_token, token.lifetime) == ("in-camel-case", 86400)
-
-
 @pytest.mark.parametrize("fix", [ebay_compliance_fix, plentymarkets_compliance_fix])
-@pytest.mark.parametrize("answer", [faults.html(500), faults.html(404), faults.empty(403)])
-def test_a_fix_that_trips_over_an_error_page_does_not_hide_it(
+@pytest.mark.parametrize(
+    "answer", [faults.html(500), faults.html(404), faults.empty(403)], ids=lambda a: str(a.status)
+)
+def test_a_fix_that_fails_on_an_error_page_does_not_hide_the_page(
     auth: AuthorizationServer, fix: Any, answer: Answer
 ) -> None:
     auth.answer_next(answer, None)
@@ -398,7 +334,9 @@ def test_a_fix_that_trips_over_an_error_page_does_not_hide_it(
     assert caught.value.response.status_code == answer.status
 
 
-def test_a_hook_that_trips_over_a_good_answer_is_named(auth: AuthorizationServer) -> None:
+def test_the_error_of_a_hook_that_fails_on_a_good_answer_names_the_hook(
+    auth: AuthorizationServer,
+) -> None:
     class Fix:
         def __call__(self, response: requests.Response) -> requests.Response:
             raise LookupError(response.text)
@@ -408,7 +346,7 @@ def test_a_hook_that_trips_over_a_good_answer_is_named(auth: AuthorizationServer
 
     for hook, name in ((Fix(), "Fix"), (fix, "fix"), (functools.partial(fix), "partial")):
         with session_for(auth) as session:
-            hooks_of(session).register_compliance_hook("access_token_response", hook)
+            session.tokens.endpoint.register_compliance_hook("access_token_response", hook)
             with pytest.raises(
                 InvalidTokenResponse,
                 match=f"hook .*{name} raised LookupError.*check that token_url",
@@ -430,7 +368,7 @@ def test_hooks_may_change_url_headers_and_body_of_the_request(auth: Authorizatio
         return url, headers, {"data": b"grant_type=client_credentials&of=octets"}
 
     with session_for(auth, client_auth=ClientSecretPost()) as session:
-        hooks_of(session).register_compliance_hook("access_token_request", fix)
+        session.tokens.endpoint.register_compliance_hook("access_token_request", fix)
         session.tokens.get()
     (seen,) = auth.token_requests
     assert seen.query == "hooked=1"
@@ -439,12 +377,12 @@ def test_hooks_may_change_url_headers_and_body_of_the_request(auth: Authorizatio
     assert [value for name, value in seen.form if name == "several"] == ["1", "2"]
     for hook, word in ((as_text, "text"), (as_octets, "octets")):
         with session_for(auth) as session:
-            hooks_of(session).register_compliance_hook("access_token_request", hook)
+            session.tokens.endpoint.register_compliance_hook("access_token_request", hook)
             session.tokens.get()
         assert dict(auth.token_requests[-1].form)["of"] == word
 
 
-def test_repeated_parameters_reach_a_hook_without_loss(auth: AuthorizationServer) -> None:
+def test_a_hook_gets_repeated_parameters_as_a_list_of_pairs(auth: AuthorizationServer) -> None:
     seen: list[Any] = []
 
     def look(url: str, headers: Any, kwargs: Any) -> Any:
@@ -452,7 +390,7 @@ def test_repeated_parameters_reach_a_hook_without_loss(auth: AuthorizationServer
         return url, headers, kwargs
 
     with session_for(auth, resource=["urn:a", "urn:b"]) as session:
-        hooks_of(session).register_compliance_hook("access_token_request", look)
+        session.tokens.endpoint.register_compliance_hook("access_token_request", look)
         session.tokens.get()
     assert isinstance(seen[0], list)
     sent = parse_qsl(auth.token_requests[0].body.decode())
@@ -464,10 +402,10 @@ def test_a_hook_cannot_send_the_secret_over_plain_http(auth: AuthorizationServer
     with session_for(auth) as session:
         for url in ("http://as.example/token", "/token", "https://me:pw@as.example/token"):
             hook = functools.partial(moved, url)
-            session.tokens.endpoint.compliance_hook["access_token_request"] = {hook}  # type: ignore[typeddict-unknown-key]
+            session.tokens.endpoint.compliance_hook["access_token_request"] = {hook}
             with pytest.raises(ConfigurationError, match="hook set"):
                 session.tokens.get()
-            state_of(session.tokens).failure = None
+            session.tokens.forget()
     assert not auth.requests
 
 
@@ -483,23 +421,24 @@ def moved(to: str, url: str, headers: Any, kwargs: Any) -> Any:
         (lambda url, headers, kwargs: (url, headers, {**kwargs, "verify": False}), r"set verify"),
         (lambda url, headers, kwargs: (url, headers, {**kwargs, "auth": 1}), r"hook set auth"),
     ],
+    ids=["returns None", "takes too little", "sets verify", "sets auth"],
 )
-def test_a_hook_that_returns_what_it_must_not_is_a_configuration_error(
+def test_a_hook_that_does_what_it_must_not_is_a_configuration_error(
     auth: AuthorizationServer, hook: Any, message: str
 ) -> None:
     with session_for(auth) as session:
-        hooks_of(session).register_compliance_hook("access_token_request", hook)
+        session.tokens.endpoint.register_compliance_hook("access_token_request", hook)
         with pytest.raises(ConfigurationError, match=message):
             session.get(API)
     assert not auth.requests
 
 
-def test_a_hook_may_say_in_our_own_words_what_is_wrong(auth: AuthorizationServer) -> None:
-    def fussy(url: str, headers: Any, kwargs: Any) -> Any:
+def test_an_error_of_ours_that_a_hook_raises_is_raised_unchanged(auth: AuthorizationServer) -> None:
+    def fails(url: str, headers: Any, kwargs: Any) -> Any:
         raise ConfigurationError("set the tenant")
 
     with session_for(auth) as session:
-        hooks_of(session).register_compliance_hook("access_token_request", fussy)
+        session.tokens.endpoint.register_compliance_hook("access_token_request", fails)
         with pytest.raises(ConfigurationError, match=r"^set the tenant$"):
             session.get(API)
 
@@ -507,7 +446,9 @@ def test_a_hook_may_say_in_our_own_words_what_is_wrong(auth: AuthorizationServer
 # -- the function ---------------------------------------------------------------------------------
 
 
-def test_fetch_token_gives_a_token_or_an_error_that_tells_all(auth: AuthorizationServer) -> None:
+def test_fetch_token_returns_a_token_or_raises_an_error_with_what_the_server_answered(
+    auth: AuthorizationServer,
+) -> None:
     token = fetch_token(auth.token_url, auth.client_id, auth.client_secret, "a b", timeout=30)
     assert (token.access_token, token.scope) == (auth.issued[0], "a b")
     with pytest.raises(TokenRequestDenied) as caught:
@@ -521,31 +462,11 @@ def test_fetch_token_gives_a_token_or_an_error_that_tells_all(auth: Authorizatio
     assert denied.value.response.request.body is None
     assert "Authorization" not in denied.value.response.request.headers
 
-
-def test_the_answer_of_the_server_is_there_to_be_read(auth: AuthorizationServer) -> None:
-    told = {"error": "invalid_target", "error_description": "no", "error_uri": "https://as/e"}
-    auth.answer_next(json_answer({**told, "hint": "audience"}, 400))
+    body = {"error": "invalid_target", "error_description": "no", "error_uri": "https://as/e"}
+    auth.answer_next(json_answer({**body, "hint": "audience"}, 400))
     with pytest.raises(TokenRequestDenied) as caught:
         fetch_token(auth.token_url, auth.client_id, auth.client_secret)
     error = caught.value
-    assert (error.error, error.error_description, error.error_uri) == tuple(told.values())
+    assert (error.error, error.error_description, error.error_uri) == tuple(body.values())
     assert error.response is not None
     assert json.loads(error.response.text)["hint"] == "audience"
-
-
-# -- an issuer in place of a token URL ------------------------------------------------------------
-
-
-def test_an_issuer_leads_to_the_token_endpoint_and_what_it_does_not_list_is_told_once(
-    auth: AuthorizationServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    auth.metadata = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
-    session = ClientCredentialsSession.from_issuer(
-        auth.issuer, auth.client_id, auth.client_secret, "a"
-    )
-    with session:
-        assert not auth.requests
-        session.tokens.get()
-        session.tokens.renew()
-    assert [seen.method for seen in auth.requests] == ["GET", "POST", "POST"]
-    assert len([r for r in caplog.records if "client_secret_basic" in r.getMessage()]) == 1

@@ -1,4 +1,4 @@
-"""The error tree: whoever caught what requests raised catches what we raise."""
+"""Tests of the error classes: code that catches the errors of requests catches ours too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from oauthcc.errors import (
     copy_error,
 )
 
-ABOVE: dict[type[OAuthCCError], tuple[type[BaseException], ...]] = {
+BASES: dict[type[OAuthCCError], tuple[type[BaseException], ...]] = {
     OAuthCCError: (requests.RequestException, OSError),
     ConfigurationError: (OAuthCCError, ValueError),
     InsecureURLError: (OAuthCCError, requests.exceptions.InvalidURL, ValueError),
@@ -48,11 +48,11 @@ def classes() -> Iterator[type[OAuthCCError]]:
         waiting += one.__subclasses__()
 
 
-def test_the_tree_is_the_one_that_is_drawn() -> None:
+def test_the_docstring_shows_the_tree_of_the_classes() -> None:
     ours = {one for one in classes() if one.__module__ == errors.__name__}
-    assert ours == set(ABOVE)
-    for kind, above in ABOVE.items():
-        assert all(issubclass(kind, one) for one in above)
+    assert ours == set(BASES)
+    for kind, bases in BASES.items():
+        assert all(issubclass(kind, one) for one in bases)
         assert getattr(oauthcc, kind.__name__) is kind
         assert kind.__name__ in (errors.__doc__ or "")
 
@@ -65,8 +65,8 @@ def test_refusals_and_failures_do_not_catch_each_other() -> None:
     assert not issubclass(DiscoveryError, TokenError)
 
 
-@pytest.mark.parametrize("kind", ABOVE)
-def test_each_is_caught_by_whoever_caught_requests(kind: type[OAuthCCError]) -> None:
+@pytest.mark.parametrize("kind", BASES)
+def test_code_that_catches_request_exceptions_catches_ours(kind: type[OAuthCCError]) -> None:
     with pytest.raises(requests.RequestException) as caught:
         raise kind("what happened")
     assert str(caught.value) == "what happened"
@@ -82,45 +82,47 @@ def answer() -> requests.Response:
     return response
 
 
-TOLD: dict[str, Any] = {
+MEMBERS: dict[str, Any] = {
     "error": "invalid_client",
     "error_description": "unknown",
     "error_uri": "https://as.example/e",
     "retry_after": 5.0,
 }
-TOKEN_ERRORS = [kind for kind in ABOVE if issubclass(kind, TokenError)]
+TOKEN_ERRORS = [kind for kind in BASES if issubclass(kind, TokenError)]
 
 
 @pytest.mark.parametrize("kind", TOKEN_ERRORS)
-def test_a_token_error_holds_what_the_server_said(kind: type[TokenError]) -> None:
-    error = kind("denied", response=answer(), **TOLD)
-    # The response of a refusal is false, and there all the same.
+def test_a_token_error_has_what_the_server_answered(kind: type[TokenError]) -> None:
+    error = kind("denied", response=answer(), **MEMBERS)
+    # The truth value of a response that is an error is False.
     assert error.response is not None
     assert error.status_code == error.response.status_code == 400
     assert error.request is error.response.request
-    assert {name: getattr(error, name) for name in TOLD} == TOLD
+    assert {name: getattr(error, name) for name in MEMBERS} == MEMBERS
     assert kind("too large", status_code=200).status_code == 200
     assert kind("both", status_code=200, response=answer()).status_code == 200
     bare = kind()
-    assert {getattr(bare, name) for name in (*TOLD, "status_code", "response")} == {None}
+    assert {getattr(bare, name) for name in (*MEMBERS, "status_code", "response")} == {None}
     assert str(bare) == ""
 
 
 @pytest.mark.parametrize("kind", TOKEN_ERRORS)
-def test_a_token_error_survives_pickle_and_copy(kind: type[TokenError]) -> None:
-    error = kind("denied", response=answer(), **TOLD)
+def test_a_pickle_and_a_copy_of_a_token_error_have_the_same_attributes(
+    kind: type[TokenError],
+) -> None:
+    error = kind("denied", response=answer(), **MEMBERS)
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is kind
         assert str(again) == "denied"
-        assert {name: getattr(again, name) for name in TOLD} == TOLD
+        assert {name: getattr(again, name) for name in MEMBERS} == MEMBERS
         assert again.response is not None
         assert again.status_code == again.response.status_code == 400
 
 
-def test_every_caller_raises_a_copy_of_its_own() -> None:
+def test_a_copy_for_another_caller_has_a_traceback_of_its_own() -> None:
     cause = LookupError("the vault is sealed")
     try:
-        raise TokenError("denied", **TOLD) from cause
+        raise TokenError("denied", **MEMBERS) from cause
     except TokenError as caught:
         error = caught
     copies = [copy_error(error) for _ in range(3)]

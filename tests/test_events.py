@@ -1,3 +1,5 @@
+"""Tests of the events: how they are logged, and what an observer gets."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -24,7 +26,7 @@ every_event = pytest.mark.parametrize(
 )
 
 
-def test_every_event_is_looked_at_here() -> None:
+def test_every_type_of_event_is_tested_here() -> None:
     assert [type(event) for event, _ in EVERY] == list(get_args(Event))
 
 
@@ -39,64 +41,70 @@ def test_an_event_never_changes(event: Event, level: int) -> None:
 @every_event
 def test_an_event_is_logged_at_its_level(event: Event, level: int, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG, "oauthcc")
-    events.tell(event, None)
+    events.emit(event, None)
     (record,) = caplog.records
     assert (record.name, record.levelno, record.exc_info) == ("oauthcc", level, None)
     assert record.getMessage() == repr(event)
 
 
 @every_event
-def test_an_observer_is_given_the_event_itself(event: Event, level: int) -> None:
-    told: list[Event] = []
-    events.tell(event, told.append)
-    assert told[0] is event
+def test_an_observer_gets_the_event_itself(event: Event, level: int) -> None:
+    seen: list[Event] = []
+    events.emit(event, seen.append)
+    assert seen[0] is event
 
 
-def test_nothing_is_printed_where_nobody_set_logging_up() -> None:
+def test_nothing_is_printed_if_logging_is_not_configured() -> None:
     assert any(isinstance(handler, logging.NullHandler) for handler in events.log.handlers)
 
 
-def test_what_an_observer_raises_is_logged_with_its_traceback(caplog: Any) -> None:
-    def observer(event: Event) -> None:
-        raise ZeroDivisionError("a bug")
+class Failing:
+    """An observer that raises at its first event."""
 
-    events.tell(EVERY[0][0], observer)
+    def __init__(self, error: BaseException) -> None:
+        self.errors, self.seen = [error], list[Event]()
+
+    def __call__(self, event: Event) -> None:
+        if self.errors:
+            raise self.errors.pop()
+        self.seen.append(event)
+
+
+def test_an_exception_in_an_observer_is_logged_with_its_traceback(caplog: Any) -> None:
+    observer = Failing(ZeroDivisionError("a bug"))
+    events.emit(EVERY[0][0], observer)
     record = caplog.records[-1]
     assert (record.name, record.levelno) == ("oauthcc", logging.ERROR)
     assert "ZeroDivisionError: a bug" in caplog.text
-    told: list[Event] = []
-    events.tell(EVERY[0][0], told.append)
-    assert told
+    events.emit(EVERY[0][0], observer)
+    assert observer.seen
 
 
-def test_an_interrupt_in_an_observer_is_not_kept() -> None:
-    def observer(event: Event) -> None:
-        raise KeyboardInterrupt
-
+def test_an_interrupt_in_an_observer_is_raised_and_the_observer_gets_the_next_event() -> None:
+    observer = Failing(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        events.tell(EVERY[0][0], observer)
-    told: list[Event] = []
-    events.tell(EVERY[0][0], told.append)
-    assert told
+        events.emit(EVERY[0][0], observer)
+    events.emit(EVERY[0][0], observer)
+    assert observer.seen
 
 
-def test_an_observer_is_not_told_of_what_it_brings_about_and_others_are() -> None:
+def test_an_observer_gets_no_event_that_it_causes_itself_and_other_observers_do() -> None:
     class Observer:
         def __init__(self, other: Observer | None) -> None:
-            self.told, self.other = list[Event](), other
+            self.seen, self.other = list[Event](), other
 
         def see(self, event: Event) -> None:
-            self.told.append(event)
-            events.tell(EVERY[1][0], self.see)
+            self.seen.append(event)
+            events.emit(EVERY[1][0], self.see)
             if self.other is not None:
-                events.tell(EVERY[2][0], self.other.see)
+                events.emit(EVERY[2][0], self.other.see)
 
     other = Observer(None)
     one = Observer(other)
-    events.tell(EVERY[0][0], one.see)
-    events.tell(EVERY[0][0], one.see)
-    assert [type(event) for event in one.told] == [TokenObtained, TokenObtained]
-    assert [type(event) for event in other.told] == [events.RefusalRemembered] * 2
+    events.emit(EVERY[0][0], one.see)
+    events.emit(EVERY[0][0], one.see)
+    assert [type(event) for event in one.seen] == [TokenObtained, TokenObtained]
+    assert [type(event) for event in other.seen] == [events.RefusalRemembered] * 2
 
 
 def test_a_token_without_attempts_was_in_the_store() -> None:
@@ -104,4 +112,3 @@ def test_a_token_without_attempts_was_in_the_store() -> None:
     assert event.from_store
     assert not dataclasses.replace(event, attempts=1).from_store
     assert event.waiters == 0
-    assert event.seen_by(3) == dataclasses.replace(event, waiters=3)

@@ -1,7 +1,7 @@
 """No secret and no token in any log line, repr, error, traceback, event, or pickle of an answer.
 
-The servers here echo what they were shown, in every place where bytes can be put, and break HTTP in
-every way they know. What is searched are all the spellings in which a secret or a token travels.
+The servers here echo secrets and tokens in every part of an answer, and break HTTP in many ways.
+The tests search for every spelling in which a secret or a token is sent or quoted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import pprint
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
+import oauthcc
 from oauthcc import (
     ClientCredentialsAuth,
     ClientCredentialsSession,
@@ -38,12 +41,13 @@ from oauthcc import (
     TokenObtained,
     fetch_token,
 )
-from oauthcc.clock import Instant
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
-from oauthcc.urls import origin_of
-from tests.internet import TOKEN_URL, Internet, Told
+from oauthcc.tokens.refusals import Refusal, Route
 
-from .inside import fetcher_of, flight_of, state_of
+from .clock import shift_clocks, skip_pauses
+from .inside import fetcher_of, flight_of, held_by, pauses_of, state_of
+from .internet import TOKEN_URL, Internet, SeenEvents
+from .sessions import session_for
 
 CLIENT = "my id"
 SECRET = 'S3cr3t"%/+ &=:\u00fc~\\ende'
@@ -52,7 +56,7 @@ BASIC = base64.b64encode(f"{quote(CLIENT, safe='')}:{quote(SECRET, safe='')}".en
 
 
 def spellings(text: str) -> set[bytes]:
-    """Give the forms in which a text may turn up in another."""
+    """Return the forms in which another text may quote a text."""
     forms = {
         text,
         quote(text),
@@ -65,7 +69,7 @@ def spellings(text: str) -> set[bytes]:
         base64.b64encode(text.encode()).decode().rstrip("="),
         base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
     }
-    # An error that quotes an error that quotes ...
+    # An error may quote an error that quotes another error.
     forms |= {form.replace("\\", "\\" * n) for form in forms for n in (2, 4)}
     return {form.encode() for form in forms} | {text.encode("latin-1")}
 
@@ -79,7 +83,7 @@ def leaks(haystack: str | bytes) -> list[bytes]:
 
 
 def looks(thing: Any) -> Iterator[str]:
-    """Look at a thing as people and their tools do."""
+    """Yield the texts by which an object is shown in a log, a debugger or a crash report."""
     yield repr(thing)
     yield str(thing)
     yield f"{thing}"
@@ -92,12 +96,12 @@ def looks(thing: Any) -> Iterator[str]:
             yield repr(getattr(thing, name, None))
 
 
-#: What must hold the true value somewhere: nobody who looks at the whole sees these.
+#: The attributes that hold a true value, and that no text about the whole object shows.
 _MUST_HOLD = {("Token", "access_token"), ("Token", "extra"), ("Secret", "_source")}
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and all that hangs on it, also what a traceback would not print."""
+    """Yield an error and all errors that led to it, also those that a traceback does not print."""
     waiting, seen = [error], set()
     while waiting:
         one = waiting.pop()
@@ -108,13 +112,13 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def all_of(error: BaseException) -> Iterator[str | bytes]:
-    """Give everything that can be told of an error."""
+    """Yield everything that an error can show."""
     for one in chain(error):
         yield from looks(one)
         yield repr(one.args)
     for with_locals in (False, True):
-        told = traceback.TracebackException.from_exception(error, capture_locals=with_locals)
-        yield "".join(told.format())
+        trace = traceback.TracebackException.from_exception(error, capture_locals=with_locals)
+        yield "".join(trace.format())
     yield pickle.dumps(error)
     response = getattr(error, "response", None)
     if response is not None:
@@ -138,8 +142,8 @@ def everything_sent(request: Any) -> Iterator[str | bytes]:
     yield from looks(request.hooks)
     yield from (looks(dict(request.headers.items())))
     for value in request.headers.values():
-        yield "{}".format(value)  # noqa: UP032 - one more way
-        yield "%s" % value  # noqa: UP031 - and one more
+        yield "{}".format(value)  # noqa: UP032 - another way to format
+        yield "%s" % value  # noqa: UP031 - and the oldest one
     yield str(request.body)
     yield pickle.dumps(request)
 
@@ -159,7 +163,7 @@ def auth() -> Iterator[AuthorizationServer]:
 
 
 class Log:
-    """All that is logged at any level by anybody but the servers, whose threads are theirs."""
+    """Everything that is logged at any level, except in the threads of the servers."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -179,7 +183,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     handler.addFilter(kept.note)
     root = logging.getLogger()
     monkeypatch.setattr(root, "level", logging.DEBUG)
-    # What each of them set for itself, so that none is quieter than it can be.
+    # Each logger logs everything, whatever level it was set to.
     for name in (*logging.root.manager.loggerDict, "oauthlib", "requests_oauthlib", "requests"):
         if not name.startswith("hypothesis"):
             monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG)
@@ -191,27 +195,22 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     root.manager._clear_cache()  # type: ignore[attr-defined]
 
 
-def session_for(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
-    session = ClientCredentialsSession(auth.token_url, CLIENT, SECRET, **options)
-    session.trust_env = False
-    return session
-
-
-def hooks_of(session: ClientCredentialsSession) -> Any:
-    """Give the endpoint, whose types do not tell of hooks on the token request."""
-    return session.tokens.endpoint
-
-
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oauthcc.token_request.endpoint.time.sleep", lambda _seconds: None)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_pauses(monkeypatch)
 
 
-# -- what goes well -------------------------------------------------------------------------------
+def test_only_redaction_py_writes_what_takes_the_place_of_a_secret() -> None:
+    root = Path(oauthcc.__file__).parent
+    files = [path for path in root.rglob("*.py") if "***" in path.read_text(encoding="utf-8")]
+    assert files == [root / "redaction.py"]
+
+
+# -- successful requests --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("client_auth", [ClientSecretBasic(), ClientSecretPost()])
-def test_a_whole_day_of_work_logs_neither_secret_nor_token(
+def test_the_log_of_many_requests_has_neither_secret_nor_token(
     auth: AuthorizationServer, api: ProtectedAPI, log: Log, client_auth: Any
 ) -> None:
     auth.answer_next(faults.unavailable(retry_after=None), 1)
@@ -230,34 +229,35 @@ def test_a_whole_day_of_work_logs_neither_secret_nor_token(
     assert_clean(log.lines)
 
 
-def test_nothing_public_shows_secret_or_token_when_it_is_looked_at(
+def test_the_repr_of_no_object_shows_a_secret_or_token(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    events = Told()
+    events = SeenEvents()
     with session_for(auth, on_event=events) as session:
         session.get(f"{api.url}/x")
         events.first(TokenObtained)
         auth.revoke_all()
         response = session.get(f"{api.url}/redirect-to", params={"url": "/y"})
-        source = session.tokens
-        state_of(source).replay_refused(source.get(), None)
-        endpoint, ledger = source.endpoint, state_of(source)
-        flight = flight_of(source)
+        source, pauses = session.tokens, pauses_of(session.tokens)
+        refusal = Refusal(source.get(), Route("GET", None, api.url), 0.0)
+        pauses.record(refusal)
         own = ClientCredentialsAuth(auth.token_url, CLIENT, SECRET)
         prepared = requests.Request("GET", f"{api.url}/x", auth=own).prepare()
         for thing in (
             session,
             source,
-            endpoint,
-            endpoint.adapters,
-            source.grant,
-            source.grant.client_secret,
-            source.grant.client_auth,
+            source.endpoint,
+            source.endpoint.adapters,
+            source._config,
+            source._config.client_secret,
+            source._config.client_auth,
             source.get(),
             fetcher_of(source),
-            ledger,
-            ledger.held,
-            flight,
+            state_of(source),
+            held_by(source),
+            refusal,
+            pauses,
+            flight_of(source),
             own,
             own.tokens,
             *events,
@@ -272,10 +272,10 @@ def test_nothing_public_shows_secret_or_token_when_it_is_looked_at(
     assert {type(event) for event in events} == {TokenObtained, RequestReplayed}
 
 
-def test_pickles_of_answers_requests_and_events_hold_neither_secret_nor_token(
+def test_pickles_of_answers_requests_and_events_contain_neither_secret_nor_token(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    events = Told()
+    events = SeenEvents()
     with session_for(auth, on_event=events) as session:
         first = session.get(f"{api.url}/x")
         auth.revoke_all()
@@ -283,7 +283,7 @@ def test_pickles_of_answers_requests_and_events_hold_neither_secret_nor_token(
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             for thing in (answers, [answer.request for answer in answers], events):
                 assert not leaks(pickle.dumps(thing, protocol))
-        # That of a session holds the secret, as its documentation says, but never a token.
+        # The pickle of a session contains the secret, as its documentation says, but no token.
         of_session = pickle.dumps(session)
     assert SECRET.encode() in of_session
     assert not [n for n in leaks(of_session) if n not in spellings(SECRET)]
@@ -340,7 +340,7 @@ def test_errors_of_the_api_that_quote_no_token_are_left_as_they_are(
 
 
 def test_an_event_shows_no_token_that_the_api_put_into_a_path() -> None:
-    net, events = Internet(), Told()
+    net, events = Internet(), SeenEvents()
     with ClientCredentialsSession(TOKEN_URL, CLIENT, SECRET, on_event=events) as session:
         session.mount("https://", net)
         for body in (None, iter([b"once"])):
@@ -352,17 +352,16 @@ def test_an_event_shows_no_token_that_the_api_put_into_a_path() -> None:
                 session.get("https://api.example/start")
             else:
                 session.post(path, data=body)
-            state_of(session.tokens).replay_accepted(origin_of(path))
-    told = [event for event in events if not isinstance(event, TokenObtained)]
-    assert {type(event) for event in told} == {RequestReplayed, ReplayImpossible}
-    for event in told:
+            session.tokens.forget()
+    of_requests = [event for event in events if not isinstance(event, TokenObtained)]
+    assert {type(event) for event in of_requests} == {RequestReplayed, ReplayImpossible}
+    for event in of_requests:
         assert "https://api.example/***" in repr(event)
 
 
-# -- what goes wrong at the token endpoint --------------------------------------------------------
+# -- errors at the token endpoint -----------------------------------------------------------------
 
-SPOKEN = [SECRET, quote_plus(SECRET), f"client_secret={quote(SECRET, safe='')}"]
-ECHO = " | ".join(SPOKEN)
+ECHO = " | ".join([SECRET, quote_plus(SECRET), f"client_secret={quote(SECRET, safe='')}"])
 LINE = ECHO.encode("utf-8").decode("latin-1")
 
 
@@ -424,7 +423,7 @@ ECHOES: dict[str, Answer | Fault] = {
 
 
 def also(echo: Answer | Fault, header: str) -> Answer | Fault:
-    """Have an answer echo the header as well, where it was sent."""
+    """Return an answer that echoes the header too."""
     if isinstance(echo, Fault):
         octets: list[bytes] = []
 
@@ -444,16 +443,16 @@ def also(echo: Answer | Fault, header: str) -> Answer | Fault:
 
 @pytest.mark.parametrize("where", ECHOES)
 @pytest.mark.parametrize("client_auth", ["client_secret_basic", "client_secret_post"])
-def test_a_server_that_echoes_the_secret_does_not_get_it_into_our_errors(
+def test_no_error_shows_a_secret_that_the_server_echoes(
     auth: AuthorizationServer, api: ProtectedAPI, log: Log, where: str, client_auth: str
 ) -> None:
     shows_header = client_auth == "client_secret_basic"
     auth.answer_next(also(ECHOES[where], f"Basic {BASIC}") if shows_header else ECHOES[where], None)
-    events = Told()
+    events = SeenEvents()
     with session_for(auth, client_auth=client_auth, on_event=events) as session:
         with pytest.raises(TokenError) as caught:
             session.get(f"{api.url}/x")
-        # The second caller gets a copy of what is remembered.
+        # The second caller gets a copy of the remembered error.
         with pytest.raises(TokenError) as remembered:
             session.tokens.get()
         assert_clean(all_of(caught.value), all_of(remembered.value))
@@ -462,31 +461,28 @@ def test_a_server_that_echoes_the_secret_does_not_get_it_into_our_errors(
             assert_clean(looks(event), [pickle.dumps(event)])
             assert isinstance(event, (RenewalFailed, RefusalRemembered))
             assert_clean(all_of(event.error))
-        assert_clean(looks(state_of(session.tokens)), looks(state_of(session.tokens).failure))
+        assert_clean(looks(state_of(session.tokens)))
     assert not api.requests
     assert_clean(log.lines)
 
 
-def test_a_broken_early_renewal_leaves_no_secret_behind(
-    auth: AuthorizationServer, api: ProtectedAPI, log: Log
+@pytest.mark.parametrize("where", ["a bad status line", "description", "a location"])
+def test_the_event_of_a_failed_early_renewal_shows_no_secret(
+    auth: AuthorizationServer, api: ProtectedAPI, log: Log, where: str
 ) -> None:
-    events = Told()
+    events = SeenEvents()
     with session_for(auth, on_event=events) as session:
         session.get(f"{api.url}/x")
-        ledger, real = state_of(session.tokens), state_of(session.tokens).now
-        ledger.now = lambda: Instant(real().monotonic + 3000, real().wall + 3000)
-        for where in ("a bad status line", "description", "a location"):
-            auth.answer_next(ECHOES[where])
-            ledger.early_pause = None
-            events.clear()
-            assert session.get(f"{api.url}/x").status_code == 200
-            event = events.first(RenewalFailed)
-            assert event.why == "aging"
-            assert_clean(looks(event), all_of(event.error))
+        shift_clocks(3000)
+        auth.answer_next(ECHOES[where])
+        assert session.get(f"{api.url}/x").status_code == 200
+        event = events.first(RenewalFailed)
+        assert event.why == "aging"
+        assert_clean(looks(event), all_of(event.error))
     assert_clean(log.lines)
 
 
-def test_an_error_keeps_no_frame_alive_that_knows_the_secret(auth: AuthorizationServer) -> None:
+def test_an_error_has_no_frame_that_contains_the_secret(auth: AuthorizationServer) -> None:
     auth.answer_next(ECHOES["a bad status line"], None)
     with session_for(auth) as session:
         with pytest.raises(TokenError) as caught:
@@ -497,7 +493,7 @@ def test_an_error_keeps_no_frame_alive_that_knows_the_secret(auth: Authorization
     gc.collect()
 
 
-def test_a_foreign_error_brings_no_frame_that_knows_the_secret(auth: AuthorizationServer) -> None:
+def test_a_foreign_error_has_no_frames(auth: AuthorizationServer) -> None:
     class Broken(HTTPAdapter):
         def send(self, *args: Any, **kwargs: Any) -> Any:
             try:
@@ -515,7 +511,7 @@ def test_a_foreign_error_brings_no_frame_that_knows_the_secret(auth: Authorizati
     assert_clean(all_of(caught.value))
 
 
-def test_the_query_of_the_token_url_is_shown_by_no_error(auth: AuthorizationServer) -> None:
+def test_no_error_shows_the_query_of_the_token_url(auth: AuthorizationServer) -> None:
     url = f"{auth.token_url}?key={quote(SECRET, safe='')}"
     down = AuthorizationServer()
     with down:
@@ -530,7 +526,7 @@ def test_the_query_of_the_token_url_is_shown_by_no_error(auth: AuthorizationServ
         assert_clean([repr(session.tokens._config)], looks(state_of(session.tokens)))
 
 
-def test_a_compliance_hook_that_raises_does_not_tell_what_it_was_given(
+def test_the_error_of_a_compliance_hook_shows_nothing_that_the_hook_got(
     auth: AuthorizationServer,
 ) -> None:
     def quotes_all(url: str, headers: Any, kwargs: Any) -> Any:
@@ -546,13 +542,13 @@ def test_a_compliance_hook_that_raises_does_not_tell_what_it_was_given(
         ("access_token_response", quotes_the_answer, ClientSecretBasic()),
     ):
         with session_for(auth, client_auth=method) as session:
-            hooks_of(session).register_compliance_hook(name, hook)
+            session.tokens.endpoint.register_compliance_hook(name, hook)
             with pytest.raises(requests.RequestException, match=f"{hook.__name__}.*KeyError") as it:
                 session.tokens.get()
             assert_clean(all_of(it.value))
 
 
-def test_a_header_that_cannot_be_sent_is_quoted_by_nobody(auth: AuthorizationServer) -> None:
+def test_no_error_quotes_a_header_that_cannot_be_sent(auth: AuthorizationServer) -> None:
     def breaks_the_line(url: str, headers: Any, kwargs: Any) -> Any:
         return url, {**headers, "X-Copy": headers["Authorization"] + "\r\nX: y"}, kwargs
 
@@ -560,9 +556,9 @@ def test_a_header_that_cannot_be_sent_is_quoted_by_nobody(auth: AuthorizationSer
         return url, {**headers, "X-Copy": headers["Authorization"] + "\u20ac"}, kwargs
 
     for hook in (breaks_the_line, not_latin):
-        events = Told()
+        events = SeenEvents()
         with session_for(auth, on_event=events) as session:
-            hooks_of(session).register_compliance_hook("access_token_request", hook)
+            session.tokens.endpoint.register_compliance_hook("access_token_request", hook)
             with pytest.raises(ConfigurationError, match="could not be made") as caught:
                 session.tokens.get()
             assert_clean(all_of(caught.value))
@@ -570,7 +566,7 @@ def test_a_header_that_cannot_be_sent_is_quoted_by_nobody(auth: AuthorizationSer
             assert_clean(all_of(events.first(RefusalRemembered).error))
 
 
-def test_a_failure_that_is_remembered_does_not_show_the_token_that_was_to_be_replaced(
+def test_a_remembered_error_does_not_show_the_token_that_it_was_to_replace(
     auth: AuthorizationServer,
 ) -> None:
     with session_for(auth) as session:
@@ -583,7 +579,7 @@ def test_a_failure_that_is_remembered_does_not_show_the_token_that_was_to_be_rep
     assert len(auth.token_requests) == 1 + 3
 
 
-def test_a_secret_callable_that_raises_is_told_of_without_the_secret() -> None:
+def test_the_error_of_a_secret_callable_names_the_exception_and_has_it_as_cause() -> None:
     def vault() -> str:
         raise LookupError("the vault is sealed")
 
@@ -592,13 +588,13 @@ def test_a_secret_callable_that_raises_is_told_of_without_the_secret() -> None:
         pytest.raises(TokenError, match="LookupError") as caught,
     ):
         session.tokens.get()
-    # What the callable itself says is its own word, and whoever debugs needs it.
+    # The message of the callable's own exception is needed to debug the callable.
     assert isinstance(caught.value.__cause__, LookupError)
     assert_clean(all_of(caught.value))
 
 
 @pytest.mark.parametrize("junk", ["{}\n", "{}\x00", "\ud800{}", "", 5, None, b"{}"])
-def test_a_secret_that_cannot_be_one_is_refused_without_quoting_it(junk: Any) -> None:
+def test_the_error_for_an_invalid_secret_does_not_quote_it(junk: Any) -> None:
     given = junk.format(SECRET) if isinstance(junk, str) else junk
     with ClientCredentialsSession(TOKEN_URL, CLIENT, lambda: given) as session:
         with pytest.raises(ConfigurationError) as caught:
@@ -623,8 +619,9 @@ def test_a_secret_that_cannot_be_one_is_refused_without_quoting_it(junk: Any) ->
         {"renew_at": SECRET},
         {"refused_status": SECRET},
     ],
+    ids=" ".join,
 )
-def test_a_secret_in_the_wrong_place_is_not_quoted_by_the_error_that_says_so(
+def test_the_error_for_a_secret_in_the_wrong_place_does_not_quote_it(
     misplaced: Any,
 ) -> None:
     options = {"token_url": TOKEN_URL, "client_id": CLIENT, "client_secret": SECRET, **misplaced}
@@ -633,7 +630,7 @@ def test_a_secret_in_the_wrong_place_is_not_quoted_by_the_error_that_says_so(
     assert_clean(looks(caught.value), [repr(caught.value.args)])
 
 
-def test_an_observer_that_raises_is_logged_without_secrets(
+def test_the_log_of_an_observer_that_raises_has_no_secret(
     auth: AuthorizationServer, api: ProtectedAPI, log: Log
 ) -> None:
     def broken(event: Event) -> None:
@@ -651,11 +648,9 @@ def test_an_observer_that_raises_is_logged_without_secrets(
     assert_clean(log.lines)
 
 
-def test_retries_of_the_users_own_adapter_log_nothing_secret(
+def test_retries_of_an_adapter_of_the_user_log_no_secret(
     auth: AuthorizationServer, log: Log
 ) -> None:
-    from urllib3.util import Retry
-
     retry = Retry(3, backoff_factor=0, status_forcelist=[503], allowed_methods=None)
     auth.answer_next(faults.unavailable(retry_after=None), None)
     with session_for(auth) as session:
@@ -667,13 +662,11 @@ def test_retries_of_the_users_own_adapter_log_nothing_secret(
     assert_clean(log.lines)
 
 
-# -- where they do go -----------------------------------------------------------------------------
+# -- the wire -------------------------------------------------------------------------------------
 
 
-def test_the_true_values_were_on_the_wire_all_the_same(
-    auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
-    """Without this, all of the above would hold for a library that sends nothing."""
+def test_the_true_values_are_on_the_wire(auth: AuthorizationServer, api: ProtectedAPI) -> None:
+    """Otherwise all tests above would pass for a library that sends nothing."""
     sent: Callable[[Any], str] = lambda seen: seen.headers["Authorization"]  # noqa: E731 - short
     with session_for(auth) as session:
         session.get(f"{api.url}/x")

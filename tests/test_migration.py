@@ -25,7 +25,9 @@ from oauthcc import (
     TokenRequestDenied,
 )
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest, faults
-from tests.scripts import ROOT, run_script
+
+from .scripts import ROOT, run_script
+from .sessions import session_for
 
 PAGE = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"<!-- (before|now) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -55,20 +57,9 @@ with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
 
 
 @pytest.fixture
-def protected(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as protected:
-        yield protected
-
-
-@pytest.fixture
 def new(auth: AuthorizationServer) -> Iterator[ClientCredentialsSession]:
-    with made(auth) as new:
+    with session_for(auth) as new:
         yield new
-
-
-def made(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
-    client: Any = auth.client_id, options.pop("client_secret", auth.client_secret)
-    return ClientCredentialsSession(auth.token_url, *client, **options)
 
 
 @pytest.fixture
@@ -100,16 +91,16 @@ def sent(request: SeenRequest) -> tuple[str | None, list[tuple[str, str]]]:
 
 def test_both_send_the_same_token_request_and_the_same_request_to_the_api(
     auth: AuthorizationServer,
-    protected: ProtectedAPI,
+    api: ProtectedAPI,
     old: OAuth2Session,
     new: ClientCredentialsSession,
 ) -> None:
     old.fetch_token(auth.token_url, client_secret=auth.client_secret)
-    old.post(protected.url + "/orders?page=2", json={"pieces": 3})
-    new.post(protected.url + "/orders?page=2", json={"pieces": 3})
+    old.post(api.url + "/orders?page=2", json={"pieces": 3})
+    new.post(api.url + "/orders?page=2", json={"pieces": 3})
     asked, asked_now = auth.token_requests
     assert sent(asked) == sent(asked_now)
-    called, called_now = protected.requests
+    called, called_now = api.requests
     assert called.body == called_now.body
     assert called.target == called_now.target
     assert set(called.headers) == set(called_now.headers)
@@ -134,7 +125,7 @@ def test_the_arguments_of_fetch_token_and_the_options_send_the_same_token_reques
     auth: AuthorizationServer, old: OAuth2Session, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
     old.fetch_token(auth.token_url, **before)
-    with made(auth, **now) as new:
+    with session_for(auth, **now) as new:
         new.tokens.get()
     asked, asked_now = auth.token_requests
     assert sent(asked) == sent(asked_now)
@@ -145,7 +136,7 @@ def test_a_public_client_sends_the_same_token_request_without_a_secret(
 ) -> None:
     auth.add_client(auth.client_id)
     old.fetch_token(auth.token_url, include_client_id=True)
-    with made(auth, client_secret=None) as new:
+    with session_for(auth, client_secret=None) as new:
         new.tokens.get()
     asked, asked_now = auth.token_requests
     assert sent(asked) == sent(asked_now)
@@ -157,26 +148,29 @@ def test_a_secret_that_was_sent_unencoded_is_sent_unencoded_with_one_option(
     secret = "100%41+:/ "
     with AuthorizationServer(client_secret=secret, basic_encoding="raw") as auth:
         old.fetch_token(auth.token_url, client_secret=secret)
-        with made(auth, client_auth=ClientSecretBasic(encode=False)) as raw:
+        with session_for(auth, client_auth=ClientSecretBasic(encode=False)) as raw:
             raw.tokens.get()
         asked, asked_now = auth.token_requests
         assert sent(asked) == sent(asked_now)
-        with made(auth) as encoded, pytest.raises(TokenRequestDenied, match="invalid_client"):
+        with (
+            session_for(auth) as encoded,
+            pytest.raises(TokenRequestDenied, match="invalid_client"),
+        ):
             encoded.tokens.get()
 
 
 def test_headers_of_the_endpoint_are_sent_with_the_token_request_only(
-    auth: AuthorizationServer, protected: ProtectedAPI, new: ClientCredentialsSession
+    auth: AuthorizationServer, api: ProtectedAPI, new: ClientCredentialsSession
 ) -> None:
     new.tokens.endpoint.headers["X-Tenant"] = "7"
-    new.get(protected.url)
+    new.get(api.url)
     assert auth.token_requests[0].headers["X-Tenant"] == "7"
-    assert "X-Tenant" not in protected.requests[0].headers
+    assert "X-Tenant" not in api.requests[0].headers
 
 
 def test_an_expired_token_is_an_error_in_requests_oauthlib_and_renewed_here(
     auth: AuthorizationServer,
-    protected: ProtectedAPI,
+    api: ProtectedAPI,
     old: OAuth2Session,
     new: ClientCredentialsSession,
 ) -> None:
@@ -184,15 +178,15 @@ def test_an_expired_token_is_an_error_in_requests_oauthlib_and_renewed_here(
     old.fetch_token(auth.token_url, client_secret=auth.client_secret)
     old.token = {**old.token, "expires_at": time.time() - 1}
     with pytest.raises(TokenExpiredError):
-        old.get(protected.url)
+        old.get(api.url)
     auth.real_lifetime = 60
-    assert new.get(protected.url).status_code == 200
-    assert new.get(protected.url).status_code == 200
+    assert new.get(api.url).status_code == 200
+    assert new.get(api.url).status_code == 200
     assert len(auth.token_requests) == 3
 
 
 def test_auto_refresh_fails_with_this_grant(
-    auth: AuthorizationServer, protected: ProtectedAPI, monkeypatch: pytest.MonkeyPatch
+    auth: AuthorizationServer, api: ProtectedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     client = BackendApplicationClient(client_id=auth.client_id)
@@ -204,20 +198,20 @@ def test_auto_refresh_fails_with_this_grant(
         assert "refresh_token" not in token
         old.token = {**token, "expires_at": time.time() - 1}
         with pytest.raises(OAuth2Error, match="unsupported_grant_type"):
-            old.get(protected.url)
+            old.get(api.url)
 
 
 def test_a_revoked_token_is_a_401_in_requests_oauthlib_and_renewed_here(
     auth: AuthorizationServer,
-    protected: ProtectedAPI,
+    api: ProtectedAPI,
     old: OAuth2Session,
     new: ClientCredentialsSession,
 ) -> None:
     old.fetch_token(auth.token_url, client_secret=auth.client_secret)
-    assert new.get(protected.url).status_code == old.get(protected.url).status_code == 200
+    assert new.get(api.url).status_code == old.get(api.url).status_code == 200
     auth.revoke_all()
-    assert old.post(protected.url, data=b"body").status_code == 401
-    assert new.post(protected.url, data=b"body").status_code == 200
+    assert old.post(api.url, data=b"body").status_code == 401
+    assert new.post(api.url, data=b"body").status_code == 200
 
 
 def test_a_token_has_the_same_members(
@@ -244,20 +238,20 @@ def test_a_scope_that_changed_raises_a_warning_in_requests_oauthlib_and_no_error
     client = BackendApplicationClient(client_id=auth.client_id, scope=["a", "b"])
     with OAuth2Session(client=client) as old, pytest.raises(Warning, match="Scope has changed"):
         old.fetch_token(auth.token_url, client_secret=auth.client_secret)
-    with made(auth, scope=["a", "b"]) as new:
+    with session_for(auth, scope=["a", "b"]) as new:
         assert new.tokens.get().scope == "a"
 
 
 def test_a_request_can_be_sent_without_the_token(
     auth: AuthorizationServer,
-    protected: ProtectedAPI,
+    api: ProtectedAPI,
     old: OAuth2Session,
     new: ClientCredentialsSession,
 ) -> None:
     old.fetch_token(auth.token_url, client_secret=auth.client_secret)
-    old.request("GET", protected.url, withhold_token=True)
-    new.get(protected.url, auth=lambda r: r)
-    assert [seen.token for seen in protected.requests] == [None, None]
+    old.request("GET", api.url, withhold_token=True)
+    new.get(api.url, auth=lambda r: r)
+    assert [seen.token for seen in api.requests] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -305,23 +299,24 @@ NONSTANDARD_RESPONSES: dict[Callable[..., Any], dict[str, Any]] = {
 @pytest.mark.parametrize("fix", NONSTANDARD_RESPONSES)
 def test_a_compliance_fix_is_applied_to_renewals_too(
     auth: AuthorizationServer,
-    protected: ProtectedAPI,
+    api: ProtectedAPI,
     new: ClientCredentialsSession,
     fix: Callable[..., Any],
 ) -> None:
     for number in (1, 2):
         answer = json.dumps(NONSTANDARD_RESPONSES[fix]).replace("{}", str(number))
         auth.answer_next(faults.json_answer(json.loads(answer)))
-    protected.protected = False
+    api.protected = False
     fix(new.tokens.endpoint)
-    assert new.get(protected.url).status_code == 200
-    protected.refuse_next()
-    assert new.post(protected.url, data=b"body").json()["length"] == 4
-    assert [seen.token for seen in protected.requests] == ["t-1", "t-1", "t-2"]
+    assert new.get(api.url).status_code == 200
+    api.refuse_next()
+    assert new.post(api.url, data=b"body").json()["length"] == 4
+    assert [seen.token for seen in api.requests] == ["t-1", "t-1", "t-2"]
+    assert new.tokens.get().lifetime == json.loads(answer).get("expires_in", 86400)
 
 
 def test_hooks_for_refreshing_and_for_api_requests_are_never_called(
-    auth: AuthorizationServer, protected: ProtectedAPI, new: ClientCredentialsSession
+    auth: AuthorizationServer, api: ProtectedAPI, new: ClientCredentialsSession
 ) -> None:
     def never(*_: Any) -> Any:
         raise AssertionError
@@ -329,6 +324,6 @@ def test_hooks_for_refreshing_and_for_api_requests_are_never_called(
     endpoint: Any = new.tokens.endpoint
     for kind in ("refresh_token_request", "refresh_token_response", "protected_request"):
         endpoint.register_compliance_hook(kind, never)
-    assert new.get(protected.url).status_code == 200
+    assert new.get(api.url).status_code == 200
     auth.revoke_all()
-    assert new.get(protected.url).status_code == 200
+    assert new.get(api.url).status_code == 200

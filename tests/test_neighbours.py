@@ -1,4 +1,4 @@
-"""What one caller meets hinders its neighbours no more than it must."""
+"""Tests of callers that share a token: an error of one has little effect on the others."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import threading
 
 import pytest
 
-from oauthcc import ClientCredentialsSession, TokenEndpointUnavailable
+from oauthcc import TokenEndpointUnavailable
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults
 
 from .clock import moved_clock
+from .sessions import session_for
 
 
-def make(auth: AuthorizationServer, store: MemoryStore | None = None) -> ClientCredentialsSession:
-    grant = auth.token_url, auth.client_id, auth.client_secret
-    return ClientCredentialsSession(*grant, store=store)
-
-
-def test_a_refused_body_that_cannot_be_sent_again_keeps_nobody_from_a_replay(
+def test_a_refused_body_that_cannot_be_sent_again_prevents_no_replay_of_other_requests(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     answers: list[int] = []
-    with make(auth) as session:
+    with session_for(auth) as session:
         session.get(f"{api.url}/warm")
         caller = threading.Thread(
             target=lambda: answers.append(session.get(f"{api.url}/later").status_code)
@@ -38,27 +34,27 @@ def test_a_refused_body_that_cannot_be_sent_again_keeps_nobody_from_a_replay(
     assert len(auth.token_requests) == 2
 
 
-def test_an_error_that_is_remembered_does_not_hide_what_others_brought(
+def test_a_token_that_another_session_stored_is_used_in_spite_of_a_remembered_error(
     auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, store = moved_clock(monkeypatch), MemoryStore()
-    with make(auth, store) as unlucky, make(auth, store) as lucky:
+    with session_for(auth, store=store) as unlucky, session_for(auth, store=store) as lucky:
         auth.answer_next(faults.unavailable(retry_after="60"))
         with pytest.raises(TokenEndpointUnavailable):
             unlucky.tokens.get()
         token = lucky.tokens.get()
         with pytest.raises(TokenEndpointUnavailable):
-            unlucky.tokens.get()  # it looked less than a second ago
+            unlucky.tokens.get()  # the store was read less than a second ago
         clock.advance(1)
         assert unlucky.tokens.get() == token
         assert len(auth.token_requests) == 2
 
 
-def test_a_look_for_what_others_brought_sends_nothing_and_tells_the_same_error(
+def test_a_look_into_the_store_sends_nothing_and_the_remembered_error_stays_the_same(
     auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = moved_clock(monkeypatch)
-    with make(auth, MemoryStore()) as session:
+    with session_for(auth, store=MemoryStore()) as session:
         auth.answer_next(faults.unavailable(retry_after="60"))
         texts = set()
         for _ in range(59):
@@ -71,7 +67,7 @@ def test_a_look_for_what_others_brought_sends_nothing_and_tells_the_same_error(
         assert session.tokens.get().access_token == auth.issued[-1]
 
 
-def test_a_new_secret_does_not_mend_an_outage(
+def test_a_new_secret_does_not_end_the_pause_of_an_outage(
     auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, read = moved_clock(monkeypatch), list[str]()
@@ -81,8 +77,7 @@ def test_a_new_secret_does_not_mend_an_outage(
         return read[-1]
 
     auth.answer_next(faults.unavailable(retry_after="60"), None)
-    grant = auth.token_url, auth.client_id, secret
-    with ClientCredentialsSession(*grant, store=MemoryStore()) as session:
+    with session_for(auth, client_secret=secret, store=MemoryStore()) as session:
         for _ in range(30):
             with pytest.raises(TokenEndpointUnavailable):
                 session.tokens.get()

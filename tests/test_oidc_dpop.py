@@ -1,4 +1,4 @@
-"""DPoP from the session's side: on servers that check every proof, and on one that plays tricks."""
+"""Tests of sessions with DPoP, on servers that check every proof and on one that misbehaves."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ec_key() -> str:
     ).decode()
 
 
-def assert_it_lives_through_a_revocation(
+def assert_a_revocation_is_survived(
     oidc: OIDCServer, api: ClientCredentialsSession, api_url: str
 ) -> None:
     assert api.get(api_url + "/orders").status_code == 200
@@ -60,40 +60,42 @@ def assert_it_lives_through_a_revocation(
     assert answer.json()["sha256"] == sha256(BODY)
     counts = oidc.counts()
     assert counts["tokens_issued"] == 2
-    # One demand each: by the authorization server, and by the API before its two 200s and its 401.
+    # One demand by the authorization server, and one by the API before its two 200s and its 401.
     assert counts["token_errors"] == {"use_dpop_nonce": 1}
     assert counts["api_by_status"] == {"200": 2, "401": 2}
 
 
-def test_a_bound_token_lives_through_a_revocation(oidc: OIDCServer, make: OIDCSessions) -> None:
-    assert_it_lives_through_a_revocation(oidc, make("dpop", scheme=DPoP()), oidc.api_url)
+def test_a_bound_token_is_renewed_after_a_revocation(oidc: OIDCServer, make: OIDCSessions) -> None:
+    assert_a_revocation_is_survived(oidc, make("dpop", scheme=DPoP()), oidc.api_url)
 
 
 def test_a_bound_token_works_over_tls_too(oidc: OIDCServer, make: OIDCSessions) -> None:
-    assert_it_lives_through_a_revocation(oidc, make("dpop", scheme=DPoP), oidc.tls_api_url)
+    assert_a_revocation_is_survived(oidc, make("dpop", scheme=DPoP), oidc.tls_api_url)
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "PS256", "RS256", "EdDSA"])
-def test_keys_of_every_kind_prove(oidc: OIDCServer, make: OIDCSessions, algorithm: str) -> None:
+def test_a_proof_can_have_every_type_of_key(
+    oidc: OIDCServer, make: OIDCSessions, algorithm: str
+) -> None:
     scheme = DPoP(key_of(oidc, algorithm), algorithm=algorithm)
-    assert_it_lives_through_a_revocation(oidc, make("dpop", scheme=scheme), oidc.api_url)
+    assert_a_revocation_is_survived(oidc, make("dpop", scheme=scheme), oidc.api_url)
 
 
-def test_it_goes_together_with_an_assertion(oidc: OIDCServer, make: OIDCSessions) -> None:
-    # The nonce demand refuses the first attempt: an assertion made once would be spent by then.
+def test_dpop_works_together_with_an_assertion(oidc: OIDCServer, make: OIDCSessions) -> None:
+    # The demand for a nonce refuses the first attempt, and an assertion can be used only once.
     method = PrivateKeyJWT(key_of(oidc, "EdDSA"))
     api = make("private_key_jwt/EdDSA", client_auth=method, scheme=DPoP())
-    assert_it_lives_through_a_revocation(oidc, api, oidc.tls_api_url)
+    assert_a_revocation_is_survived(oidc, api, oidc.tls_api_url)
 
 
-def test_it_goes_together_with_a_certificate(oidc: OIDCServer, make: OIDCSessions) -> None:
+def test_dpop_works_together_with_a_certificate(oidc: OIDCServer, make: OIDCSessions) -> None:
     method = TLSClientAuth(oidc.certificates.client.pair)
     api = make("tls_client_auth/dpop", client_auth=method, scheme=DPoP())
-    assert_it_lives_through_a_revocation(oidc, api, oidc.tls_api_url)
+    assert_a_revocation_is_survived(oidc, api, oidc.tls_api_url)
     assert api.get(oidc.tls_api_url + "/orders").json()["certificate"] is not None
 
 
-def test_it_works_in_a_plain_session(oidc: OIDCServer) -> None:
+def test_dpop_works_in_a_plain_session(oidc: OIDCServer) -> None:
     client_id, secret = oidc.clients["dpop"].pair
     auth = ClientCredentialsAuth(oidc.token_url, client_id, secret, SCOPE, scheme=DPoP())
     with requests.Session() as plain:
@@ -117,9 +119,7 @@ def test_every_request_has_a_proof_of_its_own(
     assert len({answer.request.headers["DPoP"].encode() for answer in answers}) == 5
 
 
-def test_a_proof_that_was_sent_is_worth_nothing_to_a_thief(
-    oidc: OIDCServer, make: OIDCSessions
-) -> None:
+def test_a_stolen_proof_is_refused(oidc: OIDCServer, make: OIDCSessions) -> None:
     sent = make("dpop", scheme=DPoP()).get(oidc.api_url + "/orders").request.headers
     stolen = {name: sent[name].encode().decode() for name in ("Authorization", "DPoP")}
     again = requests.get(oidc.api_url + "/orders", headers=stolen)
@@ -150,7 +150,7 @@ def test_a_hop_to_another_origin_has_neither_token_nor_proof(
     assert not {"Authorization", "DPoP"} & set(answer.request.headers)
 
 
-def test_a_nonce_that_changes_costs_one_more_proof_and_no_token(
+def test_a_new_nonce_of_the_api_costs_one_more_proof_and_no_token(
     oidc: OIDCServer, make: OIDCSessions
 ) -> None:
     api = make("dpop", scheme=DPoP())
@@ -174,7 +174,7 @@ def test_nonces_of_two_apis_are_kept_apart(oidc: OIDCServer, make: OIDCSessions)
     for _ in range(2):
         for url in (oidc.api_url, oidc.tls_api_url):
             assert api.get(url + "/orders").status_code == 200
-    # One demand by each, since neither knows what the other one said.
+    # One demand by each API, because nonces are kept by origin.
     assert oidc.counts()["api_by_status"] == {"401": 2, "200": 4}
     assert oidc.counts()["tokens_issued"] == 1
 
@@ -183,7 +183,7 @@ def test_the_next_nonce_of_the_authorization_server_is_learned_from_a_success(
     oidc: OIDCServer, make: OIDCSessions
 ) -> None:
     api = make("dpop", scheme=DPoP())
-    # Its nonces hold for a few minutes, and while one does it already sends the next.
+    # A nonce is valid for a few minutes. The server sends the next one before that.
     for seconds in range(0, 1000, 50):
         oidc.advance(seconds)
         api.tokens.renew()
@@ -191,18 +191,18 @@ def test_the_next_nonce_of_the_authorization_server_is_learned_from_a_success(
     assert oidc.counts()["token_errors"] == {"use_dpop_nonce": 1}
 
 
-def test_a_nonce_of_the_authorization_server_that_ended_costs_one_more_proof(
+def test_an_expired_nonce_of_the_authorization_server_costs_one_more_proof(
     oidc: OIDCServer, make: OIDCSessions
 ) -> None:
     api = make("dpop", scheme=DPoP())
     assert api.get(oidc.api_url + "/orders").status_code == 200
-    oidc.advance(4000)  # the token and the nonce with it
+    oidc.advance(4000)  # the token and the nonce have expired
     assert api.get(oidc.api_url + "/orders").status_code == 200
     assert oidc.counts()["tokens_issued"] == 2
     assert oidc.counts()["token_errors"] == {"use_dpop_nonce": 2}
 
 
-def test_a_nonce_and_a_token_that_end_together_are_both_renewed(
+def test_a_nonce_and_a_token_that_expire_together_are_both_renewed(
     oidc: OIDCServer, make: OIDCSessions
 ) -> None:
     api = make("dpop", scheme=DPoP())
@@ -214,22 +214,24 @@ def test_a_nonce_and_a_token_that_end_together_are_both_renewed(
     assert oidc.counts()["tokens_issued"] == 2
 
 
-def test_a_body_that_cannot_be_sent_twice_is_sent_once_and_the_nonce_kept(
+def test_a_body_that_cannot_be_sent_twice_is_sent_once_and_the_nonce_is_kept(
     oidc: OIDCServer, make: OIDCSessions
 ) -> None:
-    told: list[object] = []
-    api = make("dpop", scheme=DPoP(), on_event=told.append)
+    seen: list[object] = []
+    api = make("dpop", scheme=DPoP(), on_event=seen.append)
     refused = api.post(oidc.api_url + "/orders", data=(part for part in [b"on", b"ce"]))
     assert refused.status_code == 401
     assert 'error="use_dpop_nonce"' in refused.headers["WWW-Authenticate"]
-    assert any(isinstance(event, events.ReplayImpossible) for event in told)
+    assert any(isinstance(event, events.ReplayImpossible) for event in seen)
     again = api.post(oidc.api_url + "/orders", data=(part for part in [b"on", b"ce"]))
     assert again.json()["sha256"] == sha256(b"once")
     assert oidc.counts()["api_by_route"] == {"POST /orders": 2}
     assert oidc.counts()["tokens_issued"] == 1
 
 
-def test_a_client_that_must_use_it_is_told_so(oidc: OIDCServer, make: OIDCSessions) -> None:
+def test_the_token_request_without_dpop_of_a_client_that_must_use_it_is_refused(
+    oidc: OIDCServer, make: OIDCSessions
+) -> None:
     with pytest.raises(TokenRequestDenied) as caught:
         make("dpop").get(oidc.api_url + "/orders")
     assert caught.value.error == "invalid_grant"
@@ -243,16 +245,16 @@ def test_a_token_that_is_bound_to_another_key_is_refused(
     scheme = DPoP()
     api = make("dpop", scheme=scheme)
     assert api.get(oidc.api_url + "/orders").status_code == 200
-    stranger = DPoP()
+    other = DPoP()
     token = api.tokens.get()
     url = oidc.api_url + "/orders"
-    headers = {"Authorization": stranger.authorization(token), **stranger.proof("GET", url, token)}
+    headers = {"Authorization": other.authorization(token), **other.proof("GET", url, token)}
     assert requests.get(url, headers=headers).json()["detail"] == (
         "the token is bound to another key"
     )
 
 
-# -- a server that does what oidc-provider would not -------------------------------------------
+# -- a server that misbehaves -------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -279,7 +281,7 @@ def api(auth: AuthorizationServer) -> Iterator[ClientCredentialsSession]:
 
 
 def claims(headers: Any) -> dict[str, Any]:
-    """Read a proof, and verify it with the key that it brings."""
+    """Return the claims of a proof after a check with the key in it."""
     proof = headers["DPoP"].encode().decode()
     head = jwt.get_unverified_header(proof)
     assert head["typ"] == "dpop+jwt"
@@ -297,21 +299,21 @@ def demand(nonce: str) -> Answer:
     return Answer(401, headers, b"nonce, please")
 
 
-REFUSED = Answer(401, {"WWW-Authenticate": 'DPoP error="invalid_token"'}, b"who are you")
+REFUSED = Answer(401, {"WWW-Authenticate": 'DPoP error="invalid_token"'}, b"unknown token")
 
 
-def test_a_proof_says_what_the_rfc_asks_for(
+def test_a_proof_has_the_claims_that_the_rfc_requires(
     auth: AuthorizationServer, protected: ProtectedAPI, api: ClientCredentialsSession
 ) -> None:
     api.patch(protected.url + "/a%20b/c?page=2#part")
-    [asked], [seen] = auth.token_requests, protected.requests
+    [token_request], [seen] = auth.token_requests, protected.requests
     assert seen.headers["Authorization"] == f"DPoP {auth.issued[0]}"
     proof = claims(seen.headers)
     assert proof["htm"] == "PATCH"
     assert proof["htu"] == protected.url + "/a%20b/c"
     assert proof["ath"] == ath(auth.issued[0])
     assert "nonce" not in proof
-    proof = claims(asked.headers)
+    proof = claims(token_request.headers)
     assert (proof["htm"], proof["htu"]) == ("POST", auth.token_url)
     assert "ath" not in proof
 
@@ -323,8 +325,8 @@ def test_a_nonce_demand_and_a_refusal_are_both_answered_in_either_order(
     api: ClientCredentialsSession,
     first: str,
 ) -> None:
-    for unwilling in [demand("n1"), REFUSED][:: 1 if first == "nonce" else -1]:
-        protected.answer_next(unwilling)
+    for refusal in [demand("n1"), REFUSED][:: 1 if first == "nonce" else -1]:
+        protected.answer_next(refusal)
     answer = api.post(protected.url + "/orders", data=BODY)
     assert answer.status_code == 200
     assert answer.json()["sha256"] == sha256(BODY)
@@ -340,7 +342,7 @@ def test_a_nonce_demand_and_a_refusal_are_both_answered_in_either_order(
     assert len(auth.token_requests) == 2
 
 
-def test_an_api_that_demands_one_nonce_after_the_other_is_answered_once(
+def test_an_api_that_always_demands_another_nonce_gets_one_replay(
     protected: ProtectedAPI, api: ClientCredentialsSession, auth: AuthorizationServer
 ) -> None:
     for nonce in ("n1", "n2", "n3", "n4"):
@@ -352,7 +354,7 @@ def test_an_api_that_demands_one_nonce_after_the_other_is_answered_once(
     assert len(auth.token_requests) == 1
 
 
-def test_an_api_that_refuses_every_token_is_asked_no_more_than_without_proofs(
+def test_an_api_that_refuses_every_token_gets_as_few_requests_as_without_dpop(
     protected: ProtectedAPI, api: ClientCredentialsSession, auth: AuthorizationServer
 ) -> None:
     protected.answer_next(REFUSED, n=None)
@@ -362,11 +364,11 @@ def test_an_api_that_refuses_every_token_is_asked_no_more_than_without_proofs(
     assert len(auth.token_requests) == 2
 
 
-def test_an_answer_that_binds_nothing_is_refused(
+def test_a_token_that_is_not_bound_is_refused(
     auth: AuthorizationServer, protected: ProtectedAPI, api: ClientCredentialsSession
 ) -> None:
     auth.token_fields = {"token_type": "Bearer"}
-    with pytest.raises(InvalidTokenResponse, match="DPoP was asked for and not given"):
+    with pytest.raises(InvalidTokenResponse, match="not bound by DPoP"):
         api.get(protected.url)
     assert protected.requests == []
 
@@ -377,8 +379,8 @@ def test_a_demand_by_the_authorization_server_is_answered_once(
     wanted = {"error": "use_dpop_nonce"}
     auth.answer_next(json_answer(wanted, 400, {"DPoP-Nonce": "a1"}))
     assert api.get(protected.url).status_code == 200
-    assert [claims(asked.headers).get("nonce") for asked in auth.token_requests] == [None, "a1"]
-    # What belongs to one origin is not shown to another.
+    assert [claims(seen.headers).get("nonce") for seen in auth.token_requests] == [None, "a1"]
+    # The nonce of one origin is not sent to another one.
     assert "nonce" not in claims(protected.requests[0].headers)
     auth.token_requests.clear()
     auth.answer_next(json_answer(wanted, 400, {"DPoP-Nonce": "a2"}), n=None)
@@ -387,7 +389,7 @@ def test_a_demand_by_the_authorization_server_is_answered_once(
     assert len(auth.token_requests) == 2
 
 
-def test_the_nonce_that_comes_with_the_token_is_the_next_one(
+def test_the_nonce_in_a_token_response_is_used_for_the_next_token_request(
     auth: AuthorizationServer, api: ClientCredentialsSession
 ) -> None:
     token = {"access_token": "t", "token_type": "DPoP"}
@@ -399,11 +401,11 @@ def test_the_nonce_that_comes_with_the_token_is_the_next_one(
         auth.answer_next(answer)
     for _ in range(3):
         api.tokens.renew()
-    nonces = [claims(asked.headers).get("nonce") for asked in auth.token_requests]
+    nonces = [claims(seen.headers).get("nonce") for seen in auth.token_requests]
     assert nonces == [None, "a1", "a2", "a3"]
 
 
-def test_a_chain_of_redirects_proves_each_hop_of_its_own_origin(
+def test_each_hop_at_the_origin_of_the_api_has_a_proof_and_others_have_none(
     auth: AuthorizationServer, protected: ProtectedAPI, api: ClientCredentialsSession
 ) -> None:
     with ProtectedAPI(auth) as other:
@@ -419,7 +421,7 @@ def test_a_chain_of_redirects_proves_each_hop_of_its_own_origin(
         assert not {"Authorization", "DPoP"} & set(seen.headers)
 
 
-def test_the_key_stays_when_the_token_is_renewed(
+def test_a_renewed_token_is_bound_to_the_same_key(
     auth: AuthorizationServer, protected: ProtectedAPI, api: ClientCredentialsSession
 ) -> None:
     api.get(protected.url)

@@ -1,4 +1,4 @@
-"""Each way to prove who the client is, against an authorization server and an API not ours."""
+"""Tests of every client authentication method on an authorization server and an API not ours."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tests.servers.ways import WAYS, Given, Way
 
 BODY = b"three pieces" * 10_000
 EC = "private_key_jwt/ES256"
-LONG = "not the secret, and as long as one that signs has to be: " + "." * 64
+LONG = "not the secret, and as long as a secret of HS256 must be: " + "." * 64
 
 
-# What is wrong: the client that is registered, and what is given instead.
+# By what is wrong: the registered client, and the options that are passed.
 WRONG: dict[str, tuple[str, dict[str, Any] | Way]] = {
     "secret in Basic": ("client_secret_basic", {"client_secret": "wrong"}),
     "secret in the body": (
         "client_secret_post",
         {"client_secret": "wrong", "client_auth": ClientSecretPost},
     ),
-    "secret that signs": (
+    "secret of HS256": (
         "client_secret_jwt/HS256",
         {"client_secret": LONG, "client_auth": "client_secret_jwt"},
     ),
@@ -44,7 +44,7 @@ WRONG: dict[str, tuple[str, dict[str, Any] | Way]] = {
         {"client_auth": ClientSecretJWT("HS256")},
     ),
     "method": ("client_secret_jwt/HS256", {"client_auth": "client_secret_basic"}),
-    "no proof": ("client_secret_post", {"client_secret": None}),
+    "no secret": ("client_secret_post", {"client_secret": None}),
     "key of another client": (EC, lambda g: PrivateKeyJWT(g.key_of("EdDSA"))),
     "kid": (EC, lambda g: PrivateKeyJWT(g.pem, key_id="key-RS256")),
     "algorithm for the key": ("private_key_jwt/PS256", lambda g: PrivateKeyJWT(g.pem)),
@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[str, dict[str, Any] | Way]] = {
 }
 
 
-def assert_it_lives_through_a_revocation(
+def assert_a_revocation_is_survived(
     oidc: OIDCServer, api: ClientCredentialsSession, api_url: str
 ) -> None:
     assert api.get(api_url + "/orders").status_code == 200
@@ -81,18 +81,18 @@ def assert_it_lives_through_a_revocation(
 @pytest.mark.parametrize(
     ("name", "way"), [(name, way) for name, ways in WAYS.items() for way in ways]
 )
-def test_a_client_proves_itself_and_lives_through_a_revocation(
+def test_a_client_gets_a_token_and_a_new_one_after_a_revocation(
     oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, name: str, way: str
 ) -> None:
     client = oidc.clients[name]
     api = make(client, client_auth=WAYS[name][way](Given(oidc, client, tmp_path)))
-    # The issuer's own token endpoint asks for no certificate: only its mTLS alias will do.
+    # The token endpoint of the issuer asks for no certificate, only its mTLS alias does.
     api_url = oidc.api_url if client.certificate is None else oidc.tls_api_url
-    assert_it_lives_through_a_revocation(oidc, api, api_url)
+    assert_a_revocation_is_survived(oidc, api, api_url)
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_a_client_proves_itself_at_a_token_url_too(
+def test_a_client_gets_a_token_at_a_token_url_too(
     oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, name: str
 ) -> None:
     client = oidc.clients[name]
@@ -102,11 +102,11 @@ def test_a_client_proves_itself_at_a_token_url_too(
     else:
         token_url, api_url = oidc.mtls_token_url, oidc.tls_api_url
     api = make(client, client_auth=method, issuer=None, token_url=token_url)
-    assert_it_lives_through_a_revocation(oidc, api, api_url)
+    assert_a_revocation_is_survived(oidc, api, api_url)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_is_told_in_the_words_of_the_server(
+def test_an_error_has_what_the_server_answered(
     oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, wrong: str
 ) -> None:
     name, given = WRONG[wrong]
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_told_in_the_words_of_the_server(
     assert oidc.counts()["api_requests"] == 0
 
 
-def test_what_is_no_assertion_at_all_is_told_too(oidc: OIDCServer, make: OIDCSessions) -> None:
+def test_an_invalid_assertion_is_refused(oidc: OIDCServer, make: OIDCSessions) -> None:
     api = make(EC, client_auth=ClientAssertion("not.an.assertion"))
     with pytest.raises(TokenRequestDenied, match="invalid client_assertion format") as caught:
         api.get(oidc.api_url + "/orders")
@@ -134,7 +134,7 @@ def test_what_is_no_assertion_at_all_is_told_too(oidc: OIDCServer, make: OIDCSes
 
 
 @pytest.mark.parametrize("name", ["client_secret_jwt/HS256", EC])
-def test_an_assertion_that_expired_on_the_way_is_refused(
+def test_an_assertion_that_expires_before_it_arrives_is_refused(
     oidc: OIDCServer, make: OIDCSessions, tmp_path: Path, name: str
 ) -> None:
     client = oidc.clients[name]
@@ -143,14 +143,14 @@ def test_an_assertion_that_expired_on_the_way_is_refused(
     with pytest.raises(TokenRequestDenied) as caught:
         make(client, client_auth=method).get(oidc.api_url + "/orders")
     assert caught.value.error == "invalid_client"
-    # One that lives long enough is not.
+    # An assertion with a longer lifetime is accepted.
     if name == EC:
         pem = Given(oidc, client, tmp_path).pem
         api = make(client, client_auth=PrivateKeyJWT(pem, lifetime=300))
         assert api.tokens.get()
 
 
-def test_an_assertion_in_a_file_is_read_anew_for_every_token(
+def test_an_assertion_in_a_file_is_read_again_for_every_token(
     oidc: OIDCServer, make: OIDCSessions, tmp_path: Path
 ) -> None:
     given = Given(oidc, oidc.clients[EC], tmp_path)
@@ -185,7 +185,7 @@ def tls(oidc: OIDCServer, name: str) -> TLSClientAuth:
 
 
 @pytest.mark.parametrize("name", TLS_CLIENTS)
-def test_the_certificate_goes_along_a_redirect_within_the_api_and_to_nobody_else(
+def test_the_certificate_is_shown_at_a_redirect_within_the_api_and_nowhere_else(
     oidc: OIDCServer, make: OIDCSessions, name: str
 ) -> None:
     api = make(name, client_auth=tls(oidc, name))
@@ -209,7 +209,7 @@ def test_the_certificate_goes_along_a_redirect_within_the_api_and_to_nobody_else
     assert oidc.counts()["tokens_issued"] == 1
 
 
-def test_a_certificate_that_the_caller_set_is_the_one_presented_to_the_api(
+def test_the_certificate_that_the_caller_passes_is_shown_to_the_api(
     oidc: OIDCServer, make: OIDCSessions
 ) -> None:
     api = make("tls_client_auth/dn", client_auth=tls(oidc, "tls_client_auth/dn"))
@@ -217,9 +217,9 @@ def test_a_certificate_that_the_caller_set_is_the_one_presented_to_the_api(
     answer = api.get(oidc.tls_api_url + "/orders", cert=other)
     assert answer.status_code == 401
     assert answer.json()["detail"] == "the token is bound to another certificate"
-    # It was sent once more with a new token, which is bound to the certificate of the client too.
+    # The replay has a new token, which is bound to the certificate of the client too.
     assert oidc.counts()["tokens_issued"] == 2
-    api.close()  # before 2.32 requests goes on with the connection, whatever certificate it has
+    api.close()  # before 2.32 requests uses the connection again, whatever certificate it has
     assert api.get(oidc.tls_api_url + "/orders").status_code == 200
 
 
@@ -228,10 +228,10 @@ def test_a_secret_may_be_used_over_a_connection_with_a_certificate(
 ) -> None:
     api = make("certificate-bound", issuer=None, token_url=oidc.mtls_token_url)
     api.cert = api.tokens.endpoint.cert = oidc.certificates.client.pair
-    assert_it_lives_through_a_revocation(oidc, api, oidc.tls_api_url)
+    assert_a_revocation_is_survived(oidc, api, oidc.tls_api_url)
 
 
-def test_a_plain_session_presents_the_certificate_that_it_was_given(oidc: OIDCServer) -> None:
+def test_a_plain_session_shows_the_certificate_that_is_set_on_it(oidc: OIDCServer) -> None:
     method = tls(oidc, "tls_client_auth/dn")
     auth = ClientCredentialsAuth(
         None,

@@ -1,11 +1,11 @@
-"""The promises, kept against an authorization server and an API that are not ours."""
+"""Tests of the promises on an authorization server and an API that are not ours."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,27 +22,20 @@ from oauthcc import (
 )
 from tests.servers.clients import ODD_SECRETS
 from tests.servers.oidc import ORDERS, SCOPE, SIGNED, STOCK, OIDCServer
+from tests.servers.sessions import OIDCSessions
 
 Make = Callable[..., ClientCredentialsSession]
 NAMES = ["", "/odd-id", *(f"/{name}" for name in ODD_SECRETS)]
 
 
 @pytest.fixture
-def make(oidc: OIDCServer) -> Iterator[Make]:
-    made: list[ClientCredentialsSession] = []
-
-    def make(client: str = "client_secret_basic", **options: Any) -> ClientCredentialsSession:
-        client_id, secret = oidc.clients[client].pair
-        options = {"token_url": oidc.token_url, "scope": SCOPE, **options}
-        session = ClientCredentialsSession(
-            client_id=client_id, client_secret=secret, api_url=oidc.api_url, **options
-        )
-        made.append(session)
-        return session
-
-    yield make
-    for session in made:
-        session.close()
+def make(make: OIDCSessions) -> Make:
+    """Return what makes sessions that know the token URL without TLS."""
+    oidc = make.oidc
+    return lambda client="client_secret_basic", **options: make(
+        client,
+        **{"token_url": oidc.token_url, "issuer": None, "api_url": oidc.api_url, **options},
+    )
 
 
 def sha256(body: bytes) -> str:
@@ -74,7 +67,7 @@ def test_any_secret_and_id_is_accepted_in_the_body(oidc: OIDCServer, make: Make,
 
 
 @pytest.mark.parametrize("end", ["revoke_all", "expire_all", "revocation endpoint", "clock"])
-def test_a_token_that_ended_is_renewed_and_the_call_replayed(
+def test_a_revoked_or_expired_token_is_renewed_and_the_request_replayed(
     oidc: OIDCServer, make: Make, end: str
 ) -> None:
     api = make()
@@ -113,12 +106,14 @@ def bodies(folder: Path) -> dict[str, tuple[dict[str, Any], bytes]]:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "form", "file at an offset", "memory"])
-def test_a_body_survives_the_401(oidc: OIDCServer, make: Make, tmp_path: Path, kind: str) -> None:
+def test_a_body_is_sent_again_after_a_401(
+    oidc: OIDCServer, make: Make, tmp_path: Path, kind: str
+) -> None:
     options, expected = (made := bodies(tmp_path))[kind]
     api = make()
     api.get(oidc.api_url + "/orders")
     oidc.revoke_all()
-    # A body that is not rewound leaves the API waiting for it.
+    # If the body is not rewound, the API waits for it.
     answer = api.put(oidc.api_url + "/orders", timeout=20, **options)
     made["file at an offset"][0]["data"].close()
     assert answer.status_code == 200
@@ -127,7 +122,9 @@ def test_a_body_survives_the_401(oidc: OIDCServer, make: Make, tmp_path: Path, k
     assert oidc.counts()["api_by_status"] == {"200": 2, "401": 1}
 
 
-def test_a_multipart_upload_survives_the_401(oidc: OIDCServer, make: Make, tmp_path: Path) -> None:
+def test_a_multipart_upload_is_sent_again_after_a_401(
+    oidc: OIDCServer, make: Make, tmp_path: Path
+) -> None:
     (tmp_path / "order.csv").write_bytes(b"a;b\n" * 50_000)
     api = make()
     api.get(oidc.api_url + "/orders")
@@ -150,7 +147,7 @@ def test_a_body_that_cannot_be_sent_twice_is_sent_once(oidc: OIDCServer, make: M
     assert api.post(oidc.api_url + "/orders", data=b"next").status_code == 200
 
 
-def test_many_threads_hit_by_one_revocation_fetch_once(oidc: OIDCServer, make: Make) -> None:
+def test_many_threads_with_a_revoked_token_fetch_one_token(oidc: OIDCServer, make: Make) -> None:
     api, threads = make(), 16
     assert api.get(oidc.api_url + "/orders").status_code == 200
     oidc.revoke_all()
@@ -177,7 +174,7 @@ def test_a_scope_that_was_not_granted_stays_a_403(oidc: OIDCServer, make: Make) 
     assert oidc.counts()["api_requests"] == 2
 
 
-def test_an_api_that_never_accepts_costs_one_replay_and_then_none(
+def test_an_api_that_accepts_no_token_costs_one_replay_and_then_none(
     oidc: OIDCServer, make: Make
 ) -> None:
     api = make(resource=STOCK)
@@ -189,7 +186,7 @@ def test_an_api_that_never_accepts_costs_one_replay_and_then_none(
 
 
 @pytest.mark.parametrize("resource", [ORDERS, SIGNED])
-def test_a_resource_is_asked_for_and_kept_on_renewal(
+def test_a_resource_is_requested_again_at_a_renewal(
     oidc: OIDCServer, make: Make, resource: str
 ) -> None:
     api = make(resource=resource)
@@ -200,7 +197,7 @@ def test_a_resource_is_asked_for_and_kept_on_renewal(
     assert oidc.counts()["token_requests"] == 2
 
 
-def test_an_unknown_resource_is_told_in_the_words_of_the_server(
+def test_the_error_for_an_unknown_resource_has_what_the_server_answered(
     oidc: OIDCServer, make: Make
 ) -> None:
     with pytest.raises(TokenRequestDenied) as caught:
@@ -210,7 +207,7 @@ def test_an_unknown_resource_is_told_in_the_words_of_the_server(
     assert caught.value.error_description == "this resource is not known here"
 
 
-def test_a_wrong_secret_is_told_in_the_words_of_the_server(oidc: OIDCServer) -> None:
+def test_the_error_for_a_wrong_secret_has_what_the_server_answered(oidc: OIDCServer) -> None:
     with pytest.raises(TokenRequestDenied) as caught:
         fetch_token(oidc.token_url, "basic-client", "not the secret")
     assert caught.value.error == "invalid_client"
@@ -218,7 +215,7 @@ def test_a_wrong_secret_is_told_in_the_words_of_the_server(oidc: OIDCServer) -> 
     assert oidc.counts()["token_errors"] == {"invalid_client": 1}
 
 
-def test_a_wrong_secret_is_not_tried_on_every_call(oidc: OIDCServer) -> None:
+def test_a_wrong_secret_is_not_sent_for_every_call(oidc: OIDCServer) -> None:
     api = ClientCredentialsSession(oidc.token_url, "basic-client", "not the secret")
     with api:
         for _ in range(20):
@@ -238,15 +235,12 @@ def test_the_token_endpoint_is_found_from_the_issuer(oidc: OIDCServer, which: st
         assert api.get(oidc.tls_api_url + "/orders").status_code == 200
 
 
-def test_the_token_request_trusts_what_the_session_trusts(oidc: OIDCServer, make: Make) -> None:
+def test_the_token_request_uses_the_ca_of_the_session(oidc: OIDCServer, make: Make) -> None:
     api = make(token_url=oidc.tls_token_url)
-    api.trust_env = False
+    api.verify = True
     with pytest.raises(requests.ConnectionError, match="certificate"):
         api.get(oidc.api_url + "/orders")
-    trusting = make(token_url=oidc.tls_token_url)
-    trusting.trust_env = False
-    trusting.verify = oidc.ca_bundle
-    assert trusting.get(oidc.api_url + "/orders").status_code == 200
+    assert make(token_url=oidc.tls_token_url).get(oidc.api_url + "/orders").status_code == 200
 
 
 def test_a_public_client_needs_no_secret(oidc: OIDCServer) -> None:
@@ -267,7 +261,7 @@ def test_the_auth_object_works_in_a_plain_session(oidc: OIDCServer) -> None:
     assert oidc.counts()["token_requests"] == 2
 
 
-def test_a_short_lifetime_is_taken_as_it_is_said(oidc: OIDCServer) -> None:
+def test_a_short_lifetime_is_used_unchanged(oidc: OIDCServer) -> None:
     oidc.set_ttl(7, "basic-client")
     token = fetch_token(
         oidc.token_url, *oidc.clients["client_secret_basic"].pair, scope="orders:read unknown"

@@ -1,13 +1,14 @@
-"""On npm's oauth2-server: it reads Basic raw, and token endpoint and API share one origin.
+"""Tests on npm's oauth2-server, which reads Basic without decoding.
 
-How it differs from oidc-provider: id and secret are not decoded after base64, a client that fails
-gets 401 with Basic and 400 without, scopes are demanded, a dead token gets a challenge without an
-error code.
+It differs from oidc-provider. Id and secret are not decoded after base64. A client that is refused
+gets a 401 with Basic and a 400 without. A scope is required. A token that is not valid gets a
+challenge without an error code. Token endpoint and API have the same origin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -30,24 +31,20 @@ RAW = ClientSecretBasic(encode=False)
 
 @pytest.fixture
 def make(oidc: OIDCServer) -> Iterator[Make]:
-    made: list[ClientCredentialsSession] = []
+    with ExitStack() as stack:
 
-    def make(name: str = "plain", **options: Any) -> ClientCredentialsSession:
-        client = oidc.raw_basic_clients[name]
-        options = {"client_secret": client.client_secret, "scope": SCOPE, **options}
-        token_url = oidc.raw_basic_url + "/token"
-        session = ClientCredentialsSession(token_url, client.client_id, **options)
-        session.trust_env = False
-        made.append(session)
-        return session
+        def make(name: str = "plain", **options: Any) -> ClientCredentialsSession:
+            client = oidc.raw_basic_clients[name]
+            options = {"client_secret": client.client_secret, "scope": SCOPE, **options}
+            token_url = oidc.raw_basic_url + "/token"
+            session = ClientCredentialsSession(token_url, client.client_id, **options)
+            return stack.enter_context(session)
 
-    yield make
-    for session in made:
-        session.close()
+        yield make
 
 
 @pytest.mark.parametrize("method", [RAW, ClientSecretBasic(), ClientSecretPost()])
-def test_a_token_is_got_used_revoked_and_renewed(
+def test_a_token_is_renewed_after_a_revocation(
     oidc: OIDCServer, make: Make, method: ClientAuth
 ) -> None:
     api = make(client_auth=method)
@@ -61,18 +58,18 @@ def test_a_token_is_got_used_revoked_and_renewed(
 
 
 @pytest.mark.parametrize("name", ODD_SECRETS)
-def test_a_secret_with_odd_characters_goes_raw_in_basic_or_in_the_body(
+def test_a_secret_with_odd_characters_is_accepted_unencoded_or_in_the_body(
     oidc: OIDCServer, make: Make, name: str
 ) -> None:
     for method in (RAW, ClientSecretPost()):
         assert make(name, client_auth=method).tokens.get().access_token
     with pytest.raises(TokenRequestDenied, match="invalid_client") as caught:
         make(name, client_auth=ClientSecretBasic()).tokens.get()
-    # What to try next is in the message.
+    # The message names the method, so that the user can try another one.
     assert "client authentication method (client_secret_basic was used)" in str(caught.value)
 
 
-def test_it_works_in_a_plain_session(oidc: OIDCServer) -> None:
+def test_a_token_is_renewed_in_a_plain_session(oidc: OIDCServer) -> None:
     client = oidc.raw_basic_clients["everything"]
     token_url = oidc.raw_basic_url + "/token"
     auth = ClientCredentialsAuth(token_url, *client.pair, SCOPE, client_auth=RAW)
@@ -116,7 +113,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "invalid_scope",
         "Invalid scope: Requested scope is invalid",
     ),
-    "grant": (
+    "grant type": (
         {"name": "no grant"},
         400,
         "unauthorized_client",
@@ -126,7 +123,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str, str]] = {
 
 
 @pytest.mark.parametrize("wrong", REFUSALS)
-def test_each_refusal_is_told_in_the_words_of_the_server(
+def test_the_error_of_each_refusal_has_what_the_server_answered(
     oidc: OIDCServer, make: Make, wrong: str
 ) -> None:
     options, status, error, description = REFUSALS[wrong]
@@ -139,7 +136,7 @@ def test_each_refusal_is_told_in_the_words_of_the_server(
     assert oidc.counts()["api_requests"] == 0
 
 
-def test_a_scope_that_was_not_asked_for_stays_a_403(oidc: OIDCServer, make: Make) -> None:
+def test_a_403_for_a_scope_that_was_not_requested_is_returned(oidc: OIDCServer, make: Make) -> None:
     api = make(scope="orders:write")
     assert api.get(oidc.raw_basic_url + "/orders").status_code == 403
     assert oidc.counts()["token_requests"] == 1

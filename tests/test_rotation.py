@@ -9,6 +9,7 @@ import os
 import shutil
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,10 +29,13 @@ from oauthcc import (
 )
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from tests.clock import Clock, flights_done, moved_clock
-from tests.servers.clients import Client
-from tests.servers.oidc import OIDCServer
-from tests.servers.sessions import OIDCSessions
+
+from .clock import Clock, flights_done, moved_clock
+from .internet import SeenEvents
+from .servers.clients import Client
+from .servers.oidc import OIDCServer
+from .servers.sessions import OIDCSessions
+from .sessions import session_for
 
 METHODS = [ClientSecretBasic(), ClientSecretPost()]
 
@@ -43,24 +47,11 @@ def auth() -> Iterator[AuthorizationServer]:
 
 
 @pytest.fixture
-def protected(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as protected:
-        yield protected
-
-
-@pytest.fixture
 def make(auth: AuthorizationServer) -> Iterator[Callable[..., ClientCredentialsSession]]:
-    made: list[ClientCredentialsSession] = []
-
-    def make(secret: Any, **options: Any) -> ClientCredentialsSession:
-        api = ClientCredentialsSession(auth.token_url, auth.client_id, secret, **options)
-        api.trust_env = False
-        made.append(api)
-        return api
-
-    yield make
-    for api in made:
-        api.close()
+    with ExitStack() as stack:
+        yield lambda secret, **options: stack.enter_context(
+            session_for(auth, client_secret=secret, **options)
+        )
 
 
 Make = Callable[..., ClientCredentialsSession]
@@ -102,36 +93,36 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.mark.parametrize("kind", ["callable", "file"])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_next_token_request_uses_the_new_secret(
-    protected: ProtectedAPI,
+    api: ProtectedAPI,
     make: Make,
     vault: Vault,
     kind: str,
     method: ClientAuth,
 ) -> None:
-    auth = protected.auth
-    api = make(source_of(vault, kind), client_auth=method)
-    assert api.get(protected.url).status_code == 200
+    auth = api.auth
+    session = make(source_of(vault, kind), client_auth=method)
+    assert session.get(api.url).status_code == 200
     vault.put("second")
     auth.add_client(auth.client_id, "second")
     auth.revoke_all()
-    assert api.post(protected.url, data=b"body").json()["length"] == 4
+    assert session.post(api.url, data=b"body").json()["length"] == 4
     assert len(auth.token_requests) == 2
     assert len(auth.issued) == 2
 
 
 def test_a_callable_is_called_once_for_each_token_request(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault
 ) -> None:
-    api = make(vault)
+    session = make(vault)
     assert vault.reads == 0
     for _ in range(5):
-        api.get(protected.url)
+        session.get(api.url)
     assert vault.reads == 1
-    api.tokens.renew()
+    session.tokens.renew()
     assert vault.reads == 2
 
 
-def rotate_during(api: ClientCredentialsSession, rotate: Callable[[], object]) -> None:
+def rotate_during(session: ClientCredentialsSession, rotate: Callable[[], object]) -> None:
     """Call ``rotate`` between the response to the first token request and its evaluation."""
     left = [rotate]
 
@@ -140,159 +131,158 @@ def rotate_during(api: ClientCredentialsSession, rotate: Callable[[], object]) -
             left.pop()()
         return response
 
-    api.tokens.endpoint.register_compliance_hook("access_token_response", meanwhile)
+    session.tokens.endpoint.register_compliance_hook("access_token_response", meanwhile)
 
 
 @pytest.mark.parametrize("kind", ["callable", "file"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_secret_replaced_during_a_token_request_is_used_at_once(
-    protected: ProtectedAPI,
+    api: ProtectedAPI,
     make: Make,
     vault: Vault,
     kind: str,
     method: ClientAuth,
 ) -> None:
-    auth = protected.auth
+    auth = api.auth
     auth.add_client(auth.client_id, "second")
-    emitted: list[events.Event] = []
-    api = make(source_of(vault, kind), client_auth=method, on_event=emitted.append)
-    rotate_during(api, lambda: vault.put("second"))
-    assert api.get(protected.url).status_code == 200
+    seen = SeenEvents()
+    session = make(source_of(vault, kind), client_auth=method, on_event=seen)
+    rotate_during(session, lambda: vault.put("second"))
+    assert session.get(api.url).status_code == 200
     assert len(auth.token_requests) == 2
-    [obtained] = emitted
-    assert isinstance(obtained, events.TokenObtained)
-    assert obtained.attempts == 2
+    assert seen.first(events.TokenObtained).attempts == 2
 
 
 def test_an_unchanged_secret_is_not_sent_twice(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault
 ) -> None:
     vault.put("wrong")
-    with pytest.raises(TokenRequestDenied) as caught:
-        make(vault).get(protected.url)
-    assert caught.value.error == "invalid_client"
-    assert len(auth.token_requests) == 1
+    for secret in (vault, "wrong"):
+        with pytest.raises(TokenRequestDenied, match="Check client_id, client_secret") as caught:
+            make(secret).get(api.url)
+        assert caught.value.error == "invalid_client"
+    assert len(auth.token_requests) == 2
     assert vault.reads == 2
 
 
 def test_a_secret_that_changes_every_time_is_sent_only_twice(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make
 ) -> None:
     numbers = iter(range(100))
     with pytest.raises(TokenRequestDenied):
-        make(lambda: f"wrong-{next(numbers)}").get(protected.url)
+        make(lambda: f"wrong-{next(numbers)}").get(api.url)
     assert len(auth.token_requests) == 2
 
 
 @pytest.mark.parametrize("error", ["invalid_scope", "unauthorized_client", "invalid_grant"])
 def test_the_secret_is_not_read_again_after_another_error(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, error: str
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault, error: str
 ) -> None:
     auth.refuse_next(error=error, status=400)
     with pytest.raises(TokenRequestDenied, match=error):
-        make(vault).get(protected.url)
+        make(vault).get(api.url)
     assert len(auth.token_requests) == vault.reads == 1
 
 
 def test_an_early_renewal_uses_the_new_secret_and_no_call_fails(
-    protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+    api: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
-    auth = protected.auth
-    api = make(vault.path)
-    assert api.get(protected.url).status_code == 200
+    auth = api.auth
+    session = make(vault.path)
+    assert session.get(api.url).status_code == 200
     # The server has the new secret now, the file only after the server refused the old one.
     auth.add_client(auth.client_id, "second")
-    rotate_during(api, lambda: vault.put("second"))
+    rotate_during(session, lambda: vault.put("second"))
     clock.advance(3000)
     with auth.hold():
-        assert api.get(protected.url).status_code == 200
+        assert session.get(api.url).status_code == 200
     flights_done()
-    assert api.get(protected.url).status_code == 200
+    assert session.get(api.url).status_code == 200
     first, second = auth.issued
-    assert [seen.token for seen in protected.requests] == [first, first, second]
+    assert [seen.token for seen in api.requests] == [first, first, second]
     assert len(auth.token_requests) == 3
 
 
 def test_no_call_fails_if_an_early_renewal_fails_before_the_secret_is_replaced(
-    protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+    api: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
-    auth, emitted = protected.auth, list[events.Event]()
-    api = make(vault, on_event=emitted.append)
-    api.get(protected.url)
+    auth, emitted = api.auth, list[events.Event]()
+    session = make(vault, on_event=emitted.append)
+    session.get(api.url)
     auth.add_client(auth.client_id, "second")
     clock.advance(3000)
-    assert api.get(protected.url).status_code == 200
+    assert session.get(api.url).status_code == 200
     flights_done()
     [failed] = [event for event in emitted if isinstance(event, events.RenewalFailed)]
     assert failed.usable
     vault.put("second")
     clock.advance(failed.next_try_in + 0.1)
-    assert api.get(protected.url).status_code == 200
+    assert session.get(api.url).status_code == 200
     flights_done()
-    assert api.get(protected.url).status_code == 200
+    assert session.get(api.url).status_code == 200
     first, second = auth.issued
-    assert [seen.token for seen in protected.requests] == [first, first, first, second]
+    assert [seen.token for seen in api.requests] == [first, first, first, second]
 
 
 def test_a_refusal_is_forgotten_when_the_secret_was_replaced(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
     vault.put("wrong")
-    api = make(vault.path)
+    session = make(vault.path)
     for seconds in (0.0, 1.1, 2.1):  # each is longer than the pause before
         clock.advance(seconds)
         for _ in range(5):
             with pytest.raises(TokenRequestDenied, match="invalid_client"):
-                api.get(protected.url)
+                session.get(api.url)
     requests = len(auth.token_requests)
     assert requests == 3
     # The pause has not ended, but the file is read once a second.
     vault.put("first")
     clock.advance(1.1)
-    assert api.get(protected.url).status_code == 200
+    assert session.get(api.url).status_code == 200
     assert len(auth.token_requests) == requests + 1
 
 
 def test_a_callable_that_returns_a_new_secret_every_time_does_not_end_the_pause(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, clock: Clock
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, clock: Clock
 ) -> None:
     numbers = iter(range(10_000))
-    api = make(lambda: f"wrong-{next(numbers)}")
+    session = make(lambda: f"wrong-{next(numbers)}")
     for _ in range(600):
         clock.advance(1.0)
         with pytest.raises(TokenRequestDenied):
-            api.get(protected.url)
+            session.get(api.url)
     # Ten minutes with pauses that double from 1 s to 60 s, and two requests after each pause.
     assert len(auth.token_requests) <= 2 * 16
 
 
 def test_a_new_secret_does_not_use_the_stored_token_of_the_old_one(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault
 ) -> None:
     store = MemoryStore()
     one, other = make(vault, store=store), make(vault, store=store)
-    one.get(protected.url)
-    other.get(protected.url)
+    one.get(api.url)
+    other.get(api.url)
     assert len(auth.issued) == 1
     vault.put("second")
     auth.add_client(auth.client_id, "second")
-    make(vault, store=store).get(protected.url)
+    make(vault, store=store).get(api.url)
     assert len(auth.issued) == 2
     # The first two sessions use their token until it has to be renewed.
-    assert one.get(protected.url).status_code == 200
+    assert one.get(api.url).status_code == 200
     assert len(auth.token_requests) == 2
 
 
 def test_an_unreadable_secret_is_an_error_of_the_call_and_is_read_again(
-    auth: AuthorizationServer, protected: ProtectedAPI, make: Make, vault: Vault, clock: Clock
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault, clock: Clock
 ) -> None:
-    api = make(vault.path)
+    session = make(vault.path)
     vault.path.rename(vault.path.with_suffix(".gone"))
     with pytest.raises(Exception, match="cannot be read"):
-        api.get(protected.url)
+        session.get(api.url)
     vault.put("first")
     clock.advance(1.1)
-    assert api.get(protected.url).status_code == 200
+    assert session.get(api.url).status_code == 200
 
 
 # -- keys and certificates, on oidc-provider -----------------------------------------------------
@@ -340,9 +330,9 @@ def test_a_key_replaced_during_a_token_request_is_used_at_once(
 ) -> None:
     keys.put(keys.old)
     method = PrivateKeyJWT(keys if kind == "callable" else keys.path)
-    api = oidc_make("private_key_jwt/ES256", client_auth=method)
-    rotate_during(api, lambda: keys.put(keys.new))
-    assert api.get(oidc.api_url + "/orders").status_code == 200
+    session = oidc_make("private_key_jwt/ES256", client_auth=method)
+    rotate_during(session, lambda: keys.put(keys.new))
+    assert session.get(oidc.api_url + "/orders").status_code == 200
     assert oidc.counts()["token_errors"] == {"invalid_client": 1}
     assert oidc.counts()["token_requests"] == 2
 
@@ -354,15 +344,15 @@ def test_a_key_is_read_again_for_each_token_request(
     oidc = oidc_make.oidc
     keys.put(keys.new)
     method = PrivateKeyJWT(keys if kind == "callable" else keys.path)
-    api = oidc_make("private_key_jwt/ES256", client_auth=method)
-    assert api.get(oidc.api_url + "/orders").status_code == 200
+    session = oidc_make("private_key_jwt/ES256", client_auth=method)
+    assert session.get(oidc.api_url + "/orders").status_code == 200
     keys.put(keys.old)
     oidc.revoke_all()
     with pytest.raises(TokenRequestDenied, match="invalid_client"):
-        api.get(oidc.api_url + "/orders")
+        session.get(oidc.api_url + "/orders")
     keys.put(keys.new)
     clock.advance(1.1)
-    assert api.get(oidc.api_url + "/orders").status_code == 200
+    assert session.get(oidc.api_url + "/orders").status_code == 200
     assert oidc.counts()["tokens_issued"] == 2
 
 
@@ -377,11 +367,11 @@ def test_an_encrypted_key_and_its_password_can_be_replaced(
 
     put("one")
     method = PrivateKeyJWT(keys.path, password=password)
-    api = oidc_make("private_key_jwt/ES256", client_auth=method)
-    assert api.get(oidc.api_url + "/orders").status_code == 200
+    session = oidc_make("private_key_jwt/ES256", client_auth=method)
+    assert session.get(oidc.api_url + "/orders").status_code == 200
     put("two")
     oidc.revoke_all()
-    assert api.get(oidc.api_url + "/orders").status_code == 200
+    assert session.get(oidc.api_url + "/orders").status_code == 200
 
 
 def encrypted(key: str, password: str) -> str:
@@ -414,10 +404,10 @@ class OnDisk:
         return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
 
 
-def hang_up(api: ClientCredentialsSession, *urls: str) -> None:
+def hang_up(session: ClientCredentialsSession, *urls: str) -> None:
     """Close the idle connections to these servers, as a server or a firewall does."""
     ports = {urlsplit(url).port for url in urls}
-    for adapter in api.adapters.values():
+    for adapter in session.adapters.values():
         assert isinstance(adapter, HTTPAdapter)
         pools: Any = adapter.poolmanager.pools
         for pool in [pools[key] for key in pools.keys()]:  # noqa: SIM118 - not a dict
@@ -438,21 +428,21 @@ def test_a_renewed_certificate_is_used_without_a_restart(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path, hung_up: str, revoked: bool
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.client.pair)
-    api = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
+    session = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
     url = oidc.tls_api_url + "/orders"
-    assert api.get(url).json()["certificate"] == files.thumbprint
+    assert session.get(url).json()["certificate"] == files.thumbprint
     files.put(oidc.certificates.renewed_client.pair)
     servers = {"server": [oidc.mtls_token_url], "api": [url], "both": [oidc.mtls_token_url, url]}
-    hang_up(api, *servers.get(hung_up, []))
+    hang_up(session, *servers.get(hung_up, []))
     if revoked:
         oidc.revoke_all()
-    answer = api.post(url, data=b"body")
+    answer = session.post(url, data=b"body")
     assert answer.status_code == 200, answer.text
     assert answer.json()["length"] == 4
     is_new = answer.json()["certificate"] == files.thumbprint
     assert is_new or not (revoked or hung_up in ("api", "both"))
-    api.tokens.renew()
-    answer = api.post(url, data=b"body")
+    session.tokens.renew()
+    answer = session.post(url, data=b"body")
     assert answer.status_code == 200
     assert answer.json()["certificate"] == files.thumbprint
 
@@ -477,9 +467,9 @@ def test_a_certificate_replaced_during_a_token_request_is_used_at_once(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.other_client.pair)
-    api = oidc_make("tls_client_auth/dn", client_auth=TLSClientAuth(files.pair))
-    rotate_during(api, lambda: files.put(oidc.certificates.client.pair))
-    answer = api.get(oidc.tls_api_url + "/orders")
+    session = oidc_make("tls_client_auth/dn", client_auth=TLSClientAuth(files.pair))
+    rotate_during(session, lambda: files.put(oidc.certificates.client.pair))
+    answer = session.get(oidc.tls_api_url + "/orders")
     assert answer.status_code == 200
     assert answer.json()["certificate"] == files.thumbprint
     assert oidc.counts()["token_errors"] == {"invalid_client": 1}
@@ -489,11 +479,11 @@ def test_a_new_certificate_does_not_interrupt_a_response_that_is_being_read(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.client.pair)
-    api = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
-    with api.get(oidc.tls_api_url + "/orders", stream=True) as streamed:
+    session = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
+    with session.get(oidc.tls_api_url + "/orders", stream=True) as streamed:
         files.put(oidc.certificates.renewed_client.pair)
-        api.tokens.renew()
-        assert api.get(oidc.tls_api_url + "/orders").status_code == 200
+        session.tokens.renew()
+        assert session.get(oidc.tls_api_url + "/orders").status_code == 200
         assert json.loads(b"".join(streamed.iter_content(7)))["client_id"] == "tls_client_auth-san"
 
 
@@ -510,10 +500,10 @@ def test_a_new_certificate_does_not_close_an_adapter_of_another_type(
     oidc: OIDCServer, oidc_make: OIDCSessions, tmp_path: Path
 ) -> None:
     files = OnDisk(tmp_path, oidc.certificates.client.pair)
-    api = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
+    session = oidc_make("tls_client_auth/san", client_auth=TLSClientAuth(files.pair))
     foreign = Foreign()
-    api.mount("queue://", foreign)
-    api.tokens.get()
+    session.mount("queue://", foreign)
+    session.tokens.get()
     files.put(oidc.certificates.renewed_client.pair)
-    api.tokens.renew()
+    session.tokens.renew()
     assert not foreign.is_closed

@@ -11,7 +11,7 @@ import pickle
 import pprint
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from requests.utils import check_header_validity, to_native_string
 
 from oauthcc.access_token import Token
-from oauthcc.errors import ConfigurationError, InvalidTokenResponse, TokenError
+from oauthcc.errors import ConfigurationError, TokenError
 from oauthcc.schemes import Bearer, DPoP, Scheme, SecretHeader, dpop
 from oauthcc.urls import Origin
 
@@ -192,16 +192,6 @@ def test_bearer_sends_the_token_without_a_proof() -> None:
     assert scheme.demands_nonce(response) is False
     assert repr(scheme) == "Bearer()"
     assert isinstance(pickle.loads(pickle.dumps(scheme)), Bearer)
-
-
-@pytest.mark.parametrize("text", ["secret\r\nX: y", "secr\u00e9t", "secret\x00", "secret\x7f"])
-@pytest.mark.parametrize("make", [Bearer, DPoP])
-def test_a_token_that_a_header_cannot_carry_is_refused_and_not_shown(
-    make: Callable[[], Scheme], text: str
-) -> None:
-    with pytest.raises(InvalidTokenResponse) as caught:
-        make().authorization(Token(text))
-    assert "secr" not in str(caught.value)
 
 
 # DPoP: the proof

@@ -205,7 +205,7 @@ def test_an_interrupt_in_a_callable_is_not_caught() -> None:
 
 
 def test_no_repr_shows_a_secret(file: Path) -> None:
-    assert repr(Secret.of(SECRET)) == "<Secret ***>"
+    assert repr(Secret.of(SECRET)) == "<Secret from a string>"
     assert repr(Secret.of(from_nowhere)) == "<Secret from a callable>"
     assert repr(Secret.of(file)) == f"<Secret in {str(file)!r}>"
 

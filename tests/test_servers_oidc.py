@@ -1,4 +1,4 @@
-"""The real servers, spoken to with plain requests: what the other tests rely on holds."""
+"""Tests of the real servers with plain requests: they behave as the other tests expect."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_secret_that_is_not_form_encoded_in_basic_is_refused(
     assert sum(oidc.counts()["token_errors"].values()) == 1
 
 
-def test_the_api_says_200_until_the_token_is_revoked(
+def test_the_api_answers_200_until_the_token_is_revoked(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     token = token_for(plain, oidc, "client_secret_basic")
@@ -78,7 +78,7 @@ def test_the_api_says_200_until_the_token_is_revoked(
     assert counts["introspections"] == 2
 
 
-def test_the_api_knows_a_token_that_its_own_client_revoked(
+def test_the_api_refuses_a_token_that_its_own_client_revoked(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     token = token_for(plain, oidc, "client_secret_basic")
@@ -104,7 +104,7 @@ def test_expired_tokens_are_refused_and_lifetimes_can_be_set(
     assert plain.get(oidc.api_url + "/open", headers=headers).status_code == 401
 
 
-def test_no_token_missing_scope_and_malformed_header_are_told_apart(
+def test_a_missing_token_a_missing_scope_and_a_malformed_header_have_different_answers(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     bare = plain.get(oidc.api_url + "/open")
@@ -121,16 +121,18 @@ def test_no_token_missing_scope_and_malformed_header_are_told_apart(
     assert malformed.status_code == 400
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(
+def test_a_client_that_closes_in_the_middle_of_its_body_disturbs_no_other_client(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     address = urlsplit(oidc.api_url)
     assert address.hostname
     assert address.port
-    with socket.create_connection((address.hostname, address.port), 30) as leaver:
-        leaver.sendall(b"POST /orders HTTP/1.1\r\nHost: api\r\nContent-Length: 9\r\n\r\nhalf")
-        leaver.shutdown(socket.SHUT_WR)
-        while leaver.recv(1024):
+    with socket.create_connection((address.hostname, address.port), 30) as socket_of_client:
+        socket_of_client.sendall(
+            b"POST /orders HTTP/1.1\r\nHost: api\r\nContent-Length: 9\r\n\r\nhalf"
+        )
+        socket_of_client.shutdown(socket.SHUT_WR)
+        while socket_of_client.recv(1024):
             pass
     token = token_for(plain, oidc, "client_secret_basic")
     assert plain.get(oidc.api_url + "/open", headers=bearer(token)).status_code == 200
@@ -195,7 +197,7 @@ def test_a_client_certificate_authenticates_and_binds_the_token(
     assert [right.status_code, wrong.status_code, without.status_code] == [200, 401, 401]
 
 
-def test_a_client_with_a_secret_can_have_a_certificate_bound_token(
+def test_a_client_with_a_secret_can_get_a_token_that_is_bound_to_a_certificate(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     client, cert = oidc.clients["certificate-bound"], oidc.certificates.client.pair
@@ -207,7 +209,7 @@ def test_a_client_with_a_secret_can_have_a_certificate_bound_token(
     assert plain.get(oidc.tls_api_url + "/open", headers=headers, cert=cert).status_code == 200
 
 
-def test_a_dpop_proof_is_demanded_with_nonce_and_accepted_once(
+def test_a_dpop_proof_must_have_a_nonce_and_is_accepted_once(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     prover, url = Prover(), oidc.api_url + "/orders"
@@ -262,7 +264,7 @@ def test_a_client_that_must_use_dpop_gets_no_token_without_proof(
     assert answer.status_code == 400
 
 
-def test_nonces_of_the_authorization_server_end_with_its_clock(
+def test_nonces_of_the_authorization_server_expire_with_its_clock(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     client, prover = oidc.clients["dpop"], Prover()
@@ -279,12 +281,12 @@ def test_nonces_of_the_authorization_server_end_with_its_clock(
     assert ask(nonce=refused.headers["DPoP-Nonce"]).status_code == 200
 
 
-def test_a_public_client_may_have_the_grant(oidc: OIDCServer, plain: requests.Session) -> None:
+def test_a_public_client_may_use_the_grant_type(oidc: OIDCServer, plain: requests.Session) -> None:
     body = {**GRANT, "client_id": oidc.clients["none"].client_id}
     assert plain.post(oidc.token_url, data=body).status_code == 200
 
 
-def test_both_issuers_publish_themselves_exactly_and_the_mtls_alias(
+def test_both_issuers_publish_their_own_name_and_the_mtls_alias(
     oidc: OIDCServer, plain: requests.Session
 ) -> None:
     plain.verify = oidc.ca_bundle
@@ -298,7 +300,7 @@ def test_both_issuers_publish_themselves_exactly_and_the_mtls_alias(
         assert published["mtls_endpoint_aliases"] == {"token_endpoint": oidc.mtls_token_url}
 
 
-def test_the_process_ends_when_the_tests_are_killed(tmp_path: Path) -> None:
+def test_the_server_process_ends_when_the_test_process_is_killed(tmp_path: Path) -> None:
     script = """
 import pathlib, sys
 from tests.servers.oidc import OIDCServer
@@ -319,7 +321,7 @@ sys.stdin.read()
             assert held.recv(1) == b""
 
 
-def test_a_server_that_cannot_start_says_why(
+def test_the_error_of_a_server_that_cannot_start_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(servers.OIDCServer, "_configuration", lambda self: {"clients": None})
@@ -327,7 +329,9 @@ def test_a_server_that_cannot_start_says_why(
         OIDCServer(tmp_path)
 
 
-def test_a_machine_without_node_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_on_a_machine_without_node_says_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     with pytest.raises(servers.ServerUnavailable, match="node and npm are needed"):
         servers.install()

@@ -1,15 +1,17 @@
-"""One exchange with an authorization server: bounded, and with the wires of the owner alone."""
+"""Tests of one exchange with an authorization server: its bounds, and whose transport it uses."""
 
 from __future__ import annotations
 
 import copy
 import gc
 import gzip
+import logging
 import pickle
 import ssl
 import threading
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,44 +30,50 @@ from oauthcc import (
     InvalidTokenResponse,
     OAuthCCError,
     TokenEndpointTimeout,
-    TokenEndpointUnavailable,
     TokenEndpointUnreachable,
     TokenError,
-    exchange,
     fetch_token,
 )
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
-from tests.clock import until
-from tests.internet import TOKEN_URL, Internet
-from tests.servers.connect_proxy import ConnectProxy
+from oauthcc.token_request import transport
 
-from .inside import flight_of, state_of
+from .clock import skip_pauses, until
+from .inside import flight_of
+from .internet import TOKEN_URL, Internet
+from .servers.connect_proxy import ConnectProxy
+from .sessions import connected, session_for
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oauthcc.token_request.endpoint.time.sleep", lambda _seconds: None)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_pauses(monkeypatch)
 
 
-def session_for(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
-    session = ClientCredentialsSession(
-        auth.token_url, auth.client_id, auth.client_secret, **options
-    )
-    session.trust_env = False
-    return session
+class HandMade(BaseAdapter):
+    """An adapter that answers by calling a function."""
+
+    def __init__(self, answer: Callable[[PreparedRequest], Response]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        return self.answer(request)
+
+    def close(self) -> None:
+        pass
 
 
-def connected(net: Internet) -> ClientCredentialsSession:
-    session = ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret")
-    session.trust_env = False
-    session.mount("https://", net)
-    return session
+def raising(error: Exception) -> HandMade:
+    def answer(request: PreparedRequest) -> Response:
+        raise error
+
+    return HandMade(answer)
 
 
 # -- whose transport ------------------------------------------------------------------------------
 
 
-def test_the_transport_is_the_owners_and_everything_else_is_not() -> None:
+def test_the_endpoint_uses_the_transport_of_the_session_and_nothing_else_of_it() -> None:
     net = Internet()
     with connected(net) as session:
         session.verify, session.cert = "/their/ca.pem", "/their/cert.pem"
@@ -88,35 +96,30 @@ def test_the_transport_is_the_owners_and_everything_else_is_not() -> None:
     assert not called
 
 
-def test_what_is_set_on_the_endpoint_itself_goes_before_what_is_the_owners() -> None:
+@pytest.mark.parametrize(("theirs", "own"), [(False, "/own/ca.pem"), (True, False)])
+def test_what_is_set_on_the_endpoint_wins_over_what_is_set_on_the_session(
+    theirs: bool, own: str | bool
+) -> None:
     net, other = Internet(), Internet()
     with connected(net) as session:
-        session.verify, session.proxies = False, {"https": "http://theirs.example"}
+        session.verify, session.proxies = theirs, {"https": "http://theirs.example"}
         endpoint = session.tokens.endpoint
         endpoint.mount("https://as.example", other)
-        endpoint.verify, endpoint.cert, endpoint.trust_env = "/own/ca.pem", "/own.pem", False
+        endpoint.verify, endpoint.cert, endpoint.trust_env = own, "/own.pem", False
         endpoint.proxies = {"https": "http://own.example"}
         endpoint.headers["User-Agent"] = "of the endpoint"
         session.tokens.get()
-        assert (endpoint.verify, endpoint.trust_env) == ("/own/ca.pem", False)
+        assert (endpoint.verify, endpoint.trust_env) == (own, False)
+        assert session.verify is theirs
     (seen,) = other.token_requests
     assert not net.token_requests
-    assert seen.options["verify"] == "/own/ca.pem"
+    assert seen.options["verify"] == own
     assert seen.options["cert"] == "/own.pem"
     assert seen.options["proxies"] == {"https": "http://own.example"}
     assert seen.request.headers["User-Agent"] == "of the endpoint"
 
 
-def test_verify_false_on_the_endpoint_is_heard_as_well() -> None:
-    net = Internet()
-    with connected(net) as session:
-        session.tokens.endpoint.verify = False
-        session.tokens.get()
-        assert session.verify is True
-    assert net.token_requests[0].options["verify"] is False
-
-
-def test_trust_env_is_the_owners_until_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trust_env_is_that_of_the_session_until_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://env.example")
     monkeypatch.setenv("https_proxy", "http://env.example")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -134,7 +137,7 @@ def test_trust_env_is_the_owners_until_it_is_set(monkeypatch: pytest.MonkeyPatch
     assert [seen.options["proxies"] for seen in net.token_requests] == [{}, env, {}]
 
 
-def test_without_an_owner_all_is_as_in_requests(auth: AuthorizationServer) -> None:
+def test_an_endpoint_without_a_session_behaves_as_requests(auth: AuthorizationServer) -> None:
     own = ClientCredentialsAuth(auth.token_url, auth.client_id, auth.client_secret)
     endpoint = own.tokens.endpoint
     assert endpoint.verify is True
@@ -146,7 +149,7 @@ def test_without_an_owner_all_is_as_in_requests(auth: AuthorizationServer) -> No
     own.tokens.close()
 
 
-def test_the_endpoint_outlives_an_owner_that_was_dropped(auth: AuthorizationServer) -> None:
+def test_the_endpoint_works_after_its_session_was_dropped(auth: AuthorizationServer) -> None:
     session = session_for(auth)
     session.verify = "/their/ca.pem"
     source = session.tokens
@@ -159,7 +162,7 @@ def test_the_endpoint_outlives_an_owner_that_was_dropped(auth: AuthorizationServ
     source.close()
 
 
-def test_closing_the_endpoint_leaves_the_owners_adapters_open() -> None:
+def test_closing_the_endpoint_does_not_close_the_adapters_of_the_session() -> None:
     class Counted(Internet):
         closed = 0
 
@@ -167,7 +170,8 @@ def test_closing_the_endpoint_leaves_the_owners_adapters_open() -> None:
             self.closed += 1
 
     theirs, own = Counted(), Counted()
-    session = connected(theirs)
+    session = ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret")
+    session.mount("https://", theirs)
     session.tokens.endpoint.mount("https://as.example", own)
     session.tokens.endpoint.close()
     assert (theirs.closed, own.closed) == (0, 1)
@@ -175,36 +179,58 @@ def test_closing_the_endpoint_leaves_the_owners_adapters_open() -> None:
     assert (theirs.closed, own.closed) == (1, 2)
 
 
-def test_what_was_set_on_the_endpoint_survives_pickle_and_copy() -> None:
+def test_a_copy_and_a_pickle_keep_what_was_set_on_the_endpoint() -> None:
     session = ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret")
     endpoint = session.tokens.endpoint
     endpoint.verify, endpoint.trust_env = "/own/ca.pem", False
     endpoint.proxies, endpoint.cert = {"https": "http://own.example"}, "/own.pem"
     endpoint.mount("https://as.example", HTTPAdapter(max_retries=7))
-    for twin in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session)):
-        again = pickle.loads(pickle.dumps(twin))  # also before its endpoint was made
-        for one in (twin.tokens.endpoint, again.tokens.endpoint):
+    endpoint.register_compliance_hook("access_token_response", unchanged)
+    for copied in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session)):
+        again = pickle.loads(pickle.dumps(copied))  # also before its endpoint was made
+        for one in (copied.tokens.endpoint, again.tokens.endpoint):
             adapter: Any = one.get_adapter(TOKEN_URL)
             assert one is not endpoint
             assert (one.verify, one.trust_env) == ("/own/ca.pem", False)
             assert (one.proxies, one.cert) == ({"https": "http://own.example"}, "/own.pem")
             assert adapter.max_retries.total == 7
-        twin.close()
+            assert unchanged in one.compliance_hook["access_token_response"]
+        copied.close()
         again.close()
-    session.close()
-
-
-def test_compliance_hooks_survive_a_copy() -> None:
-    session = ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret")
-    session.tokens.endpoint.register_compliance_hook("access_token_response", unchanged)
-    twin = pickle.loads(pickle.dumps(session))
-    assert unchanged in twin.tokens.endpoint.compliance_hook["access_token_response"]
-    twin.close()
     session.close()
 
 
 def unchanged(response: Response) -> Response:
     return response
+
+
+# -- inherited methods ----------------------------------------------------------------------------
+
+INHERITED: dict[str, tuple[Callable[[Any, AuthorizationServer], object], str]] = {
+    "request": (lambda e, auth: e.request("POST", auth.token_url), "use the session itself"),
+    "get": (lambda e, auth: e.get(f"{auth.url}/orders"), "a requests.Session for anything else"),
+    "post": (lambda e, auth: e.post(auth.token_url, data={"a": "b"}), "sends token requests only"),
+    "fetch_token": (
+        lambda e, auth: e.fetch_token(auth.token_url, client_secret=auth.client_secret),
+        r"call session\.tokens\.get\(\) for the current token, or session\.tokens\.renew\(\)",
+    ),
+    "refresh_token": (
+        lambda e, auth: e.refresh_token(auth.token_url, refresh_token="r3fr3sh"),
+        r"no refresh token.*RFC 6749 section 4\.4\.3.*session\.tokens\.renew\(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("method", INHERITED)
+def test_an_inherited_method_raises_advice_and_neither_sends_nor_logs(
+    auth: AuthorizationServer, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    call, advice = INHERITED[method]
+    caplog.set_level(logging.DEBUG)
+    with session_for(auth) as session, pytest.raises(ConfigurationError, match=advice):
+        call(session.tokens.endpoint, auth)
+    assert not auth.requests
+    assert not caplog.records
 
 
 # -- redirects ------------------------------------------------------------------------------------
@@ -220,13 +246,13 @@ def test_client_credentials_never_follow_a_redirect(auth: AuthorizationServer, s
             ) as caught:
                 session.tokens.get()
             assert caught.value.status_code == status
-            state_of(session.tokens).failure = None
+            session.tokens.forget()
         assert not other.requests
     assert len(auth.requests) == len(auth.token_requests) == 2
     assert {seen.path for seen in auth.requests} == {"/token"}
 
 
-def test_an_endless_body_under_a_redirect_is_not_read_to_its_end(auth: AuthorizationServer) -> None:
+def test_the_endless_body_of_a_redirect_is_not_read_to_its_end(auth: AuthorizationServer) -> None:
     def pour(line: Any) -> None:
         line.send(b"HTTP/1.1 302 Found\r\nLocation: https://as.example/token\r\n\r\n")
         while line.pause(0):
@@ -271,7 +297,7 @@ FAULTS: dict[str, tuple[Answer | Fault, type[OAuthCCError], str]] = {
     "cut while compressed": (
         faults.garbage(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + ZIPPED[:-20]),
         InvalidTokenResponse,
-        r"No token came",
+        r"There is no token",
     ),
     "a bomb": (
         Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * 20_000_000)),
@@ -282,7 +308,7 @@ FAULTS: dict[str, tuple[Answer | Fault, type[OAuthCCError], str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_every_fault_is_one_of_our_errors_and_says_what_to_look_at(
+def test_every_fault_raises_an_error_of_ours_that_says_what_to_check(
     auth: AuthorizationServer, name: str
 ) -> None:
     fault, kind, message = FAULTS[name]
@@ -296,7 +322,7 @@ def test_every_fault_is_one_of_our_errors_and_says_what_to_look_at(
     assert isinstance(caught, TokenError)
     with pytest.raises(kind, match=message):
         raise caught
-    # What old code may ask of an error is there, whatever happened.
+    # Every error has the attributes that existing code may read.
     assert caught.error is None
     assert caught.error_description is None
     assert caught.retry_after is None
@@ -309,7 +335,7 @@ def test_every_fault_is_one_of_our_errors_and_says_what_to_look_at(
         assert len(auth.token_requests) == 1
 
 
-def test_an_endpoint_that_is_not_there_is_told_by_its_address(auth: AuthorizationServer) -> None:
+def test_the_error_of_a_closed_port_names_its_address() -> None:
     with AuthorizationServer() as gone:
         url = gone.token_url
     with pytest.raises(TokenEndpointUnreachable, match=f"No answer from {url}") as caught:
@@ -317,29 +343,24 @@ def test_an_endpoint_that_is_not_there_is_told_by_its_address(auth: Authorizatio
     assert caught.value.status_code is None
 
 
-def test_a_name_that_does_not_resolve_is_told_by_its_address() -> None:
-    class Nowhere(BaseAdapter):
-        def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-            raise requests.ConnectionError("Failed to resolve 'as.example'", request=request)
+def test_the_error_of_a_name_that_does_not_resolve_quotes_the_transport_error() -> None:
+    def unresolved(request: PreparedRequest) -> Response:
+        raise requests.ConnectionError("Failed to resolve 'as.example'", request=request)
 
-        def close(self) -> None:
-            pass
-
-    with ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret") as session:
-        session.mount("https://", Nowhere())
+    with connected(HandMade(unresolved)) as session:
         with pytest.raises(TokenEndpointUnreachable, match="Failed to resolve") as caught:
             session.tokens.get()
         assert caught.value.request is None
 
 
-def test_a_server_that_says_nothing_is_left_after_the_read_timeout(
+def test_a_silent_server_is_given_up_after_the_read_timeout(
     auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begin(line: Any) -> None:
         line.send(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"access_token": "ab')
         line.wait_until_closed()
 
-    monkeypatch.setattr(exchange, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(transport, "READ_TIMEOUT", 0.5)
     for fault in (faults.hang(), Fault("half", begin)):
         auth.answer_next(fault)
         with (
@@ -348,53 +369,43 @@ def test_a_server_that_says_nothing_is_left_after_the_read_timeout(
         ):
             session.get("https://api.example/never-reached")
         assert isinstance(caught.value, requests.Timeout)
-    # A timeout is not tried again: the callers have waited long enough. The server may see the
-    # request later than that.
+    # No second attempt follows a timeout: the callers have waited long enough. The server may read
+    # a request later than its client gives it up.
     until(lambda: len(auth.token_requests) >= 2)
     assert len(auth.token_requests) == 2
 
 
-def test_a_server_that_drips_is_left_at_the_deadline(auth: AuthorizationServer) -> None:
+def test_a_server_that_drips_its_body_is_given_up_at_the_deadline(
+    auth: AuthorizationServer,
+) -> None:
     auth.answer_next(faults.drip(b"{" * 10_000, interval=0.002))
     with (
         session_for(auth) as session,
         pytest.raises(TokenEndpointTimeout, match="did not finish its answer in time"),
     ):
-        session.tokens.endpoint.exchange(
+        session.tokens.endpoint.send_bounded(
             "POST", auth.token_url, headers={}, deadline=time.monotonic() + 0.1
         )
 
 
-def test_a_caller_leaves_a_server_that_drips_its_head(auth: AuthorizationServer) -> None:
+def test_a_server_that_drips_its_head_makes_no_caller_wait_beyond_its_timeout(
+    auth: AuthorizationServer,
+) -> None:
     auth.answer_next(faults.drip(b"{}", interval=0.005, head_too=True))
     with session_for(auth) as session:
         with pytest.raises(
-            TokenEndpointTimeout, match=r"within 0\.05 seconds.*Allow more by timeout"
+            TokenEndpointTimeout, match=r"within 0\.05 seconds.*Pass a longer timeout="
         ):
             session.get("https://api.example/never-reached", timeout=0.05)
         flight = flight_of(session.tokens)
         assert flight is not None
-    assert flight._landed.wait(10)
+    assert flight.done.wait(10)
 
 
-def test_a_deadline_that_is_over_is_a_timeout_and_not_a_crash(auth: AuthorizationServer) -> None:
+def test_a_deadline_that_is_over_raises_a_timeout(auth: AuthorizationServer) -> None:
     auth.answer_next(faults.hang())
     with session_for(auth) as session, pytest.raises(TokenEndpointTimeout):
-        session.tokens.endpoint.exchange("GET", auth.token_url, headers={}, deadline=0.0)
-
-
-class Raises(BaseAdapter):
-    """A hand-made adapter that raises what requests' own would have dressed."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        raise self.error
-
-    def close(self) -> None:
-        pass
+        session.tokens.endpoint.send_bounded("GET", auth.token_url, headers={}, deadline=0.0)
 
 
 @pytest.mark.parametrize(
@@ -415,23 +426,22 @@ class Raises(BaseAdapter):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_every_transport_error_becomes_the_one_of_ours_that_fits(
+def test_every_transport_error_becomes_the_error_of_ours_that_fits(
     error: Exception, kind: type[OAuthCCError]
 ) -> None:
-    with ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret") as session:
-        session.mount("https://", Raises(error))
-        with pytest.raises(kind) as caught:
-            session.tokens.get()
+    with connected(raising(error)) as session, pytest.raises(kind) as caught:
+        session.tokens.get()
     assert type(caught.value) is kind
     assert caught.value.__cause__ is None
 
 
-def test_an_error_of_another_kind_is_told_by_its_name_and_kept_as_the_cause() -> None:
+def test_the_message_for_an_unknown_error_has_its_type_and_the_error_is_the_cause() -> None:
     error = RuntimeError("the adapter is broken")
-    with ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret") as session:
-        session.mount("https://", Raises(error))
-        with pytest.raises(TokenError, match="RuntimeError was raised on the way") as caught:
-            session.tokens.get()
+    with (
+        connected(raising(error)) as session,
+        pytest.raises(TokenError, match="RuntimeError was raised on the way") as caught,
+    ):
+        session.tokens.get()
     assert caught.value.__cause__ is error
 
 
@@ -448,35 +458,35 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLConte
     return context, str(bundle)
 
 
-def test_a_certificate_that_nobody_knows_is_told_with_the_remedy(
+def test_the_error_of_an_untrusted_certificate_says_where_to_set_the_ca(
     certificates: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, bundle = certificates
     monkeypatch.setattr("oauthcc.token_request.endpoint.ATTEMPTS", 1)
-    with AuthorizationServer(tls=context) as auth, session_for(auth) as session:
-        remedy = r"No trusted TLS connection.*set session\.verify or session\.tokens\.endpoint"
-        with pytest.raises(TokenEndpointUnreachable, match=remedy):
+    with AuthorizationServer(tls=context) as auth, session_for(auth, trust_env=False) as session:
+        advice = r"No trusted TLS connection.*set session\.verify or session\.tokens\.endpoint"
+        with pytest.raises(TokenEndpointUnreachable, match=advice):
             session.tokens.get()
-        state_of(session.tokens).failure = None
+        session.tokens.forget()
         session.tokens.endpoint.verify = bundle
         assert session.tokens.get().access_token == auth.issued[0]
 
 
-def test_a_ca_bundle_that_is_missing_is_a_configuration_error() -> None:
+def test_a_missing_ca_bundle_is_a_configuration_error() -> None:
     with ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret") as session:
         session.trust_env, session.verify = False, "/no/such/ca.pem"
         with pytest.raises(ConfigurationError, match=r"could not be made.*/no/such/ca\.pem"):
             session.tokens.get()
 
 
-def test_https_goes_through_the_owners_proxy_which_sees_no_secret(
+def test_an_https_token_request_goes_through_the_proxy_of_the_session_which_sees_no_secret(
     certificates: tuple[ssl.SSLContext, str],
 ) -> None:
     context, bundle = certificates
     with (
         ConnectProxy() as proxy,
         AuthorizationServer(tls=context) as auth,
-        session_for(auth) as session,
+        session_for(auth, trust_env=False) as session,
     ):
         session.verify, session.proxies = bundle, {"https": proxy.url, "http": proxy.url}
         session.tokens.get()
@@ -485,14 +495,17 @@ def test_https_goes_through_the_owners_proxy_which_sees_no_secret(
     assert "Basic" not in proxy.heads[0]
 
 
-def test_a_proxy_that_leads_nowhere_is_told_with_the_remedy(
+def test_the_error_of_an_unreachable_proxy_says_where_to_set_proxies(
     certificates: tuple[ssl.SSLContext, str],
 ) -> None:
     with ConnectProxy() as proxy:
         gone = proxy.url
-    with AuthorizationServer(tls=certificates[0]) as auth, session_for(auth) as session:
+    with (
+        AuthorizationServer(tls=certificates[0]) as auth,
+        session_for(auth, trust_env=False) as session,
+    ):
         session.tokens.endpoint.proxies = {"https": gone}
-        with pytest.raises(TokenEndpointUnreachable, match=r"proxy did not lead.*NO_PROXY"):
+        with pytest.raises(TokenEndpointUnreachable, match=r"proxy did not connect.*NO_PROXY"):
             session.tokens.get()
 
 
@@ -504,7 +517,6 @@ def test_plain_http_to_this_machine_never_goes_through_a_proxy(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     with ConnectProxy() as proxy, session_for(auth) as session:
-        session.trust_env = True
         session.proxies = {"http": proxy.url, "all": proxy.url}
         session.tokens.endpoint.proxies = {"http": proxy.url}
         session.tokens.get()
@@ -512,7 +524,9 @@ def test_plain_http_to_this_machine_never_goes_through_a_proxy(
     assert len(auth.token_requests) == 1
 
 
-def test_a_users_adapter_is_asked_for_the_token_as_for_the_api(auth: AuthorizationServer) -> None:
+def test_an_adapter_of_the_user_sends_the_token_request_and_the_api_request(
+    auth: AuthorizationServer,
+) -> None:
     class Named(HTTPAdapter):
         urls: list[str]
 
@@ -528,37 +542,34 @@ def test_a_users_adapter_is_asked_for_the_token_as_for_the_api(auth: Authorizati
         assert mine.urls == [auth.token_url, f"{api.url}/x"]
 
 
-def test_the_body_of_an_adapter_that_read_it_already_is_taken() -> None:
-    class Ready(BaseAdapter):
-        def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-            response = Response()
-            response.status_code, response.url = 200, str(request.url)
-            response._content = b'{"access_token": "abc", "token_type": "Bearer"}'
-            response.request = request
-            return response
+def test_a_body_that_the_adapter_has_read_is_accepted() -> None:
+    def already_read(request: PreparedRequest) -> Response:
+        response = Response()
+        response.status_code, response.url = 200, str(request.url)
+        response._content = b'{"access_token": "abc", "token_type": "Bearer"}'
+        response.request = request
+        return response
 
-        def close(self) -> None:
-            pass
-
-    with ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret") as session:
-        session.mount("https://", Ready())
+    with connected(HandMade(already_read)) as session:
         assert session.tokens.get().access_token == "abc"
 
 
-def test_adapters_are_looked_up_by_name_as_requests_does(auth: AuthorizationServer) -> None:
+def test_get_adapter_is_called_with_url_as_a_keyword_as_requests_does(
+    auth: AuthorizationServer,
+) -> None:
     class Chosen(ClientCredentialsSession):
-        def get_adapter(self, **said: Any) -> BaseAdapter:  # type: ignore[override]
-            return super().get_adapter(said["url"])
+        def get_adapter(self, **given: Any) -> BaseAdapter:  # type: ignore[override]
+            return super().get_adapter(given["url"])
 
-    grant = auth.token_url, auth.client_id, auth.client_secret
-    with ProtectedAPI(auth) as api, Chosen(*grant) as session:
+    client = auth.token_url, auth.client_id, auth.client_secret
+    with ProtectedAPI(auth) as api, Chosen(*client) as session:
         session.get(f"{api.url}/x")
         auth.revoke_all()
         assert session.get(f"{api.url}/x").status_code == 200
 
 
 def as_requests_mock_does(patch: pytest.MonkeyPatch) -> None:
-    """Hold one lock around every `send`, and leave the look-up of requests on the session."""
+    """Hold one lock around every `send`, and leave the `get_adapter` of requests on the session."""
     lock, send, get_adapter = threading.RLock(), Session.send, Session.get_adapter
 
     def fake(self: Session, request: PreparedRequest, **kwargs: Any) -> Response:
@@ -583,8 +594,3 @@ def test_a_token_is_renewed_under_requests_mock_too(
             assert session.get(f"{api.url}/x").status_code == 200
             auth.revoke_all()
     assert len(auth.token_requests) == 3
-
-
-def test_unavailable_is_the_parent_of_all_that_may_pass() -> None:
-    for kind in (TokenEndpointUnreachable, TokenEndpointTimeout):
-        assert issubclass(kind, TokenEndpointUnavailable)

@@ -41,8 +41,9 @@ class RefusalPauses:
     """
 
     def __init__(self) -> None:
-        # By origin and replayable: the access token that was refused last, and the pause.
-        self._pauses: dict[tuple[Origin | None, bool], tuple[str, Backoff]] = {}
+        # By origin and replayable: the token that was refused last, and the pause. Not its text,
+        # because the repr of a `Token` does not show it.
+        self._pauses: dict[tuple[Origin | None, bool], tuple[Token, Backoff]] = {}
         self._after_fork()
         forks.renewed_in_child(self)
 
@@ -63,9 +64,10 @@ class RefusalPauses:
         key, token, now = (refusal.route.origin, replayable), refusal.token, clock.now()
         with self._lock:
             last, pause = self._pauses.get(key, (None, None))
-            if last == token.access_token and pause and now.monotonic < pause.until:
+            is_known = last is not None and last.access_token == token.access_token
+            if is_known and pause and now.monotonic < pause.until:
                 return False
-            self._pauses[key] = token.access_token, renewal.after_refusal(pause, now)
+            self._pauses[key] = token, renewal.after_refusal(pause, now)
             return True
 
     def end(self, route: Route) -> None:
