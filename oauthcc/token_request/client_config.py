@@ -80,12 +80,6 @@ class ClientConfig:
         **options: Unpack[ConfigOptions],
     ) -> ClientConfig:
         """Check a configuration; raise ConfigurationError that says what to write instead."""
-        unknown = options.keys() - ConfigOptions.__annotations__.keys()
-        if unknown:
-            raise ConfigurationError(
-                f"There is no option {', '.join(sorted(unknown))}: choose from"
-                f" {', '.join(ConfigOptions.__annotations__)}."
-            )
         if token_url is not None and issuer is not None:
             raise ConfigurationError("Pass token_url or issuer, not both: one leads to the other.")
         secret = client_secret

@@ -140,6 +140,7 @@ class SingleFlight(Generic[N, R, T]):
     def _run(self, flight: _Flight[T], need: N) -> None:
         """Carry out a flight in this thread, then release its callers."""
         mark = _inside.set((*_inside.get(), flight))
+        outcome: R | None = None
         try:
             outcome = self._work(need)
             # The outcome is recorded and the flight closed in one step. Otherwise a caller whose
@@ -160,7 +161,8 @@ class SingleFlight(Generic[N, R, T]):
         finally:
             _inside.reset(mark)
             flight.done.set()
-        self._report(outcome, flight.waiters)
+        if outcome is not None:
+            self._report(outcome, flight.waiters)
 
 
 class _Flight(Generic[T]):

@@ -38,6 +38,8 @@ class SourceOptions(ConfigOptions, total=False):
 
 
 _OPTIONS = ("store", "renew_at", "on_event")
+_CLIENT = ("token_url", "issuer", "client_id", "client_secret", "scope")
+_KNOWN_OPTIONS = {*_CLIENT, *SourceOptions.__annotations__}
 
 
 class TokenSource:
@@ -77,6 +79,12 @@ class TokenSource:
 
         Raises ConfigurationError.
         """
+        unknown = options.keys() - _KNOWN_OPTIONS
+        if unknown:
+            raise ConfigurationError(
+                f"There is no option {', '.join(sorted(unknown))}: choose from"
+                f" {', '.join(sorted(_KNOWN_OPTIONS))}."
+            )
         mine = {name: options.pop(name) for name in _OPTIONS if name in options}
         return cls(ClientConfig.of(*client, **options), **mine)
 
