@@ -403,17 +403,6 @@ def test_in_a_session_of_ours_too_a_redirect_elsewhere_takes_no_token_along(
 # Construction
 
 
-@pytest.mark.parametrize("statuses", [(), (200,), (500,), ("401",), "401", (None,), 99, None, 4.5])
-def test_a_status_that_cannot_mean_a_refused_token_is_refused(statuses: Any) -> None:
-    with pytest.raises(ConfigurationError, match="refused_status"):
-        checked_status(statuses)
-
-
-@pytest.mark.parametrize("statuses", [401, (401,), [401, 401], {401}, iter([401])])
-def test_statuses_may_be_given_in_any_form(statuses: Any) -> None:
-    assert checked_status(statuses) == {401}
-
-
 def test_what_cannot_work_is_refused_at_construction() -> None:
     for options in ({"refused_status": ()}, {"api_url": "api.example"}, {"renew_at": 7}):
         with pytest.raises(ConfigurationError):
