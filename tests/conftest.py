@@ -12,7 +12,7 @@ from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .clock import real_clocks
 from .internet import Internet
-from .refusals import Scene
+from .refusals import Scene, Sessions
 
 if TYPE_CHECKING:
     from .servers.certificates import Certificates
@@ -46,6 +46,12 @@ def scene(auth: AuthorizationServer, api: ProtectedAPI) -> Iterator[Scene]:
     """Return both servers, with sessions that are closed after the test."""
     with ExitStack() as stack:
         yield Scene(auth, api, stack)
+
+
+@pytest.fixture(params=["session", "auth"])
+def sessions(scene: Scene, request: pytest.FixtureRequest) -> Sessions:
+    """Return what makes sessions of ours, and then plain ones with a `ClientCredentialsAuth`."""
+    return Sessions(scene, use_auth=request.param == "auth")
 
 
 @pytest.fixture

@@ -182,5 +182,4 @@ class ReadyMade(InMemoryAPI):
         response = Response()
         response.status_code, response._content = status, body
         response.headers.update(dict(Answer(headers=headers).fields))
-        response.close = lambda: None  # type: ignore[method-assign]  # there is no connection
         return response
