@@ -761,6 +761,17 @@ def test_a_digest_handshake_of_the_caller_is_completed(scene: Scene, how: str) -
     assert scene.token_requests == 0
 
 
+def test_a_sent_request_that_the_caller_prepares_for_digest_carries_no_token(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.protected = False
+    scene.api.add_route("/digest", digest_route)
+    again = session.get(scene.url).request.copy()
+    again.prepare_url(f"{scene.api.url}/digest", None)
+    again.prepare_auth(HTTPDigestAuth("user", "password"))
+    assert session.send(again).status_code == 200
+    assert scene.trail[1:] == [("/digest", None)] * 2
+
+
 def test_the_refusal_of_a_url_outside_api_url_is_returned(scene: Scene) -> None:
     session, other = scene.refused(api_url=scene.api.url), scene.another_api()
     assert session.get(f"{other.url}/x").status_code == 401
