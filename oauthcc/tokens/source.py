@@ -187,10 +187,14 @@ class TokenSource:
         return held is not None or self._pauses.is_over(refusal)
 
     def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
-        """Return a token for a replay, fetched if needed; None if the server has no other.
+        """Return a token for a replay, fetched if needed.
 
-        Raises as `get`.
+        None if the server has no other, or if no renewal may be forced any more: another request
+        may have begun the pause since `_may_replace`. Raises as `get`.
         """
+        held = self._state.replacement_for(refusal.token, refusal.sent_at)
+        if held is None and not self._pauses.is_over(refusal):
+            return None
         other = self._other_than(refusal.token, refusal.sent_at, timeout)
         if other.token.access_token != refusal.token.access_token:
             return other
