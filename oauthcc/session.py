@@ -329,14 +329,14 @@ class ClientCredentialsSession(requests.Session):
         """Return whose token belongs on a request, and the origin; None if it is sent as it is."""
         if not isinstance(request, PreparedRequest) or not request.url or request.headers is None:
             return None, None  # requests raises an error about that
-        if self.auth is not None or brings_its_own(request):
+        if self.auth is not None:
+            return None, None
+        tokens, origin = self._allowed_urls.find(request.url)
+        if brings_its_own(request):
             return None, None
         handler = request.hooks.handler if isinstance(request.hooks, TokenHooks) else None
         if isinstance(handler, Handle401) and handler.is_of(self):  # a redirect, or sent again
-            if self._stays_at_its_api(request):
-                return handler.tokens, handler.origin
-            return None, None
-        tokens, origin = self._allowed_urls.find(request.url)
+            return (tokens, origin) if self._stays_at_its_api(request) else (None, None)
         if tokens is None:
             self._allowed_urls.refuse_plain_http(request.url)
         return tokens, origin
