@@ -933,12 +933,16 @@ def test_plain_http_on_loopback_never_goes_through_a_proxy(
         if way == "session":
             session.proxies = proxies
         options: Any = {"proxies": proxies} if way == "request" else {}
+        before = dict(proxies)
         auth.revoke_all()
         session.get(f"{api.url}/x", **options)
         auth.revoke_all()
         assert session.get(f"{api.url}/x", **options).status_code == 200
         session.get(f"{api.url}/redirect-to", params={"url": "/y"}, **options)
+        session.send(Request("GET", f"{api.url}/x").prepare(), **options)
         assert proxy.heads == []
+        assert proxies == before
+        assert session.proxies == (before if way == "session" else {})
         # A request without our token goes through the proxy of the caller.
         session.get(f"{api.url}/x", auth=lambda r: r, **options)
         assert [head.partition(" ")[0] for head in proxy.heads] == ["GET"]

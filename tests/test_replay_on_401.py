@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import requests
-import responses
 from requests import PreparedRequest, Request, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import HTTPDigestAuth
@@ -470,20 +469,6 @@ def test_the_refusal_of_an_authorization_of_the_adapter_is_returned(scene: Scene
     assert session.get(scene.url).status_code == 401
     assert len(scene.api.requests) == 1
     assert scene.token_requests == 1
-
-
-def test_a_test_with_the_responses_package_sees_the_replay() -> None:
-    token_url, url = "https://as.example/token", "https://api.example/x"
-    with responses.RequestsMock() as mock:
-        for token in ("one", "two"):
-            mock.post(token_url, json={"access_token": token, "token_type": "Bearer"})
-        mock.get(url, status=401)
-        mock.get(url, json={"fine": True})
-        with ClientCredentialsSession(token_url, "id", "secret") as session:
-            assert session.get(url).json() == {"fine": True}
-        shown = [call.request.headers["Authorization"] for call in mock.calls]
-    # Their calls keep the request itself, on which the token was replaced.
-    assert [value for value in shown if value.startswith("Bearer")] == ["Bearer two"] * 2
 
 
 # The connection of the refusal
