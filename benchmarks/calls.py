@@ -15,7 +15,10 @@ from types import FrameType
 from typing import Any
 
 import oauthcc
+from oauthcc import clock
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.tokens import renewal
+from oauthcc.tokens.state import CurrentToken
 
 LIBRARY = Path(oauthcc.__file__).parent
 FETCH = "oauthcc-"
@@ -89,13 +92,13 @@ def main() -> None:
         def aging() -> None:
             tokens = session.tokens
             token = tokens.get()
-            early = oauthcc.Token(token.access_token, "Bearer", time.time() - 3000, time.time() + 600)
-            hold(tokens, early)
+            now = time.time()
+            hold(tokens, oauthcc.Token(token.access_token, "Bearer", now - 3000, now + 600))
             session.get(url)
 
         with session:
             session.get(url)  # imports and caches are not counted
-            forget(session.tokens)
+            session.tokens.forget()
             for name, request in (
                 ("cold", lambda: session.get(url)),
                 ("warm", lambda: session.get(url)),
@@ -111,15 +114,10 @@ def main() -> None:
                     print(*map(" ".join, zip(trail.files, trail.names, strict=True)), sep="\n")
 
 
-def hold(tokens, token):
-    from oauthcc import clock
-    from oauthcc.tokens import renewal
-    from oauthcc.tokens.state import CurrentToken
+def hold(tokens: oauthcc.TokenSource, token: oauthcc.Token) -> None:
+    """Put a token into a source."""
     plan = renewal.schedule(token, clock.now(), 0.7)
     tokens._state.current = CurrentToken(token, tokens._config.scheme.authorization(token), plan)
-
-def forget(tokens):
-    tokens.forget()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What keeps secrets and tokens out of texts: the header value, and `redact`."""
+"""What keeps secrets and tokens out of texts, errors and answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.utils import check_header_validity, to_native_string
 
-from oauthcc.redaction import SecretHeader, redact
+from oauthcc.redaction import Redactor, SecretHeader, redact, redact_error, without_frames
 
 TOKEN = "a-very-secret-token"
 VALUE = f"Bearer {TOKEN}"
@@ -186,6 +186,11 @@ def test_a_secret_of_any_characters_is_redacted(secret: str, around: str) -> Non
         assert "***" in hidden
 
 
+def test_the_backslashes_of_a_secret_may_be_doubled() -> None:
+    for quoted in ("a\\b", repr("a\\b"), repr(repr("a\\b")), quote("a\\b")):
+        assert redact(quoted, ["a\\b"]).strip("'\"") == "***"
+
+
 def test_a_secret_that_contains_another_is_redacted_completely() -> None:
     assert redact("abc-abcdef", ["abc", None, "", "abcdef"]) == "***-***"
 
@@ -193,3 +198,110 @@ def test_a_secret_that_contains_another_is_redacted_completely() -> None:
 def test_a_text_without_secrets_is_not_changed() -> None:
     assert redact("nothing to hide", [None, ""]) == "nothing to hide"
     assert redact("nothing to hide", ["hidden"]) == "nothing to hide"
+
+
+# Errors
+
+
+def test_the_message_of_an_error_is_redacted_with_its_causes() -> None:
+    error = requests.ConnectionError(f"broken: {TOKEN}")
+    error.__cause__ = error.__context__ = ValueError(TOKEN)
+    redact_error(error, [TOKEN])
+    assert (str(error), error.__cause__, error.__context__) == ("broken: ***", None, None)
+
+
+def test_an_error_without_a_token_keeps_its_arguments_and_cause() -> None:
+    cause = ValueError("cause")
+    error = requests.ConnectionError("broken", 7)
+    error.__cause__ = cause
+    redact_error(error, [TOKEN])
+    assert (error.args, error.__cause__) == (("broken", 7), cause)
+
+
+def test_an_error_and_all_that_led_to_it_lose_their_frames() -> None:
+    def fail(context: OSError) -> None:
+        try:
+            raise context
+        except OSError:
+            raise KeyError("inner") from ValueError("cause")
+
+    first = OSError("first")
+    with pytest.raises(KeyError) as caught:
+        fail(first)
+    first.__context__ = caught.value  # errors may refer to each other in a circle
+    assert without_frames(caught.value) is caught.value
+    assert caught.value.__traceback__ is first.__traceback__ is None
+    assert caught.value.__context__ is first
+
+
+# The answer of a server
+
+
+def answered(location: str | None = None) -> requests.Response:
+    """Return an answer that quotes the secret and contains a token."""
+    response = requests.Response()
+    response.status_code, response.reason = 400, f"Bad {SECRET}"
+    response.url = f"https://me:pw@as.example/{quote(SECRET, safe='')}?key=1"
+    response.headers.update({"Set-Cookie": "sid=1", "X-Echo": SECRET})
+    if location is not None:
+        response.headers["Location"] = location
+    prepared = requests.Request(
+        "POST",
+        "https://as.example/token?key=1",
+        data={"client_secret": "the second", "other": "public"},
+        headers={"Authorization": "Basic the-third", "Accept": "application/json"},
+    ).prepare()
+    response.request = prepared
+    return response
+
+
+def test_a_redacted_response_contains_no_secret_and_no_cookie() -> None:
+    document = {"access_token": f" {TOKEN} ", "error": f"{TOKEN} the second the-third"}
+    original = answered(f"/next/{TOKEN}?key=1")
+    redactor = Redactor([SECRET], original.request, document)
+    response = redactor.response(original, json.dumps(redactor.document(document)))
+    assert response.json() == {"access_token": "***", "error": "*** *** ***"}
+    assert (response.status_code, response.reason) == (400, "Bad ***")
+    assert response.url == "https://as.example/***"
+    assert dict(response.headers) == {"X-Echo": "***", "Location": "https://as.example/next/***"}
+    assert (response.request.method, response.request.url) == ("POST", response.url)
+    assert dict(response.request.headers) == {
+        "Accept": "application/json",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    assert response.request.body is None
+    assert TOKEN.encode() not in pickle.dumps(response)
+
+
+@pytest.mark.parametrize("location", [None, "https://[half"])
+def test_a_redirect_target_that_cannot_be_read_is_not_shown(location: str | None) -> None:
+    redactor = Redactor([], None, None)
+    assert redactor.location(answered(location)) == "<unreadable URL>"
+
+
+def test_members_that_are_named_like_a_token_are_redacted_at_any_depth() -> None:
+    redactor = Redactor([SECRET], None, ["no object"])
+    nested = [{"a": {"id_token": 7, SECRET: "text"}}, 5, None, 'refresh_token="unknown"']
+    assert redactor.document(nested) == [
+        {"a": {"id_token": "***", "***": "text"}},
+        5,
+        None,
+        'refresh_token="***"',
+    ]
+    assert redactor.content("<access_token>unknown</access_token>").count("unknown") == 0
+
+
+def test_a_secret_is_redacted_if_it_was_decoded_as_latin_1() -> None:
+    assert Redactor(["sécret"], None, None).text("sécret".encode().decode("latin-1")) == "***"
+
+
+def test_an_answer_without_a_request_is_redacted() -> None:
+    original = requests.Response()
+    original.request = None  # type: ignore[assignment]  # as some adapters leave it
+    response = Redactor([SECRET], original.request, None).response(original, SECRET)
+    assert response.text == "***"
+    assert (response.reason, response.url, response.request.method) == (
+        "",
+        "<unreadable URL>",
+        None,
+    )
