@@ -94,7 +94,7 @@ def test_a_copy_keeps_the_source_and_its_owner_if_the_original_is_dropped(
     gone.close()
 
 
-def test_a_copy_of_a_copy_shares_the_source_too(
+def test_a_copy_shares_the_token_and_a_pickle_fetches_its_own(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     with session_for(auth) as session, copy.copy(copy.copy(session)) as copied:
@@ -104,6 +104,10 @@ def test_a_copy_of_a_copy_shares_the_source_too(
         assert copied.tokens is session.tokens
         assert owner_of(copied.tokens) is session
         assert len(auth.token_requests) == 1
+        for duplicate in ANEW:
+            with duplicate(session) as other:
+                other.get(f"{api.url}/anything")
+        assert len(auth.token_requests) == 3
 
 
 def test_a_deep_copy_has_one_source_for_each_source_of_the_original(
