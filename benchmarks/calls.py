@@ -23,11 +23,13 @@ FETCH = "oauthcc-"
 
 
 class Trail:
-    """The calls of one request, in the order in which they were made."""
+    """The calls of one request: first those of its own thread, then those of its token request.
+
+    The threads are kept apart, because they run in another order each time.
+    """
 
     def __init__(self) -> None:
-        self.files: list[str] = []
-        self.names: list[str] = []
+        self._threads: dict[int, list[tuple[str, str]]] = {}
 
     def note(self, frame: FrameType, event: str, _: Any) -> None:
         """Note a call of the library; the parts of its test kit do not count."""
@@ -38,8 +40,18 @@ class Trail:
             return
         if frame.f_code.co_name in ("<genexpr>", "<lambda>", "<listcomp>", "<dictcomp>"):
             return
-        self.files.append(str(path.relative_to(LIBRARY)))
-        self.names.append(frame.f_code.co_name)
+        call = str(path.relative_to(LIBRARY)), frame.f_code.co_name
+        self._threads.setdefault(threading.get_ident(), []).append(call)
+
+    @property
+    def files(self) -> list[str]:
+        """Return the file of each call."""
+        return [file for calls in self._threads.values() for file, _ in calls]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the name of each function that was called."""
+        return [name for calls in self._threads.values() for _, name in calls]
 
     @property
     def changes(self) -> int:

@@ -320,14 +320,12 @@ class ClientCredentialsSession(requests.Session):
             return None, None  # requests raises an error about that
         if self.auth is not None:
             return None, None
-        handler = getattr(request.hooks, "handler", None)  # if they are `TokenHooks`
-        if isinstance(handler, Handle401) and handler.is_of(self):  # a redirect, or sent again
-            if authorization.brings_its_own(request) or not self._stays_at_its_api(request):
-                return None, None
-            return handler.tokens, handler.origin
         tokens, origin = self._allowed_urls.find(request.url)
         if authorization.brings_its_own(request):
             return None, None
+        handler = getattr(request.hooks, "handler", None)  # if they are `TokenHooks`
+        if isinstance(handler, Handle401) and handler.is_of(self):  # a redirect, or sent again
+            return (tokens, origin) if self._stays_at_its_api(request) else (None, None)
         if tokens is None:
             self._allowed_urls.refuse_plain_http(request.url)
         return tokens, origin

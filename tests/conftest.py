@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .clock import real_clocks
+from .internet import Internet
+from .refusals import Scene, Sessions
+
+if TYPE_CHECKING:
+    from .servers.certificates import Certificates
 
 pytest_plugins = ["tests.servers.fixtures", "tests.servers.redis_server"]
 
@@ -32,3 +39,30 @@ def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
     """Run an API that takes the tokens of `auth`."""
     with ProtectedAPI(auth) as server:
         yield server
+
+
+@pytest.fixture
+def scene(auth: AuthorizationServer, api: ProtectedAPI) -> Iterator[Scene]:
+    """Return both servers, with sessions that are closed after the test."""
+    with ExitStack() as stack:
+        yield Scene(auth, api, stack)
+
+
+@pytest.fixture(params=["session", "auth"])
+def sessions(scene: Scene, request: pytest.FixtureRequest) -> Sessions:
+    """Return what makes sessions of ours, and then plain ones with a `ClientCredentialsAuth`."""
+    return Sessions(scene, use_auth=request.param == "auth")
+
+
+@pytest.fixture
+def net() -> Internet:
+    """Return an internet in memory."""
+    return Internet()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Make a CA, and certificates for a server and some clients."""
+    from .servers.certificates import make_certificates  # few tests need it, and it takes long
+
+    return make_certificates(tmp_path_factory.mktemp("certificates"))

@@ -1,9 +1,9 @@
-"""Play one case on ``requests.Session`` and on ours, and compare everything that can be seen.
+"""The comparison of one case on ``requests.Session`` and on ours.
 
-A case is a function of a `Run`. It does with ``run.session`` what a caller would do, and notes what
-is worth comparing. Beside the notes, what reached the servers, the error that came out and the
-state of the session afterwards are compared. The one thing that may differ is the Authorization
-header, and a case says on which of its requests ours is expected.
+A case is a function of a `Run`. It does with ``run.session`` what a caller would do, and notes the
+values to compare. Also compared are the requests that reached the servers, the error that was
+raised, and the session afterwards. Only the Authorization header may differ. A case declares which
+of its requests carry our token.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Options = Mapping[str, Any]
 Play = Callable[["Run"], Any]
 P = TypeVar("P", bound=Play)
 
-#: Ways to play ours. The token goes wherever the request goes; or only to the API; or (so that
-#: nothing may differ at all) only to somewhere else. Or it goes only to the API, which refuses the
-#: first one, so that it has to be replaced.
+#: How ours is used. The token goes with each request ("everywhere"), only to the API ("prefix"), or
+#: only to another URL ("elsewhere": nothing may differ). Or it goes only to the API, which refuses
+#: the first token, so that it is replaced ("refused").
 Way = Literal["everywhere", "prefix", "elsewhere", "refused"]
 
 
 @dataclass
 class World:
-    """The servers of one module's cases; all are on loopback."""
+    """The servers of the cases of one module. All are on loopback."""
 
     auth: AuthorizationServer
     api: ProtectedAPI
@@ -46,32 +46,32 @@ class World:
 
     @property
     def url(self) -> str:
-        """Give a URL that answers with what it was asked, but for Authorization."""
+        """Return a URL that answers with its request, without Authorization."""
         return f"{self.api.url}/echo"
 
 
 def open_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Start the servers; to be made a fixture by each module that has cases."""
+    """Start the servers. Each module with cases makes a fixture of this."""
     with AuthorizationServer() as auth, ExitStack() as stack:
         api = stack.enter_context(ProtectedAPI(auth))
         other = stack.enter_context(ProtectedAPI(auth))
         for server in (api, other):
-            dress(server)
+            add_routes(server)
         yield World(auth, api, other, tmp_path_factory.mktemp("contract"))
 
 
-def dress(server: ProtectedAPI) -> None:
-    """Give a server the routes of the cases, and let everybody in."""
+def add_routes(server: ProtectedAPI) -> None:
+    """Add the routes of the cases to a server, and accept every request."""
     server.protected = False
     server.add_route("/echo", echo)
     server.add_route("/hop/", _hop)
 
 
 def echo(seen: SeenRequest) -> Answer:
-    """Answer with what arrived, but without any Authorization, which may differ."""
+    """Answer with the request, without Authorization, which may differ."""
     headers = [pair for pair in seen.raw_headers if pair[0].lower() != "authorization"]
-    told = {"method": seen.method, "target": seen.target, "headers": headers}
-    return json_answer({**told, "body": seen.body.decode("latin-1")})
+    request = {"method": seen.method, "target": seen.target, "headers": headers}
+    return json_answer({**request, "body": seen.body.decode("latin-1")})
 
 
 def _hop(seen: SeenRequest) -> Answer:
@@ -82,9 +82,9 @@ def _hop(seen: SeenRequest) -> Answer:
 
 
 def tls_server(context: ssl.SSLContext, auth: AuthorizationServer) -> ProtectedAPI:
-    """Make one more server, with TLS."""
+    """Return one more server, with TLS."""
     server = ProtectedAPI(auth, tls=context)
-    dress(server)
+    add_routes(server)
     return server
 
 
@@ -113,29 +113,29 @@ class Run:
         return self.base is not requests.Session
 
     def make(self, kind: type[requests.Session] | None = None, *first: Any) -> requests.Session:
-        """Make a session, of a subclass of ``base`` if one is given; it is closed at the end."""
+        """Return a session, of a subclass of ``base`` if one is given. It is closed at the end."""
         session: requests.Session = (kind or self.base)(*first, *self.arguments, **self.options)
         self.made.append(session)
         return session
 
     def keep(self, session: Any) -> Any:
-        """Have a session that came about otherwise (a copy, say) closed at the end."""
+        """Close another session, such as a copy, at the end, and return it."""
         self.made.append(session)
         return session
 
     def note(self, *values: Any) -> None:
-        """Keep what a value looks like now."""
+        """Note values as they are now."""
         self.notes.append([look(value) for value in values])
 
     def attempt(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Keep what comes of this, be it an error."""
+        """Note the result of a call, or its error."""
         try:
             self.note(action(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is compared
+        except Exception as error:  # noqa: BLE001 - every error is compared
             self.note(error)
 
     def hop(self, *targets: str, status: int = 302, server: str | None = None) -> str:
-        """Give a URL that redirects along the targets, the last of which is the echo."""
+        """Return a URL that redirects along the targets. The last one is the echo by default."""
         base = server or self.world.api.url
         url = targets[-1] if targets else f"{base}/echo"
         for number, start in enumerate(reversed((base, *targets[:-1]))):
@@ -145,19 +145,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Case:
-    """A case, and on which of its requests our token is expected: all, none, or one by one."""
+    """A case, and which of its requests carry our token: all, none, or a value for each."""
 
     play: Play
-    signed: bool | tuple[bool, ...]
+    token: bool | tuple[bool, ...]
     warm: bool
     unordered: bool
     refusable: bool
 
     @property
     def ways(self) -> tuple[Way, ...]:
-        begins_signed = self.signed[0] if isinstance(self.signed, tuple) else self.signed
-        within: Way = "refused" if begins_signed and self.refusable else "prefix"
-        return ("everywhere", within, "elsewhere")
+        first = self.token[0] if isinstance(self.token, tuple) else self.token
+        return "everywhere", "refused" if first and self.refusable else "prefix", "elsewhere"
 
 
 class Cases(list[Case]):
@@ -165,7 +164,7 @@ class Cases(list[Case]):
 
     def add(
         self,
-        signed: bool | tuple[bool, ...] = True,
+        token: bool | tuple[bool, ...] = True,
         *,
         warm: bool = False,
         unordered: bool = False,
@@ -173,18 +172,18 @@ class Cases(list[Case]):
     ) -> Callable[[P], P]:
         """Add a case.
 
-        ``warm`` fetches the token first, ``unordered`` is for threads. Not ``refusable`` is one
-        whose first request cannot be sent twice, or whose server was told what to answer.
+        ``warm`` fetches the token first, ``unordered`` is for threads. A case is not ``refusable``
+        if its first request cannot be sent twice, or if its server has a script of answers.
         """
 
         def enter(play: P) -> P:
-            self.append(Case(play, signed, warm, unordered, refusable))
+            self.append(Case(play, token, warm, unordered, refusable))
             return play
 
         return enter
 
     def each(self) -> pytest.MarkDecorator:
-        """Give every case in every way to a test that takes ``case`` and ``way``."""
+        """Parametrize a test that takes ``case`` and ``way`` by every case in every way."""
         pairs = [(case, way) for case in self for way in case.ways]
         ids = [f"{case.play.__name__}-{way}" for case, way in pairs]
         return pytest.mark.parametrize(("case", "way"), pairs, ids=ids)
@@ -192,7 +191,7 @@ class Cases(list[Case]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one half."""
+    """What one half of a comparison brought."""
 
     wire: list[SeenRequest]
     notes: list[Any]
@@ -201,7 +200,7 @@ class Outcome:
 
 
 def compare(case: Case, world: World, way: Way) -> None:
-    """Play a case on both sessions; fail where more than Authorization differs."""
+    """Run a case on both sessions; fail if more than Authorization differs."""
     auth = world.auth
     arguments = (auth.token_url, auth.client_id, auth.client_secret)
     api_url = None if way == "everywhere" else world.api.url
@@ -215,18 +214,18 @@ def compare(case: Case, world: World, way: Way) -> None:
         _same(name, getattr(ours, name), getattr(plain, name))
     wire = _without_refused(ours.wire) if way == "refused" else ours.wire
     _same("wire", [_sight(seen) for seen in wire], [_sight(seen) for seen in plain.wire])
-    signed = False if way == "elsewhere" else case.signed
-    expected = signed if isinstance(signed, tuple) else (signed,) * len(wire)
+    token = False if way == "elsewhere" else case.token
+    expected = token if isinstance(token, tuple) else (token,) * len(wire)
     assert len(expected) == len(wire), wire
-    for seen, plainly, token in zip(wire, plain.wire, expected, strict=True):
-        if token:
+    for seen, of_requests, has_token in zip(wire, plain.wire, expected, strict=True):
+        if has_token:
             assert seen.token in auth.issued, seen
         else:
-            assert _authorization(seen) == _authorization(plainly), seen
+            assert _authorization(seen) == _authorization(of_requests), seen
 
 
 def _without_refused(wire: list[SeenRequest]) -> list[SeenRequest]:
-    """Take the refused request off, once it is clear that its replay was the same."""
+    """Remove the refused request, after a check that its replay was the same."""
     if not wire:
         return wire
     refused, replay, *_ = wire
@@ -236,7 +235,7 @@ def _without_refused(wire: list[SeenRequest]) -> list[SeenRequest]:
 
 
 def _same(where: str, ours: Any, plain: Any) -> None:
-    """Fail at the first place where two values differ, and name it."""
+    """Fail at the first difference between two values, and name its place."""
     if isinstance(ours, dict) and isinstance(plain, dict):
         for key in (*ours, *plain):
             _same(f"{where}[{key!r}]", ours.get(key, "missing"), plain.get(key, "missing"))
@@ -263,7 +262,7 @@ def _played(
             if case.warm and isinstance(run.session, ClientCredentialsSession):
                 run.session.tokens.get()
             case.play(run)
-        except Exception as raised:  # noqa: BLE001 - whatever it is, it is compared
+        except Exception as raised:  # noqa: BLE001 - every error is compared
             error = look(raised)
         finally:
             state = look(run.session)
@@ -277,7 +276,7 @@ def _played(
 
 
 def quiet(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Take away what the machine's environment may say, and the randomness of a boundary."""
+    """Remove the influence of the environment, and the randomness of a boundary."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             patch.delenv(name)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import requests
+
 from oauthcc import TokenSource
+from oauthcc.token_request.client_config import ClientConfig
 from oauthcc.tokens.fetcher import TokenFetcher
 from oauthcc.tokens.refusals import RefusalPauses
 from oauthcc.tokens.state import CurrentToken, TokenState
@@ -40,3 +43,18 @@ def held_by(tokens: TokenSource) -> CurrentToken:
     current = tokens._state.current
     assert current is not None
     return current
+
+
+def config_of(tokens: TokenSource) -> ClientConfig:
+    """Return the client configuration."""
+    return tokens._config
+
+
+def owner_of(tokens: TokenSource) -> requests.Session | None:
+    """Return the session through whose adapters tokens are fetched."""
+    return tokens._owner
+
+
+def parts_of(tokens: TokenSource) -> tuple[object, ...]:
+    """Return the parts that have locks of their own."""
+    return tokens._state, tokens._pauses, tokens._flights

@@ -1,4 +1,4 @@
-"""What a value looks like: plain and comparable, and without what may differ between two runs."""
+"""Values in a form that can be compared, without what may differ between two runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import requests
 from requests.adapters import BaseAdapter
 
 from oauthcc.api_request.authorization import ResponseHandler
-from oauthcc.schemes import SecretHeader
+from oauthcc.redaction import SecretHeader
 
 _OURS_ALONE = {"tokens", "_own", "_allowed_urls", "_refused_status", "_owners"}
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
@@ -20,7 +20,7 @@ _DIGEST = re.compile(r'((?:cnonce|response)=)"[^"]*"')
 
 
 def look(value: Any) -> Any:
-    """Turn a value into plain ones that compare by what a caller could see of it."""
+    """Return a value in a form that compares by what a caller can see of it."""
     for kind, turn in _LOOKS:
         if isinstance(value, kind):
             return turn(value)
@@ -28,7 +28,7 @@ def look(value: Any) -> Any:
 
 
 def _response(response: requests.Response, *, with_history: bool = True) -> dict[str, Any]:
-    # Each of a history has a history, so that looking into all of them would double at every hop.
+    # Each response in a history has a history: to look into all of them would double at every one.
     history: list[Any] = [r.url for r in response.history]
     if with_history:
         history = [_response(r, with_history=False) for r in response.history]
@@ -85,12 +85,12 @@ def _headers(headers: Mapping[str, Any] | None) -> list[tuple[str, Any]] | None:
 
 
 def steady(value: Any) -> Any:
-    """Take the chance out of a digest."""
+    """Remove the random part of a digest."""
     return _DIGEST.sub(r"\1...", value) if isinstance(value, str) else value
 
 
 def _hooks(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Leave out our handler, which is in the copy that was sent, and there alone."""
+    """Return the names of the hooks without our handler, which is only in the copy that is sent."""
     theirs: dict[str, Any] = {}
     for event, found in (hooks or {}).items():
         several = [found] if callable(found) else found

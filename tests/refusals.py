@@ -1,10 +1,10 @@
-"""What the tests of refused tokens share: servers, an API in memory."""
+"""What the tests of refused tokens share: a scene of servers and sessions, and an API in memory."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,12 +19,14 @@ from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI
 from oauthcc.testing.faults import HeaderFields, Line
 
 E = TypeVar("E")
-UNWELL = Answer(500, {"Content-Type": "text/plain"}, b"out of order")
+UNAVAILABLE = Answer(500, {"Content-Type": "text/plain"}, b"out of order")
+#: The trail of a request to ``Scene.url`` that is refused with the first token and replayed.
+TWICE = [("/anything", 1), ("/anything", 2)]
 
 
 @dataclass
 class Scene:
-    """An authorization server, an API, and sessions whose events are kept."""
+    """An authorization server, an API, and sessions whose events are collected."""
 
     auth: AuthorizationServer
     api: ProtectedAPI
@@ -35,33 +37,35 @@ class Scene:
     def url(self) -> str:
         return f"{self.api.url}/anything"
 
+    @property
+    def client(self) -> tuple[str, str, str]:
+        return self.auth.token_url, self.auth.client_id, self.auth.client_secret
+
     def session(self, **options: Any) -> ClientCredentialsSession:
-        """Make a session that has fetched nothing yet; it is closed at the end."""
-        who = (self.auth.token_url, self.auth.client_id, self.auth.client_secret)
-        session = ClientCredentialsSession(*who, on_event=self.events.append, **options)
+        """Return a session that has fetched no token yet. It is closed at the end."""
+        session = ClientCredentialsSession(*self.client, on_event=self.events.append, **options)
         return self.stack.enter_context(session)
 
     def refused(self, **options: Any) -> ClientCredentialsSession:
-        """Make a session whose token, the first one, was revoked without its knowing."""
+        """Return a session that does not know that its token, the first one, was revoked."""
         session = self.session(**options)
         self.revoke(session.tokens)
         return session
 
     def plain(self) -> requests.Session:
-        """Make a plain session that is not led astray by the environment."""
+        """Return a plain session that does not use the environment."""
         session = self.stack.enter_context(requests.Session())
         session.trust_env = False
         return session
 
-    def by_auth(self, **options: Any) -> ClientCredentialsAuth:
-        """Make the auth object for plain sessions."""
-        who = (self.auth.token_url, self.auth.client_id, self.auth.client_secret)
-        by_auth = ClientCredentialsAuth(*who, on_event=self.events.append, **options)
-        self.stack.callback(by_auth.tokens.close)
-        return by_auth
+    def auth_object(self, **options: Any) -> ClientCredentialsAuth:
+        """Return an ``auth=`` for plain sessions."""
+        made = ClientCredentialsAuth(*self.client, on_event=self.events.append, **options)
+        self.stack.callback(made.tokens.close)
+        return made
 
     def revoke(self, tokens: TokenSource) -> None:
-        """Have a source hold a token that is good no more, and count from there."""
+        """Revoke the token of a source, and count requests from now on."""
         tokens.get()
         self.auth.revoke_all()
         self.auth.forget()
@@ -74,10 +78,9 @@ class Scene:
 
     @property
     def trail(self) -> list[tuple[str, int | None]]:
-        """Give the path of each request to the API, and which of the tokens issued it carried."""
         return trail(self.api)
 
-    def told(self, kind: type[E]) -> list[E]:
+    def emitted(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def another_api(self) -> ProtectedAPI:
@@ -85,7 +88,34 @@ class Scene:
         return self.stack.enter_context(ProtectedAPI(self.auth))
 
 
+class Sessions:
+    """Sessions with a token: of ours, or plain ones with a `ClientCredentialsAuth`."""
+
+    def __init__(self, scene: Scene, *, use_auth: bool) -> None:
+        self._scene = scene
+        self._use_auth = use_auth
+
+    def new(self, **options: Any) -> requests.Session:
+        """Return a session that has fetched no token yet."""
+        return self._made(**options)[0]
+
+    def refused(self, **options: Any) -> requests.Session:
+        """Return a session that does not know that its token, the first one, was revoked."""
+        session, tokens = self._made(**options)
+        self._scene.revoke(tokens)
+        return session
+
+    def _made(self, **options: Any) -> tuple[requests.Session, TokenSource]:
+        if not self._use_auth:
+            ours = self._scene.session(**options)
+            return ours, ours.tokens
+        plain, auth = self._scene.plain(), self._scene.auth_object(**options)
+        plain.auth = auth
+        return plain, auth.tokens
+
+
 def trail(api: ProtectedAPI) -> list[tuple[str, int | None]]:
+    """Return the path of each request to an API, and the number of the token that it carried."""
     issued = api.auth.issued
     return [
         (seen.path, None if seen.token is None else issued.index(seen.token) + 1)
@@ -93,15 +123,8 @@ def trail(api: ProtectedAPI) -> list[tuple[str, int | None]]:
     ]
 
 
-@contextmanager
-def a_scene() -> Iterator[Scene]:
-    """Start the servers."""
-    with AuthorizationServer() as auth, ProtectedAPI(auth) as api, ExitStack() as stack:
-        yield Scene(auth, api, stack)
-
-
 def breaking(head: str, body: bytes, then: Callable[[Line], object] = lambda _: None) -> Fault:
-    """Refuse with this beginning of an answer, then break off in some way."""
+    """Return a refusal that begins like this and then breaks off."""
 
     def play(line: Line) -> None:
         line.send(f"HTTP/1.1 401 Unauthorized\r\n{head}\r\n\r\n".encode() + body)
@@ -111,7 +134,7 @@ def breaking(head: str, body: bytes, then: Callable[[Line], object] = lambda _: 
 
 
 class Arrived(NamedTuple):
-    """One request as an adapter was handed it."""
+    """One request as an adapter received it."""
 
     method: str | None
     url: str
@@ -123,7 +146,7 @@ Reply = tuple[int, HeaderFields, bytes]
 
 
 class InMemoryAPI(BaseAdapter):
-    """Answer without a network, as an adapter made by hand does."""
+    """An adapter that answers without a network and leaves no trace of itself in the response."""
 
     def __init__(self, answer: Callable[[Arrived], Reply]) -> None:
         super().__init__()
@@ -131,8 +154,8 @@ class InMemoryAPI(BaseAdapter):
         self.arrived: list[Arrived] = []
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        shown = request.headers.get("Authorization")
-        bearer = None if shown is None else shown.encode().decode()
+        header = request.headers.get("Authorization")
+        bearer = None if header is None else header.encode().decode()
         arrived = Arrived(request.method, str(request.url), bearer, request.body)
         self.arrived.append(arrived)
         return self.response(request, *self.answer(arrived))
@@ -143,8 +166,20 @@ class InMemoryAPI(BaseAdapter):
         fields: Mapping[str, str] = dict(Answer(headers=headers).fields)
         raw = HTTPResponse(io.BytesIO(body), fields, status, preload_content=False)
         response = HTTPAdapter().build_response(request, raw)
-        del response.connection  # only an HTTPAdapter leaves itself there
+        del response.connection  # only an HTTPAdapter puts itself there
         return response
 
     def close(self) -> None:
         pass
+
+
+class ReadyMade(InMemoryAPI):
+    """An adapter whose responses have a status, headers and content, as those of many tests do."""
+
+    def response(
+        self, request: PreparedRequest, status: int, headers: HeaderFields, body: bytes
+    ) -> Response:
+        response = Response()
+        response.status_code, response._content = status, body
+        response.headers.update(dict(Answer(headers=headers).fields))
+        return response

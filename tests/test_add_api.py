@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import gc
-import pickle
 import weakref
-from collections.abc import Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from oauthcc import ClientCredentialsSession, ConfigurationError, TokenSource
+from oauthcc import ClientCredentialsSession, ConfigurationError
 from oauthcc.client_auth import ClientSecretPost
 from oauthcc.errors import InsecureURLError
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI
 
 from .clock import in_threads, joined
+from .inside import config_of, held_by
 from .internet import TOKEN_URL, Internet, Seen
+from .sessions import connected, on, session_for
 
 API = "https://api.example"
-S = TypeVar("S", bound=requests.Session)
 
 
-@pytest.fixture
-def net() -> Internet:
-    return Internet()
-
-
-def connected(net: Internet, *more: Any, **options: Any) -> ClientCredentialsSession:
-    return on(net, ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret", *more, **options))
-
-
-def on(net: Internet, session: S) -> S:
-    session.trust_env = False
-    session.mount("https://", net)
-    session.mount("http://", net)
-    return session
-
-
-def asked_for(net: Internet) -> list[dict[str, str]]:
-    """Return what was asked of the token endpoint, without what all requests have."""
+def token_forms(net: Internet) -> list[dict[str, str]]:
+    """Return the forms of the token requests, without what all of them have."""
     return [form_of(seen, "grant_type") for seen in net.token_requests]
 
 
@@ -54,7 +36,7 @@ def form_of(seen: Seen, *left_out: str) -> dict[str, str]:
 
 
 def token_for(net: Internet, session: requests.Session, url: str) -> str | None:
-    """Call a URL and return which of the tokens it was shown, by its number."""
+    """Send a request and return which of the tokens it carried, by its number."""
     session.get(url)
     authorization = net.seen[-1].authorization
     if authorization is None:
@@ -62,10 +44,10 @@ def token_for(net: Internet, session: requests.Session, url: str) -> str | None:
     return f"token {net.tokens.index(authorization.removeprefix('Bearer '))}"
 
 
-# Which token goes where.
+# The token of each URL
 
 
-def test_the_longest_prefix_wins_whatever_the_order_of_naming(net: Internet) -> None:
+def test_the_longest_prefix_wins_in_any_order_of_the_calls(net: Internet) -> None:
     for order in (1, -1):
         with connected(net) as session:
             sources = {"": session.tokens}
@@ -97,7 +79,7 @@ def test_each_api_has_its_own_scope_audience_resource_and_parameters(net: Intern
         session.add_api(f"{API}/none")
         for path in ("", "scope", "audience", "resource", "params", "none"):
             session.get(f"{API}/{path}")
-    assert asked_for(net) == [
+    assert token_forms(net) == [
         {"scope": "first:scope", "audience": "first", "first": "1"},
         {"scope": "a b"},
         {"audience": "urn:b"},
@@ -132,18 +114,19 @@ def test_an_api_may_have_a_client_and_a_server_of_its_own(net: Internet) -> None
         assert net.token_requests == []
 
 
-def test_an_issuer_takes_the_place_of_the_token_url_and_the_other_way_round(net: Internet) -> None:
+def test_an_issuer_replaces_the_token_url_and_a_token_url_the_issuer(net: Internet) -> None:
     with connected(net) as session:
-        source = session.add_api(f"{API}/x", issuer="https://issuer.example")
-        assert (source.grant.token_url, source.grant.issuer) == (None, "https://issuer.example")
+        config = config_of(session.add_api(f"{API}/x", issuer="https://issuer.example"))
+        assert (config.token_url, config.issuer) == (None, "https://issuer.example")
     from_issuer = on(net, ClientCredentialsSession.from_issuer("https://i.example", "id", "secret"))
     with from_issuer as session:
-        assert session.add_api(f"{API}/y", scope="y").grant.issuer == "https://i.example"
-        source = session.add_api(f"{API}/x", token_url=TOKEN_URL)
-        assert (source.grant.token_url, source.grant.issuer) == (TOKEN_URL, None)
+        config = config_of(session.add_api(f"{API}/y", scope="y"))
+        assert config.issuer == "https://i.example"
+        config = config_of(session.add_api(f"{API}/x", token_url=TOKEN_URL))
+        assert (config.token_url, config.issuer) == (TOKEN_URL, None)
 
 
-def test_store_renewal_and_observer_are_those_of_the_session_unless_told_otherwise(
+def test_store_renewal_and_observer_are_those_of_the_session_by_default(
     net: Internet,
 ) -> None:
     events: list[Any] = []
@@ -153,18 +136,20 @@ def test_store_renewal_and_observer_are_those_of_the_session_unless_told_otherwi
         assert (len(store._tokens), len(events)) == (1, 1)
         session.add_api(f"{API}/b", scope="b", store=other, on_event=None).get()
         assert (len(store._tokens), len(other._tokens), len(events)) == (1, 1, 1)
-        held = session.add_api(f"{API}/c", scope="c").current()
+        tokens = session.add_api(f"{API}/c", scope="c")
+        tokens.get()
+        held = held_by(tokens)
         assert held.plan.aging.wall == pytest.approx(held.token.issued_at + 1800)
 
 
-def test_the_tokens_of_another_session_may_serve_an_api(net: Internet) -> None:
-    with connected(net) as lender, connected(net) as session:
-        assert session.add_api(f"{API}/lent", tokens=lender.tokens) is lender.tokens
-        assert token_for(net, session, f"{API}/lent") == token_for(net, lender, API) == "token 0"
+def test_an_api_may_use_the_tokens_of_another_session(net: Internet) -> None:
+    with connected(net) as other, connected(net) as session:
+        assert session.add_api(f"{API}/shared", tokens=other.tokens) is other.tokens
+        assert token_for(net, session, f"{API}/shared") == token_for(net, other, API) == "token 0"
         assert token_for(net, session, API) == "token 1"
 
 
-def test_a_prefix_beside_a_limited_session_is_one_more_place(net: Internet) -> None:
+def test_a_prefix_of_add_api_is_allowed_in_addition_to_api_url(net: Internet) -> None:
     with connected(net, api_url=API) as session:
         session.add_api("https://more.example/v1", scope="more")
         assert token_for(net, session, f"{API}/x") == "token 0"
@@ -173,15 +158,15 @@ def test_a_prefix_beside_a_limited_session_is_one_more_place(net: Internet) -> N
         assert token_for(net, session, "https://else.example/") is None
 
 
-def test_a_prefix_that_is_named_again_is_served_by_the_later_source(net: Internet) -> None:
+def test_the_later_of_two_sources_for_one_prefix_is_used(net: Internet) -> None:
     with connected(net) as session:
         session.add_api(f"{API}/x", scope="a")
         session.add_api(f"{API}/x/", scope="b")
         session.get(f"{API}/x")
-    assert asked_for(net) == [{"scope": "b"}]
+    assert token_forms(net) == [{"scope": "b"}]
 
 
-def test_a_prefix_may_lie_on_plain_http_where_it_says_so(net: Internet) -> None:
+def test_a_prefix_may_allow_plain_http(net: Internet) -> None:
     with connected(net) as session:
         session.add_api("http://inside.example/v1", scope="x")
         assert token_for(net, session, "http://inside.example/v1/y") == "token 0"
@@ -190,7 +175,7 @@ def test_a_prefix_may_lie_on_plain_http_where_it_says_so(net: Internet) -> None:
         assert [seen.place for seen in net.seen] == ["http://inside.example:80"]
 
 
-def test_an_authorized_origin_is_no_second_one_to_warn_of(
+def test_an_origin_of_add_api_causes_no_warning(
     net: Internet, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connected(net) as session:
@@ -203,15 +188,15 @@ def test_an_authorized_origin_is_no_second_one_to_warn_of(
         assert "b.example" not in caplog.text
 
 
-def test_no_request_costs_a_token_of_an_api_that_it_does_not_use(net: Internet) -> None:
+def test_a_request_fetches_no_token_for_another_api(net: Internet) -> None:
     with connected(net) as session:
         for number in range(20):
             session.add_api(f"{API}/{number}", scope=f"s{number}")
         session.get(f"{API}/7/x")
-    assert asked_for(net) == [{"scope": "s7"}]
+    assert token_forms(net) == [{"scope": "s7"}]
 
 
-# What is refused.
+# Invalid options
 
 
 @pytest.mark.parametrize(
@@ -227,60 +212,53 @@ def test_no_request_costs_a_token_of_an_api_that_it_does_not_use(net: Internet) 
         ({"store": "redis://x"}, "store"),
         ({"renew_at": 3}, "renew_at"),
         ({"on_event": 3}, "on_event"),
+        ({"token_url": ""}, "token_url"),
         ({"tokens": "text"}, "tokens"),
         ({"tokens": requests.Session()}, "tokens"),
+        ({"tokens": requests.Session(), "scope": "x"}, "not both"),
+        ({"prefix": ""}, "is empty"),
+        ({"prefix": "api.example"}, "no scheme"),
+        ({"prefix": f"{API}/a/../b"}, "dot segments"),
     ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_what_cannot_work_is_refused_and_leaves_the_session_as_it_was(
-    options: Any, text: Any, net: Internet
+def test_an_invalid_option_raises_and_leaves_the_session_unchanged(
+    options: dict[str, Any], text: str, net: Internet
 ) -> None:
     with connected(net) as session:
         with pytest.raises(ConfigurationError, match=text):
-            session.add_api(f"{API}/x", **options)
-        assert (session._allowed_urls.values(), session._own) == (
-            [session.tokens],
-            [session.tokens],
-        )
+            session.add_api(**{"prefix": f"{API}/x", **options})
+        with pytest.raises(ConfigurationError):
+            session.add_api("api.example", tokens=session.tokens)
+        assert session._allowed_urls.values() == session._own == [session.tokens]
         assert token_for(net, session, f"{API}/x") == "token 0"
 
 
-@pytest.mark.parametrize("prefix", ["", "api.example", "ftp://x", f"{API}/a/../b", f"{API}?x=1"])
-def test_a_prefix_that_is_none_is_refused_and_leaves_the_session_as_it_was(
-    prefix: Any, net: Internet
-) -> None:
-    with connected(net) as session:
-        with pytest.raises(ConfigurationError):
-            session.add_api(prefix, scope="x")
-        with pytest.raises(ConfigurationError):
-            session.add_api(prefix, tokens=session.tokens)
-        assert (session._allowed_urls.values(), session._own) == (
-            [session.tokens],
-            [session.tokens],
-        )
-
-
-def test_tokens_and_options_do_not_go_together(net: Internet) -> None:
-    with connected(net) as session, pytest.raises(ConfigurationError, match="not both"):
-        session.add_api(API, tokens=session.tokens, scope="x")
-
-
-# Redirects from one API to another.
+# Redirects from one API to another
 
 
 @pytest.mark.parametrize("status", [302, 307])
-@pytest.mark.parametrize("target", [f"{API}/b", "https://b.example/b", f"{API}/"])
-def test_a_redirect_from_one_api_to_another_carries_neither_token(
-    target: Any, status: Any, net: Internet
+@pytest.mark.parametrize(
+    ("start", "target"),
+    [
+        (f"{API}/a", f"{API}/b"),
+        (f"{API}/a", "https://b.example/b"),
+        (f"{API}/a", f"{API}/"),
+        (f"{API}/start", f"{API}/b"),
+    ],
+)
+def test_a_redirect_from_one_api_to_another_carries_no_token(
+    start: str, target: str, status: int, net: Internet
 ) -> None:
     with connected(net) as session:
         session.add_api(f"{API}/a", scope="a")
         session.add_api(f"{API}/b", scope="b")
         session.add_api("https://b.example", scope="b")
-        net.redirect(f"{API}/a", target, status)
-        assert token_for(net, session, f"{API}/a") is None
+        net.redirect(start, target, status)
+        assert token_for(net, session, start) is None
         assert [seen.authorization for seen in net.seen] == [f"Bearer {net.tokens[0]}", None]
         assert len(net.token_requests) == 1
-        # Whoever goes there at once gets what belongs there.
+        # A request that goes there directly carries the token of that API.
         assert token_for(net, session, target) == "token 1"
 
 
@@ -293,71 +271,11 @@ def test_a_redirect_within_one_api_keeps_its_token(net: Internet) -> None:
         assert len(net.seen) == 2
 
 
-# Copies.
-
-
-def pickled(thing: Any) -> Any:
-    return pickle.loads(pickle.dumps(thing))
-
-
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
-def test_a_copy_has_the_same_prefixes(
-    copied: Any, net: Internet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Internet, "__reduce__", lambda self: (Internet, ()))
-    with connected(net, "main", api_url=API) as session:
-        session.add_api(f"{API}/a", scope="a")
-        session.add_api("http://inside.example", audience="inside")
-        with copied(session) as twin:
-            on(net, twin)
-            for url in (f"{API}/a/x", API, "http://inside.example/x", "https://else.example"):
-                twin.get(url)
-    assert asked_for(net) == [{"scope": "a"}, {"scope": "main"}, {"audience": "inside"}]
-    expected = [f"Bearer {token}" for token in net.tokens]
-    assert [seen.authorization for seen in net.seen] == [*expected, None]
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
-def test_a_copy_of_a_session_with_lent_tokens_asks_through_adapters_of_its_own(
-    copied: Any, net: Internet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Internet, "__reduce__", lambda self: (Internet, ()))
-    with connected(net) as lender, connected(net) as session:
-        session.add_api(f"{API}/lent", tokens=lender.tokens)
-        with copied(session) as twin:
-            lent = twin._allowed_urls.find(f"{API}/lent")
-            assert lent is not lender.tokens
-            assert lent.owner is not None
-            assert lent.owner is not lender
-
-
-def test_a_copy_shares_the_tokens_and_a_pickle_holds_none(
-    net: Internet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Internet, "__reduce__", lambda self: (Internet, ()))
-    with connected(net) as session:
-        source = session.add_api(f"{API}/a", scope="a")
-        token = source.get().access_token.encode()
-        with copy.copy(session) as twin:
-            assert twin._allowed_urls.find(f"{API}/a") is source
-        assert token not in pickle.dumps(session)
-
-
-# One source for several sessions.
-
-
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as api:
-        yield api
-
-
-def made(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
-    return ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret, **options)
+# One source for several sessions
 
 
 class Watched(HTTPAdapter):
-    """Count what goes through, and how often it is closed."""
+    """An adapter that counts its requests, and how often it is closed."""
 
     def __init__(self) -> None:
         self.sent = self.closed = 0
@@ -375,9 +293,9 @@ class Watched(HTTPAdapter):
 def test_sessions_that_use_one_source_share_its_token_and_its_renewal(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with made(auth) as lender:
-        borrowers = [ClientCredentialsSession.using(lender.tokens) for _ in range(3)]
-        for session in [*borrowers, lender]:
+    with session_for(auth) as first:
+        others = [ClientCredentialsSession.using(first.tokens) for _ in range(3)]
+        for session in [*others, first]:
             assert session.get(api.url).ok
         assert len(auth.token_requests) == 1
         answers: list[int] = []
@@ -387,70 +305,70 @@ def test_sessions_that_use_one_source_share_its_token_and_its_renewal(
 
         with api.hold() as gate:
             threads = [
-                thread for session in borrowers for thread in in_threads(4, partial(call, session))
+                thread for session in others for thread in in_threads(4, partial(call, session))
             ]
             gate.wait_for(12)
             auth.revoke_all()
         joined(threads)
         assert answers == [200] * 12
         assert len(auth.token_requests) == 2
-        for session in borrowers:
+        for session in others:
             session.close()
 
 
-def test_a_borrower_has_its_own_api_url_and_refused_status(
+def test_a_session_with_the_source_of_another_has_its_own_api_url_and_refused_status(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     api.refusal = Answer(403)
     with (
-        made(auth) as lender,
+        session_for(auth) as first,
         ClientCredentialsSession.using(
-            lender.tokens, api_url=f"{api.url}/mine", refused_status=(403,)
-        ) as borrower,
+            first.tokens, api_url=f"{api.url}/mine", refused_status=(403,)
+        ) as second,
     ):
-        lender.get(api.url)
+        first.get(api.url)
         auth.revoke_all()
-        assert lender.get(api.url).status_code == 403
-        assert borrower.get(f"{api.url}/other").status_code == 403
+        assert first.get(api.url).status_code == 403
+        assert second.get(f"{api.url}/other").status_code == 403
         assert len(auth.token_requests) == 1
-        assert borrower.get(f"{api.url}/mine").status_code == 200
+        assert second.get(f"{api.url}/mine").status_code == 200
         assert len(auth.token_requests) == 2
 
 
-def test_a_borrower_shares_the_endpoint_and_the_adapters_of_its_lender(
+def test_token_requests_go_through_the_adapters_of_the_session_that_made_the_source(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     adapter, of_the_endpoint = Watched(), Watched()
-    with made(auth) as lender, ClientCredentialsSession.using(lender.tokens) as borrower:
-        assert borrower.tokens.endpoint is lender.tokens.endpoint
-        lender.mount(auth.url, adapter)
-        assert borrower.get(api.url).ok
+    with session_for(auth) as first, ClientCredentialsSession.using(first.tokens) as second:
+        assert second.tokens.endpoint is first.tokens.endpoint
+        first.mount(auth.url, adapter)
+        assert second.get(api.url).ok
         assert (adapter.sent, of_the_endpoint.sent) == (1, 0)
-        borrower.tokens.endpoint.mount(auth.url, of_the_endpoint)
+        second.tokens.endpoint.mount(auth.url, of_the_endpoint)
         auth.revoke_all()
-        assert borrower.get(api.url).ok
+        assert second.get(api.url).ok
         assert (adapter.sent, of_the_endpoint.sent) == (1, 1)
 
 
-def test_closing_a_borrower_leaves_the_endpoint_open_and_closing_the_lender_closes_it(
+def test_only_the_session_that_made_a_source_closes_its_endpoint(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     adapter = Watched()
-    with made(auth) as lender:
-        lender.tokens.endpoint.mount(auth.url, adapter)
-        with ClientCredentialsSession.using(lender.tokens) as borrower, made(auth) as other:
-            other.add_api(api.url, tokens=lender.tokens)
-            assert borrower.get(api.url).ok
-            assert other.get(api.url).ok
+    with session_for(auth) as first:
+        first.tokens.endpoint.mount(auth.url, adapter)
+        with ClientCredentialsSession.using(first.tokens) as second, session_for(auth) as third:
+            third.add_api(api.url, tokens=first.tokens)
+            assert second.get(api.url).ok
+            assert third.get(api.url).ok
         assert adapter.closed == 0
     assert adapter.closed == 1
 
 
-def test_a_closed_session_has_closed_the_endpoint_of_every_source_that_it_made(
+def test_a_session_closes_the_endpoint_of_every_source_that_it_made(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     adapters = [Watched() for _ in range(4)]
-    session = made(auth)
+    session = session_for(auth)
     sources = [session.tokens]
     sources += [session.add_api(f"{api.url}/{number}", scope=f"{number}") for number in range(3)]
     for source, adapter in zip(sources, adapters, strict=True):
@@ -458,44 +376,48 @@ def test_a_closed_session_has_closed_the_endpoint_of_every_source_that_it_made(
         source.get()
     session.close()
     assert [adapter.closed for adapter in adapters] == [1] * 4
-    # As a closed session of requests, it works again when it is used.
+    # Like a closed session of requests, it can be used again.
     assert session.get(f"{api.url}/1").ok
     session.close()
 
 
-@pytest.mark.parametrize("how", ["using", "authorize"])
-def test_a_lender_lives_as_long_as_those_who_borrow(
-    how: Any, auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
-    adapter = Watched()
+@pytest.mark.parametrize("how", ["using", "add_api"])
+def test_a_session_keeps_alive_the_session_whose_tokens_it_uses(net: Internet, how: str) -> None:
+    """Token requests go through the adapters, proxies and CA bundle of a session.
 
-    def borrower_of_a_lender_that_nobody_holds() -> tuple[ClientCredentialsSession, Any]:
-        lender = made(auth)
-        lender.mount(auth.url, adapter)
+    A source refers weakly to that session. So a session that uses the tokens of another one keeps
+    the other one alive.
+    """
+
+    def session_with_tokens_of_another() -> tuple[ClientCredentialsSession, Any]:
+        other = connected(net)
+        other.proxies, other.verify = {"https": "http://proxy.example:3128"}, "/etc/ca.pem"
         if how == "using":
-            return ClientCredentialsSession.using(lender.tokens), weakref.ref(lender)
-        session = made(auth)
-        session.add_api(api.url, tokens=lender.tokens)
-        return session, weakref.ref(lender)
+            return ClientCredentialsSession.using(other.tokens), weakref.ref(other)
+        session = ClientCredentialsSession("https://unused.example/token", "id", "secret")
+        session.add_api(API, tokens=other.tokens)
+        return session, weakref.ref(other)
 
-    session, lender = borrower_of_a_lender_that_nobody_holds()
+    session, other = session_with_tokens_of_another()
+    session.mount(API, net)
     gc.collect()
-    assert lender() is not None
-    assert session.get(api.url).ok
-    assert adapter.sent == 1
-    lender().close()
+    assert other() is not None
+    assert session.get(API).ok
+    (asked,) = net.token_requests
+    assert asked.options["proxies"] == {"https": "http://proxy.example:3128"}
+    assert asked.options["verify"] == "/etc/ca.pem"
     session.close()
     del session
     gc.collect()
-    assert lender() is None
+    assert other() is None
 
 
 @pytest.mark.parametrize("statuses", [(401, 403), [403], {403}])
-def test_an_api_that_says_403_for_a_dead_token_is_answered_with_a_new_one(
+def test_an_api_that_answers_403_to_a_revoked_token_gets_a_new_one(
     statuses: Any, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     api.refusal = Answer(403)
-    with made(auth, refused_status=statuses) as session:
+    with session_for(auth, refused_status=statuses) as session:
         session.add_api(f"{api.url}/other", scope="other")
         for path in ("", "/other"):
             session.get(api.url + path)
@@ -505,21 +427,21 @@ def test_an_api_that_says_403_for_a_dead_token_is_answered_with_a_new_one(
         assert len(auth.token_requests) == 4
 
 
-def test_a_403_for_want_of_scope_is_returned_all_the_same(
+def test_a_403_for_an_insufficient_scope_is_returned(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     api.require_scope("/admin", "admin")
-    with made(auth, refused_status=(401, 403)) as session:
+    with session_for(auth, refused_status=(401, 403)) as session:
         assert session.get(f"{api.url}/admin").status_code == 403
         assert len(auth.token_requests) == 1
         session.add_api(f"{api.url}/admin", scope="admin")
         assert session.get(f"{api.url}/admin").status_code == 200
 
 
-def test_a_401_of_one_api_does_not_touch_the_token_of_another(
+def test_a_401_of_one_api_does_not_renew_the_token_of_another(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with made(auth) as session:
+    with session_for(auth) as session:
         other = session.add_api(f"{api.url}/other", scope="other")
         session.get(api.url)
         session.get(f"{api.url}/other")
@@ -531,10 +453,3 @@ def test_a_401_of_one_api_does_not_touch_the_token_of_another(
             "other",
             "other",
         ]
-
-
-def test_a_source_is_what_authorize_returns(net: Internet) -> None:
-    with connected(net) as session:
-        source = session.add_api(f"{API}/a", scope="a")
-        assert isinstance(source, TokenSource)
-        assert source.get().access_token == net.tokens[0]

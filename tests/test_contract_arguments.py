@@ -45,7 +45,7 @@ def one_position_too_many(run: Run) -> None:
 
 
 @cases.add()
-def a_keyword_that_is_not_known(run: Run) -> None:
+def an_unknown_keyword(run: Run) -> None:
     run.session.get(run.url, tiemout=1)  # type: ignore[call-arg]
 
 
@@ -75,12 +75,12 @@ def request_with_every_argument_by_position(run: Run) -> None:
 
 
 @cases.add()
-def a_method_of_ones_own_and_in_lower_case(run: Run) -> None:
+def a_custom_method_and_one_in_lower_case(run: Run) -> None:
     run.note(run.session.request("purge", run.url), run.session.request("get", run.url))
 
 
 @cases.add()
-def a_method_that_is_no_text(run: Run) -> None:
+def a_method_that_is_not_a_string(run: Run) -> None:
     run.session.request(None, run.url)  # type: ignore[arg-type]
 
 
@@ -128,7 +128,7 @@ def header_names_in_bytes(run: Run) -> None:
 
 
 @cases.add()
-def the_sessions_headers_replaced(run: Run) -> None:
+def replaced_headers_of_the_session(run: Run) -> None:
     several: list[Any] = [None, {}, {"X-Plain": "1"}, CaseInsensitiveDict({"X-Case": "1"})]
     for headers in several:
         run.session.headers = headers
@@ -144,7 +144,7 @@ def headers_that_cannot_be_sent(run: Run) -> None:
 
 
 @cases.add()
-def headers_left_as_they_were_given(run: Run) -> None:
+def headers_of_the_caller_are_not_changed(run: Run) -> None:
     headers = {"X-One": "1"}
     run.session.get(run.url, headers=headers)
     run.note(headers, dict(run.session.headers))
@@ -163,7 +163,7 @@ def json_in_every_form(run: Run) -> None:
 
 
 @cases.add()
-def json_that_cannot_be_written(run: Run) -> None:
+def invalid_json(run: Run) -> None:
     for value in (float("nan"), {1, 2}):
         run.attempt(run.session.post, run.url, json=value)
 
@@ -223,14 +223,14 @@ def data_in_every_form(run: Run) -> None:
 
 
 @cases.add()
-def data_with_headers_of_ones_own(run: Run) -> None:
+def data_with_headers_of_the_caller(run: Run) -> None:
     for name, value in (("Content-Type", "x/y"), ("Content-Length", "6"), ("content-type", "x/z")):
         for body in (b"sixsix", io.BytesIO(b"sixsix"), {"sixs": "x"}):
             run.note(run.session.post(run.url, data=body, headers={name: value}))
 
 
 @cases.add()
-def a_stream_starts_where_it_stands(run: Run) -> None:
+def a_stream_is_sent_from_its_position(run: Run) -> None:
     body = io.BytesIO(b"not this, but this")
     body.seek(10)
     run.note(run.session.post(run.url, data=body), body.tell(), body.closed)
@@ -248,7 +248,7 @@ def an_open_file(run: Run) -> None:
 
 
 @cases.add()
-def data_that_makes_no_sense(run: Run) -> None:
+def invalid_data(run: Run) -> None:
     several: list[dict[str, Any]] = [
         {"data": 17},
         {"data": object()},
@@ -281,7 +281,7 @@ class _OddLength:
 
 
 @cases.add()
-def a_body_whose_length_cannot_be_told(run: Run) -> None:
+def a_body_without_a_usable_length(run: Run) -> None:
     run.note(run.session.post(run.url, data=_OddLength()))
 
 
@@ -342,7 +342,7 @@ def a_plain_cookie_jar(run: Run) -> None:
 
 
 @cases.add()
-def odd_ways_to_write_a_url(run: Run) -> None:
+def unusual_ways_to_write_a_url(run: Run) -> None:
     url, base = run.url, run.world.api.url
     several: list[Any] = [
         url.encode(),
@@ -372,7 +372,7 @@ def a_url_that_is_an_object(run: Run) -> None:
 
 
 @cases.add()
-def urls_that_lead_nowhere(run: Run) -> None:
+def invalid_urls(run: Run) -> None:
     several: list[Any] = [
         "mailto:somebody@example.org",
         "no-scheme",
@@ -395,7 +395,7 @@ def urls_that_lead_nowhere(run: Run) -> None:
 
 
 @cases.add()
-def a_name_with_letters_beyond_ascii(run: Run) -> None:
+def a_host_name_beyond_ascii(run: Run) -> None:
     class Adapter(requests.adapters.HTTPAdapter):
         def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
             run.note(request)
@@ -415,7 +415,5 @@ def a_name_with_letters_beyond_ascii(run: Run) -> None:
 
 
 @cases.each()
-def test_what_is_passed_in_arrives_as_it_does_with_requests(
-    case: Case, world: World, way: Way
-) -> None:
+def test_arguments_have_the_same_effect_as_in_requests(case: Case, world: World, way: Way) -> None:
     compare(case, world, way)

@@ -1,4 +1,4 @@
-"""Nothing is sent before it is needed: making, configuring, copying, preparing cost no network."""
+"""Nothing is sent before the first request: no network to make, configure, copy or prepare."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from oauthcc.stores.memory import MemoryStore
 
 
 class Listener:
-    """Count the connections to one port, and refuse whatever is asked there."""
+    """A server that counts its connections, and refuses every request."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -50,7 +50,7 @@ class Listener:
                     pass
 
     def count(self) -> int:
-        """Stop listening, and tell how many came; who came before is counted by then."""
+        """Stop listening; return the number of all connections until now."""
         with socket.create_connection(self._socket.getsockname(), 10) as last:
             last.sendall(b"the end")
             self._thread.join(10)
@@ -151,7 +151,7 @@ def test_no_connection_is_made(action: Callable[[Listener], None], listener: Lis
     assert listener.count() == 0
 
 
-def test_a_file_store_is_not_asked_either(listener: Listener, tmp_path: Path) -> None:
+def test_no_file_is_made_in_a_store(listener: Listener, tmp_path: Path) -> None:
     folder = tmp_path / "tokens"
     with _session(listener, store=FileStore(folder)) as session:
         _prepare(session, listener)
@@ -169,7 +169,7 @@ def test_names_are_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
         pickle.dumps(session)
 
 
-def test_the_listener_would_see_a_connection(listener: Listener) -> None:
+def test_the_listener_counts_a_connection(listener: Listener) -> None:
     """Show that the tests above can fail."""
     with _session(listener) as session, pytest.raises(TokenRequestDenied):
         session.get(f"{listener.url}/x")

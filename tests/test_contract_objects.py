@@ -1,4 +1,4 @@
-"""The contract, fifth part: the session as an object, its subclasses, other people's libraries."""
+"""The contract, fifth part: the session as an object, its subclasses, other libraries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from requests_toolbelt.sessions import BaseUrlSession
 from responses.matchers import header_matcher
 
 from oauthcc import ClientCredentialsSession
-from oauthcc.testing import AuthorizationServer
 
 from .contract import Case, Cases, Run, Way, World, compare, open_world, quiet
 from .look import look
@@ -42,20 +41,20 @@ def a_with_block(run: Run) -> None:
 
 
 @cases.add()
-def a_with_block_left_by_an_error(run: Run) -> None:
+def a_with_block_that_ends_with_an_error(run: Run) -> None:
     with run.session:
         raise LookupError("not here")
 
 
 @cases.add()
-def what_a_new_session_is_made_of(run: Run) -> None:
+def a_new_session(run: Run) -> None:
     run.note(run.session, isinstance(run.session, requests.Session), bool(run.session))
     run.note({name: look(getattr(run.session, name)) for name in requests.Session.__attrs__})
     run.note(run.session == run.session, run.session == run.make(), hash(run.session) is not None)
 
 
 @cases.add()
-def attributes_set_and_taken_off(run: Run) -> None:
+def attributes_that_are_set_and_deleted(run: Run) -> None:
     session: Any = run.session
     session.mine = 1
     run.note(session.mine, session.__dict__["mine"], session)
@@ -172,21 +171,15 @@ def every_method_that_is_overridden_is_called(run: Run) -> None:
 
 
 @cases.add()
-def a_constructor_of_ones_own(run: Run) -> None:
+def an_overridden_constructor(run: Run) -> None:
     class Named(run.base):  # type: ignore[name-defined, misc]
         def __init__(self, name: str, *rest: Any, **options: Any) -> None:
             self.name = name
             super().__init__(*rest, **options)
             self.headers["X-Name"] = name
 
-    session: Any = run.make(Named, "somebody")
+    session: Any = run.make(Named, "a name")
     run.note(session.get(run.url), session.name)
-
-
-class _KeptMixin:
-    """Keeps one more attribute when it is pickled, as requests asks for it."""
-
-    __attrs__ = [*requests.Session.__attrs__, "kept"]  # noqa: RUF012 - as in requests
 
 
 @cases.add()
@@ -203,7 +196,7 @@ def copies_of_a_subclass_with_attributes_of_its_own(run: Run) -> None:
 
 
 class _Base(requests.Session):
-    """Old code's own session, which does something on every call."""
+    """A session class of a user, which changes every call."""
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> Response:
         kwargs.setdefault("timeout", 9)
@@ -212,7 +205,7 @@ class _Base(requests.Session):
 
 
 class _Mixin:
-    """Adds a prefix and a header, and knows nothing of its neighbours."""
+    """A mix-in that adds an attribute and a header."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -235,19 +228,19 @@ def a_mix_in_before(run: Run) -> None:
 
 @cases.add()
 def a_mix_in_after(run: Run) -> None:
-    # What is behind requests.Session in the order is not called by it, and so not by ours.
+    # requests.Session calls no class that comes after it, so ours does not either.
     session = _mixed(run, run.base, _Mixin)
     run.note(session.get(run.url), hasattr(session, "mixed"))
 
 
 @cases.add()
-def a_session_class_of_old_code_in_front(run: Run) -> None:
+def a_session_class_of_the_user_before(run: Run) -> None:
     kinds = (_Base, run.base) if run.is_ours else (_Base,)
     session = _mixed(run, *kinds)
     run.note(session.get(run.url), session.post(run.url, data=b"x"))
 
 
-# -- other people's libraries ----------------------------------------------------------------------
+# -- other libraries -------------------------------------------------------------------------------
 
 
 @cases.add(refusable=False)
@@ -264,7 +257,7 @@ def the_toolbelts_encoder(run: Run) -> None:
 
 
 class _BaseUrl(BaseUrlSession):  # type: ignore[misc]
-    """The toolbelt's session hands nothing on to its neighbour, so old code says what it wants."""
+    """The session of the toolbelt. It does not call other classes, so the user calls them here."""
 
     def __init__(self, base_url: str, *rest: Any, **options: Any) -> None:
         self.base_url = base_url
@@ -283,11 +276,11 @@ def the_toolbelts_base_url_session(run: Run) -> None:
 
 
 @cases.each()
-def test_the_session_is_an_object_as_with_requests(case: Case, world: World, way: Way) -> None:
+def test_the_session_is_an_object_as_in_requests(case: Case, world: World, way: Way) -> None:
     compare(case, world, way)
 
 
-# -- mocked ends, and what has no counterpart ------------------------------------------------------
+# -- signatures, mocks ----------------------------------------------------------------------------
 
 METHODS = sorted(
     name
@@ -297,7 +290,7 @@ METHODS = sorted(
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_has_the_signature_it_has_in_requests(name: str) -> None:
+def test_every_method_has_the_same_signature_as_in_requests(name: str) -> None:
     ours: Callable[..., Any] = getattr(ClientCredentialsSession, name)
     plain: Callable[..., Any] = getattr(requests.Session, name)
     assert _parameters(ours) == _parameters(plain)
@@ -313,7 +306,7 @@ def test_no_verb_is_overridden() -> None:
     assert not verbs & set(vars(ClientCredentialsSession))
 
 
-def test_a_session_pickles_all_that_requests_pickles_and_its_grant() -> None:
+def test_a_session_pickles_the_attributes_of_requests_and_its_token_source() -> None:
     more = set(ClientCredentialsSession.__attrs__) - set(requests.Session.__attrs__)
     assert set(requests.Session.__attrs__) <= set(ClientCredentialsSession.__attrs__)
     assert "tokens" in more
@@ -333,12 +326,12 @@ def test_both_ends_can_be_mocked() -> None:
     assert (answer.status_code, answer.json()) == (200, [1, 2])
     urls = [call.request.url for call in responses.calls]
     assert urls == ["https://as.example/token", orders] * 2
-    # It keeps requests, not copies: the request that was refused was signed anew in place.
+    # It keeps the requests, not copies: the replay changes the refused request in place.
     shown = {call.request.headers["Authorization"].encode() for call in list(responses.calls)[1::2]}
     assert shown == {b"Bearer t2"}
 
 
-def test_an_adapter_mounted_for_everything_serves_the_token_endpoint_too(
+def test_an_adapter_for_all_urls_is_used_for_the_token_endpoint(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quiet(monkeypatch, world.folder)
@@ -354,19 +347,3 @@ def test_an_adapter_mounted_for_everything_serves_the_token_endpoint_too(
         session.mount("http://", Recording())
         session.get(world.url)
     assert urls == [auth.token_url, world.url]
-
-
-def test_a_copy_shares_the_token_and_a_pickle_fetches_its_own(world: World) -> None:
-    with AuthorizationServer() as auth:
-        arguments = (auth.token_url, auth.client_id, auth.client_secret)
-        with ClientCredentialsSession(*arguments) as session:
-            session.get(world.url)
-            with copy.copy(session) as copied:
-                copied.get(world.url)
-                assert copied.tokens is session.tokens
-            assert len(auth.token_requests) == 1
-            for again in (copy.deepcopy(session), pickle.loads(pickle.dumps(session))):
-                with again:
-                    again.get(world.url)
-                assert again.tokens is not session.tokens
-            assert len(auth.token_requests) == 3

@@ -64,7 +64,7 @@ def prepared_requests_of_every_kind_are_equal(run: Run) -> None:
 
 
 @cases.add()
-def hooks_of_a_prepared_request_are_a_mapping_like_any(run: Run) -> None:
+def hooks_of_a_prepared_request_are_a_dict(run: Run) -> None:
     prepared: Any = run.session.prepare_request(Request("GET", run.url))
     run.note(prepared.hooks == {"response": []}, prepared.hooks == {"response": [print]})
     prepared.register_hook("response", print)
@@ -98,14 +98,14 @@ def one_prepared_request_sent_by_several_threads(run: Run) -> None:
 
 
 @cases.add()
-def an_answered_request_sent_once_more(run: Run) -> None:
+def the_request_of_a_response_sent_again(run: Run) -> None:
     answer = run.session.post(run.url, data=b"once")
     assert answer.request is not None
     run.note(run.session.send(answer.request), run.session.send(answer.request.copy()))
 
 
 class _Tagged(PreparedRequest):
-    """A request with more on it than requests knows."""
+    """A request with more attributes than those of requests."""
 
     tag = "of the class"
 
@@ -114,7 +114,7 @@ class _Tagged(PreparedRequest):
 
 
 @cases.add()
-def a_kind_of_prepared_request_of_ones_own(run: Run) -> None:
+def a_subclass_of_prepared_request(run: Run) -> None:
     seen: list[Any] = []
 
     def hook(response: Response, **_: Any) -> None:
@@ -146,27 +146,27 @@ def a_prepared_request_whose_headers_are_a_plain_dict(run: Run) -> None:
     run.note(run.session.send(prepared), prepared)
 
 
-@cases.add(signed=False)
-def a_prepared_request_with_a_plain_dict_that_authorizes_it(run: Run) -> None:
+@cases.add(token=False)
+def a_prepared_request_with_an_authorization_in_a_plain_dict(run: Run) -> None:
     prepared: Any = Request("GET", run.url).prepare()
     prepared.headers = {"authorization": "Bearer of-the-caller"}
     run.note(run.session.send(prepared), prepared)
 
 
 @cases.add()
-def what_is_no_prepared_request(run: Run) -> None:
+def objects_that_are_not_prepared_requests(run: Run) -> None:
     several: list[Any] = [Request("GET", run.url), None, "text", PreparedRequest(), object()]
     for thing in several:
         run.attempt(run.session.send, thing)
 
 
 @cases.add()
-def send_with_an_argument_that_is_not_known(run: Run) -> None:
+def send_with_an_unknown_argument(run: Run) -> None:
     run.session.send(Request("GET", run.url).prepare(), tiemout=1)
 
 
 @cases.add()
-def send_takes_what_the_session_says_where_it_is_told_nothing(run: Run) -> None:
+def send_uses_the_settings_of_the_session(run: Run) -> None:
     run.session.stream, run.session.verify = True, False
     answer = run.session.send(Request("GET", run.url).prepare())
     run.note(answer, answer.content)
@@ -188,7 +188,7 @@ def _other(response: Response, **kwargs: Any) -> Response:
 
 
 def _failing(response: Response, **kwargs: Any) -> None:
-    raise LookupError("the hook does not like it")
+    raise LookupError("from the hook")
 
 
 def _refusing(response: Response, **kwargs: Any) -> None:
@@ -225,14 +225,14 @@ def hooks_that_raise(run: Run) -> None:
 
 
 @cases.add()
-def hooks_that_make_no_sense(run: Run) -> None:
+def invalid_hooks(run: Run) -> None:
     run.attempt(run.session.get, run.url, hooks={"request": _fine})
     run.attempt(run.session.get, run.url, hooks={"response": [17]})
     run.attempt(run.session.get, run.url, hooks={"response": "text"})
 
 
 @cases.add()
-def hooks_see_each_hop_with_what_it_was_sent_with(run: Run) -> None:
+def hooks_get_each_response_with_its_arguments(run: Run) -> None:
     def watch(response: Response, **kwargs: Any) -> None:
         run.note(response.status_code, response.url, response.history, kwargs)
 
@@ -278,7 +278,7 @@ def every_status_that_redirects_with_and_without_a_body(run: Run) -> None:
 
 
 @cases.add()
-def redirects_are_not_followed_where_that_is_said(run: Run) -> None:
+def redirects_that_are_not_followed(run: Run) -> None:
     url = run.hop()
     run.note(run.session.get(url, allow_redirects=False), run.session.head(url))
     run.note(run.session.request("HEAD", url), run.session.post(url, allow_redirects=False))
@@ -297,7 +297,7 @@ def a_stream_that_cannot_be_sent_again_on_a_307(run: Run) -> None:
 
 
 @cases.add()
-def next_followed_by_hand(run: Run) -> None:
+def next_sent_by_the_caller(run: Run) -> None:
     answer = run.session.get(run.hop(f"{run.world.api.url}", run.url), allow_redirects=False)
     while answer.next is not None:
         run.note(answer)
@@ -306,7 +306,7 @@ def next_followed_by_hand(run: Run) -> None:
 
 
 @cases.add()
-def resolve_redirects_by_hand(run: Run) -> None:
+def resolve_redirects_called_by_the_caller(run: Run) -> None:
     answer = run.session.get(run.hop(), allow_redirects=False)
     assert answer.request is not None
     for hop in run.session.resolve_redirects(answer, answer.request, timeout=9):
@@ -323,18 +323,18 @@ def too_many_redirects(run: Run) -> None:
     run.attempt(run.session.get, run.hop())
 
 
-@cases.add(signed=(True, False))
+@cases.add(token=(True, False))
 def a_redirect_to_another_origin(run: Run) -> None:
     run.note(run.session.get(run.hop(f"{run.world.other.url}/echo")))
 
 
-@cases.add(signed=(True, False, False))
+@cases.add(token=(True, False, False))
 def a_redirect_that_comes_back(run: Run) -> None:
     run.note(run.session.get(run.hop(run.world.other.url, run.url)))
 
 
 @cases.add()
-def redirects_written_in_odd_ways(run: Run) -> None:
+def unusual_redirect_targets(run: Run) -> None:
     base = run.world.api.url
     for target in (
         "/echo",
@@ -350,14 +350,14 @@ def redirects_written_in_odd_ways(run: Run) -> None:
 
 
 @cases.add()
-def cookies_set_along_the_way(run: Run) -> None:
+def cookies_of_redirects(run: Run) -> None:
     url = run.hop(run.world.api.url, run.url)
     run.note(run.session.get(url, cookies={"mine": "1"}), run.session.cookies)
     run.note(run.session.get(run.url))
 
 
 @cases.add()
-def get_redirect_target_of_ones_own(run: Run) -> None:
+def an_overridden_get_redirect_target(run: Run) -> None:
     class Stays(run.base):  # type: ignore[name-defined, misc]
         def get_redirect_target(self, resp: Response) -> None:
             return None
@@ -401,7 +401,7 @@ def a_stream_after_redirects(run: Run) -> None:
 
 
 @cases.add()
-def an_answer_that_breaks_off(run: Run) -> None:
+def a_broken_answer(run: Run) -> None:
     run.world.api.answer_next(Answer(200, {"Content-Length": "2", "Connection": "close"}, b"x"), 1)
     run.attempt(run.session.get, run.url)
     run.world.api.answer_next(Answer(200, {"Content-Encoding": "gzip"}, b"not gzip"), 1)
@@ -416,16 +416,14 @@ def elapsed_and_raise_for_status(run: Run) -> None:
 
 
 @cases.each()
-def test_what_is_sent_goes_out_and_comes_back_as_with_requests(
-    case: Case, world: World, way: Way
-) -> None:
+def test_requests_and_responses_are_as_in_requests(case: Case, world: World, way: Way) -> None:
     compare(case, world, way)
 
 
-# -- what has no counterpart in a plain session ----------------------------------------------------
+# -- only in a session of ours ---------------------------------------------------------------------
 
 
-def test_nothing_of_ours_is_on_a_request_that_was_only_prepared(world: World) -> None:
+def test_sending_does_not_change_a_prepared_request(world: World) -> None:
     auth = world.auth
     with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
         for prepared in (

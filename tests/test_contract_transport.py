@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +14,17 @@ from urllib3.exceptions import InsecureRequestWarning
 from urllib3.util import Retry, Timeout
 
 from oauthcc import ClientCredentialsSession
-from oauthcc.testing import ProtectedAPI, faults
+from oauthcc.testing import faults
 
 from .contract import Case, Cases, Run, Way, World, compare, open_world, quiet, tls_server
-from .servers.certificates import Certificates, make_certificates
+from .servers.certificates import Certificates
 from .servers.connect_proxy import ConnectProxy
 
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 tls_cases = Cases()
 
-#: Accepts connections that nobody answers.
+#: No server listens there.
 UNANSWERED = "http://127.0.0.1:1/"
 
 
@@ -34,7 +32,7 @@ UNANSWERED = "http://127.0.0.1:1/"
 
 
 class _Canned(BaseAdapter):
-    """Answers by itself, and keeps what it was called with."""
+    """An adapter that answers without a network, and notes its arguments."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -53,7 +51,7 @@ class _Canned(BaseAdapter):
 
 
 @cases.add()
-def an_adapter_of_ones_own(run: Run) -> None:
+def a_custom_adapter(run: Run) -> None:
     adapter = _Canned(run)
     run.session.mount(run.world.api.url, adapter)
     run.note(run.session.get(run.url, timeout=(1, 2), verify="bundle", cert=("a", "b")))
@@ -73,14 +71,14 @@ def mount_keeps_the_longest_prefix_first(run: Run) -> None:
 
 
 @cases.add()
-def no_adapter_at_all(run: Run) -> None:
+def no_adapter(run: Run) -> None:
     run.session.mount(run.world.api.url, HTTPAdapter())
     run.attempt(run.session.get, "gopher://127.0.0.1/")
     run.attempt(run.session.get_adapter, "gopher://127.0.0.1/")
 
 
 class _Recording(HTTPAdapter):
-    """Notes which of its methods requests calls."""
+    """An adapter that notes which of its methods are called."""
 
     def __init__(self, run: Run, **options: Any) -> None:
         self.run = run
@@ -105,7 +103,7 @@ class _Recording(HTTPAdapter):
 
 
 @cases.add(refusable=False)
-def an_adapter_with_methods_of_ones_own(run: Run) -> None:
+def an_adapter_with_overridden_methods(run: Run) -> None:
     run.session.mount(run.world.api.url, _Recording(run))
     run.note(run.session.get(run.url), run.session.post(run.hop(status=307), data=b"x"))
 
@@ -141,7 +139,7 @@ def a_broken_connection(run: Run) -> None:
 
 
 @cases.add()
-def nobody_listens(run: Run) -> None:
+def a_port_without_a_listener(run: Run) -> None:
     for url in (UNANSWERED, "http://127.0.0.1:1", "http://localhost:1/x?y"):
         run.attempt(run.session.get, url)
 
@@ -157,7 +155,7 @@ def timeouts_in_every_form(run: Run) -> None:
 
 
 @cases.add(warm=True)
-def timeouts_that_make_no_sense(run: Run) -> None:
+def invalid_timeouts(run: Run) -> None:
     several: list[Any] = ["soon", (1, 2, 3), (), 0, -1, [1, 2], object(), True, ("a", "b")]
     for timeout in several:
         run.attempt(run.session.get, run.url, timeout=timeout)
@@ -177,7 +175,7 @@ def a_timeout_that_is_too_short(run: Run) -> None:
 
 
 def _with_proxy_from(run: Run, place: str, **proxies: str) -> dict[str, Any]:
-    """Name proxies where requests looks for them; give what the call must be told."""
+    """Set proxies in one of the places of requests; return the arguments of the call."""
     if place == "environment":
         for scheme, url in proxies.items():
             run.patch.setenv(f"{scheme}_proxy", url)
@@ -186,7 +184,7 @@ def _with_proxy_from(run: Run, place: str, **proxies: str) -> dict[str, Any]:
     return {"proxies": dict(proxies)} if place == "call" else {}
 
 
-@cases.add(signed=False)
+@cases.add(token=False)
 def a_proxy_for_plain_http_without_a_token(run: Run) -> None:
     proxy = run.world.other.url
     for place in ("call", "session", "environment"):
@@ -207,7 +205,7 @@ def proxies_given_to_a_call_are_filled_in_place(run: Run) -> None:
 
 
 @cases.add()
-def the_environment_is_asked_only_where_it_is_trusted(run: Run) -> None:
+def the_environment_is_used_only_if_it_is_trusted(run: Run) -> None:
     run.patch.setenv("http_proxy", "http://127.0.0.1:1")
     run.patch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
     run.session.trust_env = False
@@ -215,7 +213,7 @@ def the_environment_is_asked_only_where_it_is_trusted(run: Run) -> None:
 
 
 @cases.add()
-def merge_environment_settings_as_it_is(run: Run) -> None:
+def merge_environment_settings_called_by_the_caller(run: Run) -> None:
     run.patch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
     run.patch.setenv("https_proxy", "http://127.0.0.1:1")
     run.session.cert = "session.pem"
@@ -227,43 +225,11 @@ def merge_environment_settings_as_it_is(run: Run) -> None:
 
 
 @cases.each()
-def test_requests_travel_as_with_requests(case: Case, world: World, way: Way) -> None:
+def test_transport_is_as_in_requests(case: Case, world: World, way: Way) -> None:
     compare(case, world, way)
 
 
-def test_plain_http_on_loopback_never_shows_the_token_to_a_proxy(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """This is where the two differ: a plain session would go through the proxy."""
-    auth, proxy = world.auth, world.other
-    proxy.forget()
-    quiet(monkeypatch, world.folder)
-    monkeypatch.setenv("http_proxy", proxy.url)
-    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
-        session.proxies = {"http": proxy.url}
-        given = {"http": proxy.url}
-        assert session.get(world.url, proxies=given).status_code == 200
-        assert session.send(requests.Request("GET", world.url).prepare()).status_code == 200
-        assert session.get(f"{world.api.url}/hop/302/c?{world.url}").status_code == 200
-        assert given == {"http": proxy.url}
-        assert session.proxies == {"http": proxy.url}
-    assert proxy.requests == []
-
-
-def test_a_hop_to_another_origin_goes_through_the_proxy_without_the_token(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    auth, proxy = world.auth, world.other
-    proxy.forget()
-    quiet(monkeypatch, world.folder)
-    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
-        session.proxies = {"http": proxy.url}
-        url = f"{world.api.url}/hop/302/c?http://far.example/echo"
-        assert session.get(url).json()["target"] == "http://far.example/echo"
-    assert [seen.token for seen in proxy.requests] == [None]
-
-
-def test_a_request_that_passes_by_a_proxy_takes_no_credentials_for_it_along(
+def test_a_request_that_avoids_a_proxy_carries_no_authorization_for_the_proxy(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auth, api = world.auth, world.api
@@ -279,28 +245,19 @@ def test_a_request_that_passes_by_a_proxy_takes_no_credentials_for_it_along(
 
 
 class Secure(World):
-    """The same world, with an API that speaks TLS and asks for a certificate."""
+    """The same servers, with an API that uses TLS and asks for a certificate."""
 
     certificates: Certificates
     proxy: ConnectProxy
 
 
 @pytest.fixture(scope="module")
-def secure(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    certificates = make_certificates(tmp_path_factory.mktemp("certificates"))
-    with _tls_api(certificates, world) as api, ConnectProxy() as proxy:
+def secure(world: World, certificates: Certificates) -> Iterator[Secure]:
+    context = certificates.server_context()
+    with tls_server(context, world.auth) as api, ConnectProxy() as proxy:
         made = Secure(world.auth, api, world.other, world.folder)
         made.certificates, made.proxy = certificates, proxy
         yield made
-
-
-def _tls_api(certificates: Certificates, world: World) -> ProtectedAPI:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.ca_bundle)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    path = Path(certificates.ca_bundle).with_name("server-chain-and-key.pem")
-    path.write_text(certificates.server_key + certificates.server_chain)
-    context.load_cert_chain(path)
-    return tls_server(context, world.auth)
 
 
 def _of(run: Run) -> Secure:
@@ -368,7 +325,7 @@ def a_tunnel_through_a_proxy(run: Run) -> None:
 
 
 @tls_cases.add()
-def a_proxy_that_asks_who_we_are(run: Run) -> None:
+def a_proxy_that_requires_authentication(run: Run) -> None:
     world = _of(run)
     proxy = world.proxy
     proxy.heads.clear()
@@ -384,11 +341,11 @@ def a_proxy_that_asks_who_we_are(run: Run) -> None:
 
 
 @tls_cases.each()
-def test_requests_travel_over_tls_as_with_requests(case: Case, secure: Secure, way: Way) -> None:
+def test_transport_over_tls_is_as_in_requests(case: Case, secure: Secure, way: Way) -> None:
     compare(case, secure, way)
 
 
-def test_a_tunnel_never_shows_the_token_to_the_proxy(
+def test_a_proxy_with_a_tunnel_never_sees_the_token(
     secure: Secure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auth, proxy = secure.auth, secure.proxy
@@ -397,5 +354,6 @@ def test_a_tunnel_never_shows_the_token_to_the_proxy(
     with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
         session.verify, session.proxies = secure.certificates.ca_bundle, {"https": proxy.url}
         assert session.get(secure.url).status_code == 200
+    assert secure.api.requests[-1].token in auth.issued
     assert [head.split()[0] for head in proxy.heads] == ["CONNECT"]
     assert "bearer" not in proxy.heads[0].lower()

@@ -1,4 +1,4 @@
-"""Copies and pickles of a session work as the original did, with all that was set on it."""
+"""Copies and pickles of a session work like the original, with everything that was set on it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from oauthcc import ClientCredentialsSession, forks
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
-from .inside import flight_lock_of
+from .inside import flight_lock_of, owner_of, parts_of
+from .sessions import session_for
 
-Copied = Callable[[Any], Any]
+Duplicate = Callable[[Any], Any]
 
 
 def pickled(thing: Any) -> Any:
@@ -34,7 +35,7 @@ ALL = [copy.copy, *ANEW]
 
 
 class NamedAdapter(HTTPAdapter):
-    """An adapter that can be told from others, also when it was pickled."""
+    """An adapter with a name, which it keeps when it is pickled."""
 
     __attrs__ = [*HTTPAdapter.__attrs__, "name"]  # noqa: RUF012 - as in requests
 
@@ -47,86 +48,90 @@ class NamedAdapter(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
 
-def make(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
-    return ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret, **options)
-
-
 def through(auth: AuthorizationServer) -> list[str | None]:
-    """Return through which adapter each token request came."""
+    """Return the name of the adapter of each token request."""
     return [seen.headers.get("X-Through") for seen in auth.token_requests]
 
 
-@pytest.mark.parametrize("copied", ALL)
+@pytest.mark.parametrize("duplicate", ALL)
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_a_copy_works_and_renews(
-    copied: Copied, warm: bool, auth: AuthorizationServer, api: ProtectedAPI
+    duplicate: Duplicate, warm: bool, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
-    with make(auth) as session:
+    with session_for(auth) as session:
         if warm:
             session.get(url)
-        with copied(session) as twin:
-            assert twin.get(url).status_code == 200
+        with duplicate(session) as copied:
+            assert copied.get(url).status_code == 200
             auth.revoke_all()
-            assert twin.get(url).status_code == 200
+            assert copied.get(url).status_code == 200
             assert session.get(url).status_code == 200
-            assert type(twin) is ClientCredentialsSession
+            assert type(copied) is ClientCredentialsSession
 
 
-@pytest.mark.parametrize("kind", [ClientCredentialsSession, ClientCredentialsSession.using])
-def test_a_copy_keeps_the_source_and_its_owner_when_the_original_is_dropped(
+@pytest.mark.parametrize(
+    "kind", [ClientCredentialsSession, ClientCredentialsSession.using], ids=["session", "using"]
+)
+def test_a_copy_keeps_the_source_and_its_owner_if_the_original_is_dropped(
     kind: Any, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    session = make(auth)
+    session = session_for(auth)
     session.mount("http://", NamedAdapter("of the original"))
     original = weakref.ref(session)
     if kind is ClientCredentialsSession:
-        twin = copy.copy(session)
+        copied = copy.copy(session)
     else:
-        twin = copy.copy(ClientCredentialsSession.using(session.tokens))
+        copied = copy.copy(ClientCredentialsSession.using(session.tokens))
     del session
     gc.collect()
     assert original() is not None
-    with twin:
-        assert twin.get(f"{api.url}/anything").status_code == 200
+    with copied:
+        assert copied.get(f"{api.url}/anything").status_code == 200
         assert through(auth) == ["of the original"]
     gone = original()
     assert gone is not None
     gone.close()
 
 
-def test_a_copy_of_a_copy_shares_the_source_too(
+def test_a_copy_shares_the_token_and_a_pickle_fetches_its_own(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with make(auth) as session, copy.copy(copy.copy(session)) as twin:
+    with session_for(auth) as session, copy.copy(copy.copy(session)) as copied:
         gc.collect()
         session.get(f"{api.url}/anything")
-        twin.get(f"{api.url}/anything")
-        assert twin.tokens is session.tokens
-        assert twin.tokens.owner is session
+        copied.get(f"{api.url}/anything")
+        assert copied.tokens is session.tokens
+        assert owner_of(copied.tokens) is session
         assert len(auth.token_requests) == 1
+        for duplicate in ANEW:
+            with duplicate(session) as other:
+                other.get(f"{api.url}/anything")
+        assert len(auth.token_requests) == 3
 
 
-def test_a_deep_copy_has_one_source_where_the_original_had_one(auth: AuthorizationServer) -> None:
-    with make(auth) as session:
+def test_a_deep_copy_has_one_source_for_each_source_of_the_original(
+    auth: AuthorizationServer,
+) -> None:
+    with session_for(auth) as session:
         session.add_api("https://one.example", scope="a")
-        with copy.deepcopy(session) as twin:
-            found = twin._allowed_urls.find("https://one.example/x")
-            assert twin.tokens in twin._own
-            assert found in twin._own
-            assert found is not twin.tokens
-            assert len(twin._own) == 2
-            assert all(tokens.owner is twin for tokens in twin._own)
-            assert flight_lock_of(twin.tokens) is not flight_lock_of(session.tokens)
+        with copy.deepcopy(session) as copied:
+            found = copied._allowed_urls.find("https://one.example/x")[0]
+            assert copied.tokens in copied._own
+            assert found in copied._own
+            assert found is not copied.tokens
+            assert len(copied._own) == 2
+            assert all(owner_of(tokens) is copied for tokens in copied._own)
+            assert flight_lock_of(copied.tokens) is not flight_lock_of(session.tokens)
 
 
-@pytest.mark.parametrize("copied", ALL)
-def test_what_was_set_on_the_endpoint_survives(
-    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI, tmp_path: Path
+@pytest.mark.parametrize("duplicate", ALL)
+def test_a_copy_has_the_settings_of_the_endpoint(
+    duplicate: Duplicate, auth: AuthorizationServer, api: ProtectedAPI, tmp_path: Path
 ) -> None:
     certificate = tmp_path / "cert.pem"
     certificate.touch()
-    with make(auth) as session:
+    with session_for(auth) as session:
         endpoint: Any = session.tokens.endpoint
         endpoint.verify = "/etc/ca.pem"
         endpoint.cert = str(certificate)
@@ -134,53 +139,53 @@ def test_what_was_set_on_the_endpoint_survives(
         endpoint.proxies = {"https": "http://proxy.example:3128"}
         endpoint.headers["X-Department"] = "shipping"
         endpoint.mount("http://", NamedAdapter("of the endpoint"))
-        endpoint.register_compliance_hook("access_token_request", in_the_open)
-        for twin in (copied(session), copied(copied(session))):
-            there: Any = twin.tokens.endpoint
+        endpoint.register_compliance_hook("access_token_request", add_note)
+        for copied in (duplicate(session), duplicate(duplicate(session))):
+            there: Any = copied.tokens.endpoint
             assert there.verify == "/etc/ca.pem"
             assert there.cert == str(certificate)
             assert there.trust_env is False
             assert there.proxies == {"https": "http://proxy.example:3128"}
-            with twin:
-                assert twin.get(f"{api.url}/anything").status_code == 200
+            with copied:
+                assert copied.get(f"{api.url}/anything").status_code == 200
             assert through(auth)[-1] == "of the endpoint"
             assert auth.token_requests[-1].headers["X-Department"] == "shipping"
-            assert dict(auth.token_requests[-1].form)["note"] == "in the open"
+            assert dict(auth.token_requests[-1].form)["note"] == "of the hook"
 
 
-def in_the_open(url: str, headers: Any, kwargs: Any) -> tuple[str, Any, Any]:
-    kwargs["data"]["note"] = "in the open"
+def add_note(url: str, headers: Any, kwargs: Any) -> tuple[str, Any, Any]:
+    kwargs["data"]["note"] = "of the hook"
     return url, headers, kwargs
 
 
-@pytest.mark.parametrize("copied", ANEW)
-def test_what_is_not_set_on_the_endpoint_is_as_in_the_copy(
-    copied: Copied, auth: AuthorizationServer
+@pytest.mark.parametrize("duplicate", ANEW)
+def test_the_endpoint_of_a_copy_uses_the_settings_of_the_copy(
+    duplicate: Duplicate, auth: AuthorizationServer
 ) -> None:
-    with make(auth) as session:
+    with session_for(auth) as session:
         session.verify, session.trust_env = "/etc/ca.pem", False
         session.mount("http://", NamedAdapter("of the session"))
-        with copied(session) as twin:
-            assert twin.tokens.endpoint.verify == "/etc/ca.pem"
-            assert twin.tokens.endpoint.trust_env is False
-            twin.verify = True
-            assert twin.tokens.endpoint.verify is True
-            twin.tokens.get()
+        with duplicate(session) as copied:
+            assert copied.tokens.endpoint.verify == "/etc/ca.pem"
+            assert copied.tokens.endpoint.trust_env is False
+            copied.verify = True
+            assert copied.tokens.endpoint.verify is True
+            copied.tokens.get()
     assert through(auth) == ["of the session"]
 
 
-@pytest.mark.parametrize("copied", ANEW)
-def test_a_copied_borrower_brings_its_lender_along(
-    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI
+@pytest.mark.parametrize("duplicate", ANEW)
+def test_a_copy_of_a_session_with_tokens_of_another_includes_the_other(
+    duplicate: Duplicate, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with make(auth) as lender:
-        lender.mount("http://", NamedAdapter("of the lender"))
-        with ClientCredentialsSession.using(lender.tokens) as borrower, copied(borrower) as twin:
-            assert twin.tokens is not lender.tokens
-            assert twin.get(f"{api.url}/anything").status_code == 200
-            assert through(auth) == ["of the lender"]
+    with session_for(auth) as other:
+        other.mount("http://", NamedAdapter("of the other"))
+        with ClientCredentialsSession.using(other.tokens) as session, duplicate(session) as copied:
+            assert copied.tokens is not other.tokens
+            assert copied.get(f"{api.url}/anything").status_code == 200
+            assert through(auth) == ["of the other"]
             assert api.requests[-1].headers.get("X-Through") is None
-            owner = twin.tokens.owner
+            owner = owner_of(copied.tokens)
             assert owner is not None
             owner.close()
 
@@ -188,81 +193,74 @@ def test_a_copied_borrower_brings_its_lender_along(
 def test_two_sessions_pickled_together_still_share_their_source(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with make(auth) as lender, ClientCredentialsSession.using(lender.tokens) as borrower:
-        one, two = pickled([borrower, lender])
+    with session_for(auth) as first, ClientCredentialsSession.using(first.tokens) as second:
+        one, two = pickled([second, first])
         with one, two:
             assert one.tokens is two.tokens
-            assert one.tokens.owner is two
+            assert owner_of(one.tokens) is two
             one.get(f"{api.url}/anything")
             two.get(f"{api.url}/anything")
     assert len(auth.token_requests) == 1
 
 
-@pytest.mark.parametrize("copied", ALL)
-def test_prefixes_survive_with_their_own_tokens_and_those_of_others(
-    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI
+@pytest.mark.parametrize("duplicate", ALL)
+def test_a_copy_has_the_same_prefixes_with_tokens_of_its_own_and_of_other_sessions(
+    duplicate: Duplicate, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with make(auth, scope="main") as session, make(auth, scope="lent") as lender:
-        lender.mount("http://", NamedAdapter("of the lender"))
-        session.add_api(f"{api.url}/own", scope="own")
-        session.add_api(f"{api.url}/lent", tokens=lender.tokens)
-        with copied(session) as twin:
-            for path in ("anything", "own", "lent"):
-                assert twin.get(f"{api.url}/{path}").status_code == 200
+    with (
+        session_for(auth, scope="main", api_url=api.url) as session,
+        session_for(auth, scope="other") as other,
+    ):
+        other.mount("http://", NamedAdapter("of the other"))
+        own = session.add_api(f"{api.url}/own", scope="own")
+        session.add_api(f"{api.url}/other", tokens=other.tokens)
+        with duplicate(session) as copied:
+            for path in ("anything", "own", "other"):
+                assert copied.get(f"{api.url}/{path}").status_code == 200
             scopes = [dict(seen.form)["scope"] for seen in auth.token_requests]
-            assert scopes == ["main", "own", "lent"]
-            assert through(auth) == [None, None, "of the lender"]
-            for owner in twin._owners:
+            assert scopes == ["main", "own", "other"]
+            assert through(auth) == [None, None, "of the other"]
+            find = copied._allowed_urls.find
+            assert find("https://else.example/")[0] is None
+            is_shared = duplicate is copy.copy
+            assert (find(f"{api.url}/own")[0] is own) is is_shared
+            assert (find(f"{api.url}/other")[0] is other.tokens) is is_shared
+            octets = pickle.dumps(copied)
+            assert not [token for token in auth.issued if token.encode() in octets]
+            for owner in copied._owners:
                 owner.close()
 
 
-def test_tokens_of_another_session_keep_that_session(
-    auth: AuthorizationServer, api: ProtectedAPI
+def test_a_session_that_becomes_the_owner_of_a_source_closes_its_endpoint(
+    auth: AuthorizationServer,
 ) -> None:
-    with make(auth) as session:
-        lender = make(auth)
-        lender.mount("http://", NamedAdapter("of the lender"))
-        session.add_api(api.url, tokens=lender.tokens)
-        kept = weakref.ref(lender)
-        del lender
-        gc.collect()
-        assert session.get(f"{api.url}/anything").status_code == 200
-        assert through(auth) == ["of the lender"]
-        owner = kept()
-        assert owner is not None
-        owner.close()
-        del owner
-    del session
-    gc.collect()
-    assert kept() is None
-
-
-def test_who_becomes_the_owner_of_tokens_closes_their_endpoint(auth: AuthorizationServer) -> None:
-    tokens = make(auth).tokens  # nobody keeps the session
+    tokens = session_for(auth).tokens  # nobody keeps the session
     gc.collect()
     tokens.endpoint.mount("http://", HTTPAdapter())
     with ClientCredentialsSession.using(tokens) as session:
-        assert tokens.owner is session
+        assert owner_of(tokens) is session
         session.tokens.get()
         adapter: Any = tokens.endpoint.get_adapter(auth.token_url)
         assert len(adapter.poolmanager.pools) == 1
     assert len(adapter.poolmanager.pools) == 0
 
 
-@pytest.mark.parametrize("copied", ALL)
-def test_a_copy_uses_the_same_store_where_it_can(
-    copied: Copied, auth: AuthorizationServer, api: ProtectedAPI
+@pytest.mark.parametrize("duplicate", ALL)
+def test_a_copy_in_the_same_process_uses_the_same_store(
+    duplicate: Duplicate, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    with make(auth, store=MemoryStore()) as session:
+    with session_for(auth, store=MemoryStore()) as session:
         session.get(f"{api.url}/anything")
-        with copied(session) as twin:
-            assert twin.get(f"{api.url}/anything").status_code == 200
+        with duplicate(session) as copied:
+            assert copied.get(f"{api.url}/anything").status_code == 200
     # A pickle may go to another process, where the store is an empty one.
-    assert len(auth.token_requests) == (2 if copied is pickled else 1)
+    assert len(auth.token_requests) == (2 if duplicate is pickled else 1)
 
 
-def test_a_pickle_trusts_what_the_session_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # they come before a session's own
+def test_an_unpickled_session_has_the_ca_bundle_of_the_original(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # they win over that of a session
         monkeypatch.delenv(name, raising=False)
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -270,17 +268,19 @@ def test_a_pickle_trusts_what_the_session_trusted(monkeypatch: pytest.MonkeyPatc
     with (
         authority.cert_pem.tempfile() as bundle,
         AuthorizationServer(tls=context) as server,
-        make(server) as session,
+        session_for(server) as session,
     ):
         session.verify = bundle
-        with pickled(session) as twin:
-            assert twin.tokens.get().access_token == server.issued[-1]
+        with pickled(session) as copied:
+            assert copied.tokens.get().access_token == server.issued[-1]
 
 
-@pytest.mark.parametrize("copied", ALL)
-def test_a_copy_is_told_of_forks(copied: Copied, auth: AuthorizationServer) -> None:
-    with make(auth) as session:
+@pytest.mark.parametrize("duplicate", ALL)
+def test_a_copy_is_renewed_in_the_child_of_a_fork(
+    duplicate: Duplicate, auth: AuthorizationServer
+) -> None:
+    with session_for(auth) as session:
         known = set(forks._known)
-        with copied(session) as twin:
-            assert id(twin) in set(forks._known) - known
-            assert id(twin.tokens) in set(forks._known)
+        with duplicate(session) as copied:
+            assert id(copied) in set(forks._known) - known
+            assert {id(part) for part in parts_of(copied.tokens)} <= set(forks._known)

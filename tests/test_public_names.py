@@ -1,4 +1,4 @@
-"""Hold the front door to its list: what oauthcc exports, and that each name says what it is."""
+"""The public names: what oauthcc exports and a token source shows, each with a docstring."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def test_the_exported_names_are_these_and_no_others() -> None:
     assert sorted(oauthcc.__all__) == sorted(PUBLIC)
 
 
-def test_nothing_else_is_visible_but_the_modules() -> None:
+def test_only_modules_are_visible_besides_the_exported_names() -> None:
     visible = {name for name in vars(oauthcc) if not name.startswith("_")}
     others = visible - set(oauthcc.__all__) - {"annotations"}
     assert {name for name in others if not inspect.ismodule(getattr(oauthcc, name))} == set()
 
 
 @pytest.mark.parametrize("name", sorted(DESCRIBED))
-def test_a_public_name_says_what_it_is_in_one_line(name: str) -> None:
+def test_a_public_name_has_a_docstring_whose_first_line_is_a_sentence(name: str) -> None:
     described = getattr(oauthcc, name).__doc__
     assert described, name
     assert described.splitlines()[0].endswith("."), described
@@ -69,3 +69,10 @@ def test_a_public_method_has_a_docstring(name: str) -> None:
     kinds = (classmethod, property, staticmethod)
     methods = {n: m for n, m in members if callable(m) or isinstance(m, kinds)}
     assert [n for n, m in methods.items() if not n.startswith("_") and not m.__doc__] == []
+
+
+def test_a_token_source_has_these_public_names_and_no_others() -> None:
+    with oauthcc.ClientCredentialsSession("https://as.example/token", "id", "secret") as session:
+        session.tokens.endpoint.close()  # the endpoint is made when it is first needed
+        names = [name for name in dir(session.tokens) if not name.startswith("_")]
+    assert names == ["close", "endpoint", "forget", "get", "mark_refused", "renew"]

@@ -1,59 +1,58 @@
-"""However often an API refuses, the authorization server is asked with measure."""
+"""However often an API refuses, the number of token requests is limited."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
+import requests
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
-from oauthcc import ClientCredentialsSession
 from oauthcc.errors import TokenError
 from oauthcc.events import ReplayImpossible
 from oauthcc.stores import MemoryStore
 
 from .clock import Clock
-from .refusals import UNWELL, Arrived, InMemoryAPI, Reply, Scene, a_scene
+from .refusals import TWICE, UNAVAILABLE, Arrived, InMemoryAPI, Reply, Scene, Sessions
 
 API = "https://api.example"
-#: When renewals are forced for an API that refuses all: after pauses of 1, 2, 4 ... 60 seconds.
+#: The seconds at which an API that refuses every token forces renewals (pauses of 1, 2 ... 60).
 FORCED = [0, 1, 3, 7, 15, 31, 63, *range(123, 600, 60)]
-
-
-@pytest.fixture
-def scene() -> Iterator[Scene]:
-    with a_scene() as made:
-        yield made
 
 
 def forbidden(arrived: Arrived) -> Reply:
     return (401, {}, b"no") if "/forbidden" in arrived.url else (200, {}, b"yes")
 
 
-def in_memory(session: ClientCredentialsSession) -> InMemoryAPI:
+def in_memory(session: requests.Session) -> InMemoryAPI:
     api = InMemoryAPI(forbidden)
     session.mount(API, api)
     return api
 
 
-# An API that refuses all
+# An API that refuses every token
 
 
-@pytest.mark.parametrize("calls", [20, 100])
-def test_an_api_that_refuses_all_costs_two_token_requests_at_once(scene: Scene, calls: int) -> None:
-    session = scene.session()
+def test_an_api_that_refuses_every_token_causes_two_token_requests_at_once(
+    scene: Scene, sessions: Sessions
+) -> None:
+    session = sessions.new()
     Clock().install()
-    scene.api.refuse_next(None)
-    assert {session.get(scene.url).status_code for _ in range(calls)} == {401}
+    scene.api.refuse_next(None, body=b"never")
+    for _ in range(50):
+        answer = session.get(scene.url)
+        assert (answer.status_code, answer.content) == (401, b"never")
     assert scene.token_requests == 2
-    assert len(scene.api.requests) == calls + 1
+    assert len(scene.api.requests) == 51
 
 
 @pytest.mark.parametrize("step", [1, 6])
-def test_an_api_that_refuses_all_for_ten_minutes_is_renewed_for_as_the_back_off_says(
+def test_an_api_that_refuses_every_token_for_ten_minutes_forces_renewals_at_the_end_of_each_pause(
     scene: Scene, step: int
 ) -> None:
     session = scene.session()
@@ -69,7 +68,7 @@ def test_an_api_that_refuses_all_for_ten_minutes_is_renewed_for_as_the_back_off_
     assert len(api.arrived) == 600 / step + len(seen)
 
 
-def test_one_forbidden_route_beside_good_ones_costs_no_more(scene: Scene) -> None:
+def test_one_forbidden_route_beside_others_causes_no_more_token_requests(scene: Scene) -> None:
     session = scene.session()
     clock, api = Clock().install(), in_memory(session)
     for _ in range(600):
@@ -91,31 +90,31 @@ def test_never_more_than_two_requests_are_made_for_one_call(scene: Scene) -> Non
         clock.advance(7)
 
 
-# What ends the back-off
+# The end of a pause
 
 
-def test_the_back_off_is_ended_by_an_accepted_replay(scene: Scene) -> None:
+def test_an_accepted_replay_ends_the_pauses(scene: Scene) -> None:
     session = scene.session()
     clock = Clock().install()
-    for pause in (1, 2, 4):  # now at four seconds
+    for pause in (1, 2, 4):
         scene.api.refuse_next(2)
         assert session.get(scene.url).status_code == 401
         clock.advance(pause)
     scene.api.refuse_next()
     assert session.get(scene.url).status_code == 200
     asked = scene.token_requests
-    for _ in range(3):  # each is forced at once, since renewing helps
+    for _ in range(3):  # each forces a renewal at once, because renewing helps
         scene.auth.revoke_all()
         assert session.get(scene.url).status_code == 200
     assert scene.token_requests == asked + 3
     scene.api.refuse_next(2)
     assert session.get(scene.url).status_code == 401
-    clock.advance(1)  # it begins anew, with one second
+    clock.advance(1)  # the first pause is one second again
     scene.api.refuse_next()
     assert session.get(scene.url).status_code == 200
 
 
-def test_the_back_off_is_not_ended_by_requests_that_were_never_refused(scene: Scene) -> None:
+def test_a_request_that_was_not_refused_does_not_end_a_pause(scene: Scene) -> None:
     session = scene.session()
     clock = Clock().install()
     scene.api.refuse_next(2)
@@ -130,7 +129,7 @@ def test_the_back_off_is_not_ended_by_requests_that_were_never_refused(scene: Sc
     assert scene.token_requests == 3
 
 
-def test_the_back_off_is_not_ended_by_a_new_token(scene: Scene) -> None:
+def test_a_new_token_does_not_end_a_pause(scene: Scene) -> None:
     session = scene.session()
     Clock().install()
     scene.api.refuse_next(2)
@@ -142,7 +141,7 @@ def test_the_back_off_is_not_ended_by_a_new_token(scene: Scene) -> None:
     assert scene.token_requests == asked
 
 
-def test_during_the_back_off_a_newer_token_is_used_where_one_is_held(scene: Scene) -> None:
+def test_a_newer_token_is_used_during_a_pause(scene: Scene) -> None:
     session = scene.session()
     Clock().install()
     scene.api.refuse_next(2)
@@ -160,7 +159,7 @@ def test_during_the_back_off_a_newer_token_is_used_where_one_is_held(scene: Scen
     assert scene.token_requests == 1
 
 
-def test_each_api_has_a_back_off_of_its_own(scene: Scene) -> None:
+def test_each_api_has_pauses_of_its_own(scene: Scene) -> None:
     session, other = scene.session(), scene.another_api()
     Clock().install()
     scene.api.refuse_next(None)
@@ -173,10 +172,10 @@ def test_each_api_has_a_back_off_of_its_own(scene: Scene) -> None:
     assert scene.token_requests == 3
 
 
-def test_each_token_source_has_a_back_off_of_its_own(scene: Scene) -> None:
+def test_each_token_source_has_pauses_of_its_own(scene: Scene) -> None:
     session = scene.session()
     Clock().install()
-    Clock().install()
+    session.add_api(f"{scene.api.url}/v2", scope="v2")
     scene.api.refuse_next(2)
     assert session.get(scene.url).status_code == 401
     scene.api.refuse_next()
@@ -184,7 +183,7 @@ def test_each_token_source_has_a_back_off_of_its_own(scene: Scene) -> None:
     assert scene.token_requests == 4
 
 
-def test_a_server_that_gives_the_refused_token_again_is_asked_with_measure(scene: Scene) -> None:
+def test_a_server_that_issues_the_refused_token_again_gets_few_token_requests(scene: Scene) -> None:
     scene.auth.make_token = lambda: "always-the-same"
     session = scene.refused()
     clock = Clock().install()
@@ -195,10 +194,35 @@ def test_a_server_that_gives_the_refused_token_again_is_asked_with_measure(scene
     assert len(scene.api.requests) == 100
 
 
-# Bodies that were used up
+def test_a_pause_that_begins_while_a_refusal_is_read_forces_no_second_renewal(scene: Scene) -> None:
+    scene.auth.make_token = lambda: "always-the-same"
+    session = scene.refused()
+    Clock().install()
+    answers: list[int] = []
+
+    class Slow(InMemoryAPI):
+        def response(self, request: PreparedRequest, *rest: Any) -> Response:
+            response = super().response(request, *rest)
+            if str(request.url).endswith("/slow"):
+                response.raw = HTTPResponse(Meanwhile(b"no"), preload_content=False)
+            return response
+
+    class Meanwhile(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if not answers:
+                answers.append(session.get(f"{API}/fast").status_code)
+            return super().read(size)
+
+    session.mount(API, Slow(lambda _: (401, {}, b"no")))
+    assert session.get(f"{API}/slow").status_code == 401
+    assert answers == [401]
+    assert scene.token_requests == 1
 
 
-def test_bodies_that_cannot_be_sent_again_cost_no_more(scene: Scene) -> None:
+# Bodies that cannot be sent again
+
+
+def test_bodies_that_cannot_be_sent_again_cause_no_more_token_requests(scene: Scene) -> None:
     session = scene.session()
     clock = Clock().install()
     api = in_memory(session)
@@ -207,13 +231,13 @@ def test_bodies_that_cannot_be_sent_again_cost_no_more(scene: Scene) -> None:
         assert answer.status_code == 401
         clock.advance(1)
     assert len(api.arrived) == 600
-    # Renewed by the call after each, so one is still to come.
+    # The call after each refusal renews the token, so the last renewal did not happen yet.
     assert scene.token_requests <= 1 + len(FORCED)
-    assert len(scene.told(ReplayImpossible)) == len(FORCED)
+    assert len(scene.emitted(ReplayImpossible)) == len(FORCED)
 
 
 class WithoutSeek(io.BytesIO):
-    """Say how long it is, since it cannot seek to find out."""
+    """A body with a length, because seek cannot tell it."""
 
     def __len__(self) -> int:
         return 3
@@ -222,7 +246,7 @@ class WithoutSeek(io.BytesIO):
         raise OSError("no seek here")
 
 
-def test_a_body_that_will_not_go_back_is_found_out_before_the_renewal(scene: Scene) -> None:
+def test_a_body_that_cannot_be_rewound_is_noticed_before_the_renewal(scene: Scene) -> None:
     session = scene.session()
     Clock().install()
     scene.api.refuse_next(None)
@@ -237,7 +261,7 @@ def test_a_body_that_will_not_go_back_is_found_out_before_the_renewal(scene: Sce
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_sixty_four_threads_hit_by_one_revocation_cost_one_token_request(
+def test_one_revocation_that_hits_64_threads_causes_one_token_request(
     scene: Scene, method: str
 ) -> None:
     session = scene.refused()
@@ -254,7 +278,7 @@ def test_sixty_four_threads_hit_by_one_revocation_cost_one_token_request(
     assert sorted(ordinal or 0 for _, ordinal in scene.trail) == [1] * 64 + [2] * 64
 
 
-def test_threads_that_are_forbidden_at_once_count_as_one(scene: Scene) -> None:
+def test_refusals_of_one_token_in_many_threads_count_once(scene: Scene) -> None:
     session = scene.session()
     session.mount("http://", HTTPAdapter(pool_maxsize=16))
     clock = Clock().install()
@@ -271,7 +295,7 @@ def test_threads_that_are_forbidden_at_once_count_as_one(scene: Scene) -> None:
     assert scene.token_requests == 3
 
 
-def test_a_late_refusal_of_an_old_token_costs_no_token_request(scene: Scene) -> None:
+def test_a_late_refusal_of_an_old_token_causes_no_token_request(scene: Scene) -> None:
     session = scene.refused()
     with ThreadPoolExecutor(1) as pool, scene.api.hold("/late") as gate:
         late = pool.submit(session.get, f"{scene.api.url}/late")
@@ -283,7 +307,7 @@ def test_a_late_refusal_of_an_old_token_costs_no_token_request(scene: Scene) -> 
     assert scene.trail[-1] == ("/late", 2)
 
 
-def test_callers_that_come_while_a_refused_token_is_renewed_wait_for_the_new_one(
+def test_a_caller_that_comes_during_the_renewal_of_a_refused_token_waits_for_the_new_one(
     scene: Scene,
 ) -> None:
     session = scene.refused()
@@ -297,13 +321,13 @@ def test_callers_that_come_while_a_refused_token_is_renewed_wait_for_the_new_one
     assert scene.token_requests == 1
 
 
-def test_threads_hit_by_a_revocation_while_the_server_is_down_cost_one_token_request(
+def test_one_revocation_that_hits_many_threads_causes_one_token_request_if_the_server_is_down(
     scene: Scene,
 ) -> None:
     session = scene.refused()
     Clock().install()
     session.mount("http://", HTTPAdapter(pool_maxsize=16))
-    scene.auth.answer_next(UNWELL, None)
+    scene.auth.answer_next(UNAVAILABLE, None)
     together = Barrier(16)
 
     def call() -> object:
@@ -321,10 +345,10 @@ def test_threads_hit_by_a_revocation_while_the_server_is_down_cost_one_token_req
     assert scene.token_requests == 1
 
 
-# A store that others write to
+# A shared store
 
 
-def test_a_token_of_the_store_that_is_older_than_the_refused_request_is_not_trusted(
+def test_a_token_in_the_store_that_is_older_than_the_refused_request_is_not_used(
     scene: Scene,
 ) -> None:
     store = MemoryStore()
@@ -337,7 +361,7 @@ def test_a_token_of_the_store_that_is_older_than_the_refused_request_is_not_trus
     assert scene.trail == [("/anything", 1), ("/anything", 1), ("/anything", 3)]
 
 
-def test_a_token_of_the_store_that_is_younger_than_the_refused_request_is_used(
+def test_a_token_in_the_store_that_is_newer_than_the_refused_request_is_used(
     scene: Scene,
 ) -> None:
     store = MemoryStore()
@@ -350,4 +374,4 @@ def test_a_token_of_the_store_that_is_younger_than_the_refused_request_is_used(
         gate.release()
         assert call.result(30).status_code == 200
     assert scene.token_requests == 1
-    assert scene.trail == [("/anything", 1), ("/anything", 2)]
+    assert scene.trail == TWICE

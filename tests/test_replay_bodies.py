@@ -1,4 +1,4 @@
-"""A refused request is sent again with the same body, byte for byte, or not at all."""
+"""A refused request is replayed with the same body, byte for byte, or not at all."""
 
 from __future__ import annotations
 
@@ -20,19 +20,13 @@ from requests_toolbelt import MultipartEncoder
 from oauthcc.events import ReplayImpossible
 from oauthcc.testing import Answer
 
-from .refusals import Scene, a_scene
+from .refusals import TWICE, Scene, Sessions
 
 DATA = bytes(range(256)) * 300
 
 
-@pytest.fixture
-def scene() -> Iterator[Scene]:
-    with a_scene() as made:
-        yield made
-
-
 class Reader:
-    """Be a file to those who read and seek, and no iterable: requests does not rewind it."""
+    """A file that is not iterable. requests does not rewind it."""
 
     def __init__(self, data: bytes = DATA) -> None:
         self.file = io.BytesIO(data)
@@ -48,7 +42,7 @@ class Reader:
 
 
 class Sized(Reader):
-    """Say how long it is, so that requests need not seek to find out."""
+    """A reader with a length, so that requests does not use seek to find it."""
 
     def __init__(self, data: bytes = DATA) -> None:
         super().__init__(data)
@@ -92,7 +86,7 @@ class OnlyRead:
 
 
 class Blocks:
-    """Be an iterable, of which nobody can know whether it gives the same twice."""
+    """An iterable that may not yield the same blocks twice."""
 
     def __iter__(self) -> Iterator[bytes]:
         return iter([DATA[:1000], DATA[1000:]])
@@ -140,7 +134,7 @@ def digests(scene: Scene) -> list[str]:
 
 
 @pytest.mark.parametrize("make", AGAIN.values(), ids=AGAIN)
-def test_a_body_that_can_be_sent_again_arrives_identical(
+def test_a_body_that_can_be_sent_again_is_identical_in_the_replay(
     scene: Scene, make: Callable[[], Made]
 ) -> None:
     arguments, expected = make()
@@ -153,15 +147,15 @@ def test_a_body_that_can_be_sent_again_arrives_identical(
     )
     assert first == second
     assert scene.token_requests == 1
-    assert scene.told(ReplayImpossible) == []
+    assert scene.emitted(ReplayImpossible) == []
 
 
 @pytest.mark.parametrize(
-    "open_file", [tempfile.TemporaryFile, partial(tempfile.SpooledTemporaryFile, max_size=10**6)]
+    "open_file",
+    [tempfile.TemporaryFile, partial(tempfile.SpooledTemporaryFile, max_size=10**6)],
+    ids=["file", "spooled"],
 )
-def test_a_file_arrives_identical_from_the_offset_where_it_stood(
-    scene: Scene, open_file: Any
-) -> None:
+def test_a_file_is_sent_twice_from_its_position(scene: Scene, open_file: Any) -> None:
     with open_file() as upload:
         upload.write(DATA)
         upload.seek(1000)
@@ -170,7 +164,7 @@ def test_a_file_arrives_identical_from_the_offset_where_it_stood(
 
 
 @pytest.mark.filterwarnings("ignore::requests.exceptions.FileModeWarning")
-def test_a_text_mode_file_arrives_identical(scene: Scene, tmp_path: Path) -> None:
+def test_a_text_mode_file_is_sent_twice_from_its_position(scene: Scene, tmp_path: Path) -> None:
     path = tmp_path / "upload"
     path.write_bytes(b"plain text\n" * 5000)
     with path.open(encoding="utf-8") as upload:
@@ -179,7 +173,7 @@ def test_a_text_mode_file_arrives_identical(scene: Scene, tmp_path: Path) -> Non
     assert [seen.body for seen in scene.api.requests] == [path.read_bytes()[11:]] * 2
 
 
-def test_multipart_files_arrive_identical(scene: Scene, tmp_path: Path) -> None:
+def test_multipart_files_are_identical_in_the_replay(scene: Scene, tmp_path: Path) -> None:
     path = tmp_path / "upload"
     path.write_bytes(DATA)
     with path.open("rb") as upload:
@@ -191,16 +185,16 @@ def test_multipart_files_arrive_identical(scene: Scene, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [io.BytesIO, Reader])
-def test_a_body_starts_where_it_stands_when_it_is_sent(scene: Scene, kind: Any) -> None:
+def test_the_position_of_a_body_is_that_at_the_time_of_sending(scene: Scene, kind: Any) -> None:
     session, body = scene.refused(), kind(DATA)
     prepared = requests.Request("POST", scene.url, data=body).prepare()
     prepared.headers["Content-Length"] = str(len(DATA) - 100)
-    body.read(100)  # between preparing and sending
+    body.read(100)  # after preparing, before sending
     assert session.send(prepared).status_code == 200
     assert [seen.body for seen in scene.api.requests] == [DATA[100:]] * 2
 
 
-def test_a_body_is_sent_again_after_each_of_two_refusals_on_the_way(scene: Scene) -> None:
+def test_a_body_is_sent_again_after_each_of_two_refusals(scene: Scene) -> None:
     session = scene.refused()
 
     def leave(_: Any) -> Answer:
@@ -233,7 +227,7 @@ NOT_AGAIN: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("make", NOT_AGAIN.values(), ids=NOT_AGAIN)
-def test_a_body_that_cannot_be_sent_again_is_sent_once(
+def test_a_body_that_cannot_be_sent_again_is_not_replayed(
     scene: Scene, make: Callable[[], Any]
 ) -> None:
     session, body = scene.refused(), make()
@@ -243,19 +237,17 @@ def test_a_body_that_cannot_be_sent_again_is_sent_once(
     assert response.json() == {"error": "invalid_token"}
     assert len(scene.api.requests) == 1
     assert DATA[:1000] in scene.api.requests[0].body
-    told = scene.told(ReplayImpossible)
-    assert [(event.method, event.url, event.refused_status) for event in told] == [
-        ("POST", scene.url, 401)
-    ]
+    (event,) = scene.emitted(ReplayImpossible)
+    assert (event.method, event.url, event.refused_status) == ("POST", scene.url, 401)
     assert scene.token_requests == 0
-    # But the token is not trusted any more.
+    # The next request renews the token first.
     assert session.post(scene.url, data=make(), headers=headers).status_code == 200
-    assert scene.trail == [("/anything", 1), ("/anything", 2)]
+    assert scene.trail == TWICE
     assert scene.token_requests == 1
 
 
-def test_a_pipe_is_sent_once(scene: Scene) -> None:
-    session = scene.refused()
+def test_a_pipe_is_not_replayed(scene: Scene, sessions: Sessions) -> None:
+    session = sessions.refused()
     for expected in (401, 200):
         out, into = os.pipe()
         os.write(into, b"x" * 999)  # less than a pipe holds
@@ -263,26 +255,28 @@ def test_a_pipe_is_sent_once(scene: Scene) -> None:
         with os.fdopen(out, "rb") as pipe:
             assert session.post(scene.url, data=pipe).status_code == expected
     assert [seen.body for seen in scene.api.requests] == [b"x" * 999] * 2
-    assert scene.trail == [("/anything", 1), ("/anything", 2)]
+    assert len(scene.emitted(ReplayImpossible)) == 1
+    assert scene.trail == TWICE
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (lambda: iter([DATA]), "a list_iterator body can be read only once"),
-        (RefusingToTell, "the body does not tell its position (OSError)"),
+        (RefusingToTell, "the position of the body is unknown (OSError)"),
         (WithoutSeek, "the body cannot be rewound (NotImplementedError)"),
-        (LyingAboutSeek, "the body did not go back to where it began"),
+        (LyingAboutSeek, "the body did not return to its first position"),
     ],
+    ids=["iterator", "tell fails", "seek is missing", "seek does nothing"],
 )
 def test_the_event_says_why_a_body_was_not_sent_again(
     scene: Scene, make: Callable[[], Any], reason: str
 ) -> None:
     scene.refused().post(scene.url, data=make())
-    assert [event.reason for event in scene.told(ReplayImpossible)] == [reason]
+    assert [event.reason for event in scene.emitted(ReplayImpossible)] == [reason]
 
 
-def test_hooks_see_the_refusal_of_a_body_that_was_used_up(scene: Scene) -> None:
+def test_hooks_see_the_refusal_of_a_body_that_cannot_be_sent_again(scene: Scene) -> None:
     session = scene.refused()
     session.hooks["response"] = [lambda response, **_: response.raise_for_status()]
     with pytest.raises(requests.HTTPError) as caught:
@@ -291,15 +285,17 @@ def test_hooks_see_the_refusal_of_a_body_that_was_used_up(scene: Scene) -> None:
         assert response.status_code == 401
 
 
-def test_a_body_that_cannot_be_sent_again_works_where_nothing_is_refused(scene: Scene) -> None:
+def test_a_body_that_cannot_be_sent_again_is_sent_as_in_requests_if_nothing_is_refused(
+    scene: Scene,
+) -> None:
     session = scene.session()
     for make in NOT_AGAIN.values():
         assert session.post(scene.url, data=make()).status_code == 200
-    assert scene.told(ReplayImpossible) == []
+    assert scene.emitted(ReplayImpossible) == []
     assert scene.token_requests == 1
 
 
-def test_a_reader_that_raises_while_it_is_sent_raises_as_in_requests(scene: Scene) -> None:
+def test_an_error_of_a_body_is_raised_as_in_requests(scene: Scene) -> None:
     def breaking() -> Iterable[bytes]:
         yield b"x"
         raise KeyError("mine")

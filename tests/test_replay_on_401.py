@@ -1,10 +1,11 @@
-"""A refused token is replaced, and the request sent once more: nobody above notices."""
+"""A refused token is replaced and the request replayed, which the caller does not notice."""
 
 from __future__ import annotations
 
 import gc
 import gzip
 import hashlib
+import io
 import pickle
 import re
 import types
@@ -17,7 +18,6 @@ from typing import Any
 
 import pytest
 import requests
-import responses
 from requests import PreparedRequest, Request, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import HTTPDigestAuth
@@ -25,20 +25,21 @@ from requests.auth import HTTPDigestAuth
 from oauthcc import ClientCredentialsSession, DPoP, TokenError
 from oauthcc.errors import TokenEndpointTimeout
 from oauthcc.events import ReplayImpossible, RequestReplayed
-from oauthcc.schemes import SecretHeader
+from oauthcc.redaction import SecretHeader
 from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
-from oauthcc.testing.faults import HeaderFields
 
 from .clock import Clock
-from .refusals import UNWELL, InMemoryAPI, Reply, Scene, a_scene, breaking, trail
-
-TWICE = [("/anything", 1), ("/anything", 2)]
-
-
-@pytest.fixture
-def scene() -> Iterator[Scene]:
-    with a_scene() as made:
-        yield made
+from .refusals import (
+    TWICE,
+    UNAVAILABLE,
+    InMemoryAPI,
+    ReadyMade,
+    Reply,
+    Scene,
+    Sessions,
+    breaking,
+    trail,
+)
 
 
 def nonce_of(seen: SeenRequest) -> str | None:
@@ -49,15 +50,16 @@ def nonce_of(seen: SeenRequest) -> str | None:
     return nonce
 
 
-# Once, and nobody notices
+# One renewal, one replay
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_a_refused_request_is_answered_by_one_renewal_and_one_replay(
-    scene: Scene, method: str
+def test_a_refused_request_causes_one_renewal_and_one_replay(
+    scene: Scene, sessions: Sessions, method: str
 ) -> None:
-    response = scene.refused().request(method, scene.url)
+    response = sessions.refused().request(method, scene.url)
     assert response.status_code == 200
+    assert response.history == []
     assert scene.trail == TWICE
     assert scene.token_requests == 1
 
@@ -75,9 +77,10 @@ def test_the_answer_is_that_of_the_replay(scene: Scene, monkeypatch: pytest.Monk
     assert response.url == scene.url
 
 
-def test_the_replay_is_told_by_an_event(scene: Scene) -> None:
-    scene.refused().post(f"{scene.url}?secret=1")
-    assert scene.told(RequestReplayed) == [RequestReplayed("POST", scene.url, 401, 200)]
+def test_a_replay_emits_an_event(scene: Scene, sessions: Sessions) -> None:
+    sessions.refused().post(f"{scene.url}?secret=1", data=b"body")
+    assert [seen.body for seen in scene.api.requests] == [b"body"] * 2
+    assert scene.emitted(RequestReplayed) == [RequestReplayed("POST", scene.url, 401, 200)]
 
 
 def raising(response: Response, **kwargs: Any) -> None:
@@ -85,7 +88,7 @@ def raising(response: Response, **kwargs: Any) -> None:
 
 
 @pytest.mark.parametrize("where", ["session", "call, a list", "call, one callable", "prepared"])
-def test_hooks_see_the_final_response_alone(scene: Scene, where: str) -> None:
+def test_hooks_see_only_the_final_response(scene: Scene, where: str) -> None:
     session, seen = scene.refused(), list[int]()
 
     def hook(response: Response, **kwargs: Any) -> None:
@@ -118,7 +121,7 @@ def test_hooks_see_a_second_refusal_once(scene: Scene) -> None:
     assert scene.trail == TWICE
 
 
-def test_a_hook_may_put_another_response_in_its_place(scene: Scene) -> None:
+def test_a_hook_may_replace_the_response(scene: Scene) -> None:
     session, other = scene.refused(), Response()
     other.status_code, other._content = 299, b"mine"
 
@@ -130,12 +133,12 @@ def test_a_hook_may_put_another_response_in_its_place(scene: Scene) -> None:
     assert scene.trail == TWICE
 
 
-def test_with_stream_the_replay_is_left_unread(scene: Scene) -> None:
+def test_the_answer_to_a_replay_is_not_read_if_it_is_streamed(scene: Scene) -> None:
     with scene.refused().get(f"{scene.api.url}/stream/100000", stream=True) as response:
         unread: Any = response
         assert unread._content is False
         assert sum(map(len, response.iter_content(4096))) == 100_000
-    assert scene.api.connections == 1  # that of the refusal was free again
+    assert scene.api.connections == 1  # the connection of the refusal was used again
 
 
 # Through send
@@ -150,7 +153,7 @@ def test_a_request_that_was_prepared_by_the_session_is_replayed(scene: Scene) ->
     assert prepared.hooks == {"response": []}
 
 
-def test_one_bare_request_is_sent_many_times_and_replayed_each_time(scene: Scene) -> None:
+def test_a_request_prepared_without_the_session_is_replayed_each_time(scene: Scene) -> None:
     session = scene.refused()
     prepared = Request("POST", scene.url, data=b"x").prepare()
     before = dict(prepared.headers)
@@ -177,7 +180,9 @@ def test_one_prepared_request_is_sent_from_many_threads(scene: Scene) -> None:
     assert {seen.body for seen in scene.api.requests} == {b"the same"}
 
 
-def test_the_request_of_a_response_is_signed_anew_when_it_is_sent_again(scene: Scene) -> None:
+def test_the_request_of_a_response_gets_the_current_token_when_it_is_sent_again(
+    scene: Scene,
+) -> None:
     session = scene.refused()
     again = session.get(scene.url).request
     scene.auth.revoke_all()
@@ -185,9 +190,7 @@ def test_the_request_of_a_response_is_signed_anew_when_it_is_sent_again(scene: S
     assert scene.trail == [*TWICE, ("/anything", 2), ("/anything", 3)]
 
 
-def test_the_request_of_a_response_is_not_answered_for_again_in_a_plain_session(
-    scene: Scene,
-) -> None:
+def test_the_request_of_a_response_is_not_replayed_in_a_plain_session(scene: Scene) -> None:
     again = scene.session().get(scene.url).request
     scene.auth.revoke_all()
     assert scene.plain().send(again).status_code == 401
@@ -198,17 +201,19 @@ def test_the_request_of_a_response_is_not_answered_for_again_in_a_plain_session(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_refused_request_may_be_redirected_after_the_replay(scene: Scene, status: int) -> None:
+def test_a_refused_request_may_be_redirected_after_the_replay(
+    scene: Scene, sessions: Sessions, status: int
+) -> None:
     path = "/redirect-to"
-    response = scene.refused().get(f"{scene.api.url}{path}?url=/anything&status={status}")
+    response = sessions.refused().get(f"{scene.api.url}{path}?url=/anything&status={status}")
     assert response.status_code == 200
     assert scene.trail == [(path, 1), (path, 2), ("/anything", 2)]
     assert [hop.status_code for hop in response.history] == [status]
     assert scene.token_requests == 1
 
 
-def test_a_hop_may_be_refused(scene: Scene) -> None:
-    session, url = scene.session(), f"{scene.api.url}/redirect-to?url=/anything"
+def test_a_redirected_request_may_be_refused(scene: Scene, sessions: Sessions) -> None:
+    session, url = sessions.new(), f"{scene.api.url}/redirect-to?url=/anything"
     scene.api.refuse_next(path="/anything")
     response = session.get(url)
     assert response.status_code == 200
@@ -216,7 +221,7 @@ def test_a_hop_may_be_refused(scene: Scene) -> None:
     assert len(response.history) == 1
 
 
-def test_the_first_request_and_a_hop_may_be_refused_one_after_the_other(scene: Scene) -> None:
+def test_a_request_and_its_redirect_may_both_be_refused(scene: Scene) -> None:
     session = scene.refused()
     scene.api.add_route("/leave", revoking(scene))
     response = session.get(f"{scene.api.url}/leave")
@@ -233,9 +238,7 @@ def revoking(scene: Scene) -> Callable[[SeenRequest], Answer]:
     return route
 
 
-def test_a_redirect_that_is_not_followed_is_followed_by_hand_with_the_fresh_token(
-    scene: Scene,
-) -> None:
+def test_a_redirect_that_the_caller_follows_carries_the_new_token(scene: Scene) -> None:
     session = scene.refused()
     answer = session.get(f"{scene.api.url}/redirect-to", allow_redirects=False)
     assert answer.next is not None
@@ -243,8 +246,10 @@ def test_a_redirect_that_is_not_followed_is_followed_by_hand_with_the_fresh_toke
     assert scene.trail == [("/redirect-to", 1), ("/redirect-to", 2), ("/anything", 2)]
 
 
-def test_a_replay_that_is_redirected_elsewhere_takes_no_token_along(scene: Scene) -> None:
-    session, other = scene.refused(), scene.another_api()
+def test_a_replay_that_is_redirected_to_another_origin_carries_no_token_there(
+    scene: Scene, sessions: Sessions
+) -> None:
+    session, other = sessions.refused(), scene.another_api()
     answer = session.get(f"{scene.api.url}/redirect-to?url={other.url}/x")
     assert answer.status_code == 401
     assert trail(other) == [("/x", None)]
@@ -252,7 +257,7 @@ def test_a_replay_that_is_redirected_elsewhere_takes_no_token_along(scene: Scene
     assert scene.token_requests == 1
 
 
-def test_the_body_of_a_redirected_replay_arrives_whole(scene: Scene, tmp_path: Path) -> None:
+def test_the_body_of_a_redirected_replay_is_complete(scene: Scene, tmp_path: Path) -> None:
     path = tmp_path / "upload"
     path.write_bytes(b"0123456789" * 1000)
     session, url = scene.refused(), f"{scene.api.url}/redirect-to?url=/anything&status=307"
@@ -262,12 +267,25 @@ def test_the_body_of_a_redirected_replay_arrives_whole(scene: Scene, tmp_path: P
     assert [seen.body for seen in scene.api.requests] == [path.read_bytes()[5:]] * 3
 
 
-def test_a_hop_without_the_body_is_replayed_though_the_body_was_used_up(scene: Scene) -> None:
-    session = scene.session()
+@pytest.mark.parametrize("kind", [iter, io.BytesIO])
+def test_a_redirected_request_without_the_body_is_replayed(
+    scene: Scene, sessions: Sessions, kind: Any
+) -> None:
     scene.api.refuse_next(path="/anything")
+    body = kind(b"x" * 99) if kind is io.BytesIO else iter([b"once"])
     url = f"{scene.api.url}/redirect-to?url=/anything"
-    assert session.post(url, data=iter([b"once"])).status_code == 200
+    assert sessions.new().post(url, data=body).status_code == 200
     assert scene.trail == [("/redirect-to", 1), *TWICE]
+    assert [seen.body for seen in scene.api.requests[1:]] == [b"", b""]
+
+
+def test_a_redirected_request_with_the_body_is_replayed(scene: Scene, sessions: Sessions) -> None:
+    body = io.BytesIO(b"0123456789")
+    body.seek(4)
+    scene.api.refuse_next(path="/anything")
+    url = f"{scene.api.url}/redirect-to?status=307"
+    assert sessions.new().put(url, data=body).status_code == 200
+    assert [seen.body for seen in scene.api.requests] == [b"456789"] * 3
 
 
 # Cookies
@@ -277,7 +295,7 @@ def with_cookies(*cookies: str) -> list[tuple[str, str]]:
     return [("Set-Cookie", f"{cookie}; Path=/") for cookie in cookies]
 
 
-def test_cookies_of_the_refusal_are_kept_and_go_with_the_replay(scene: Scene) -> None:
+def test_cookies_of_the_refusal_are_stored_and_sent_with_the_replay(scene: Scene) -> None:
     session = scene.session()
     session.cookies.set("old", "1")
     scene.api.refuse_next(headers=with_cookies("old=2", "new=3"))
@@ -293,14 +311,13 @@ def test_cookies_of_the_refusal_are_kept_and_go_with_the_replay(scene: Scene) ->
     assert response.cookies.get_dict() == {}
 
 
-def test_cookies_of_the_refusal_go_along_a_redirect(scene: Scene) -> None:
-    session = scene.session()
+def test_cookies_of_the_refusal_are_sent_with_a_redirect(scene: Scene, sessions: Sessions) -> None:
     scene.api.refuse_next(headers=with_cookies("stay=1"))
-    session.get(f"{scene.api.url}/redirect-to")
+    sessions.new().get(f"{scene.api.url}/redirect-to")
     assert [seen.headers.get("Cookie") for seen in scene.api.requests] == [None, "stay=1", "stay=1"]
 
 
-def test_a_cookie_written_by_hand_is_left_alone(scene: Scene) -> None:
+def test_a_cookie_header_of_the_caller_is_unchanged(scene: Scene) -> None:
     session = scene.session()
     scene.api.refuse_next(headers=with_cookies("new=3"))
     session.get(scene.url, headers={"Cookie": "by=hand"})
@@ -308,7 +325,7 @@ def test_a_cookie_written_by_hand_is_left_alone(scene: Scene) -> None:
     assert session.cookies.get_dict() == {"new": "3"}
 
 
-def test_a_cookie_that_the_refusal_takes_back_does_not_go_with_the_replay(scene: Scene) -> None:
+def test_a_cookie_that_the_refusal_deletes_is_not_sent_with_the_replay(scene: Scene) -> None:
     session = scene.session()
     scene.api.answer_next(Answer(200, with_cookies("old=1")))
     scene.api.answer_next(Answer(401, [("Set-Cookie", "old=; Max-Age=0; Path=/")]))
@@ -318,7 +335,7 @@ def test_a_cookie_that_the_refusal_takes_back_does_not_go_with_the_replay(scene:
     assert session.cookies.get_dict() == {}
 
 
-def test_a_request_without_a_jar_is_replayed_as_it_is(scene: Scene) -> None:
+def test_a_request_without_a_cookie_jar_is_replayed_unchanged(scene: Scene) -> None:
     session, prepared = scene.session(), PreparedRequest()
     prepared.prepare_method("GET")
     prepared.prepare_url(scene.url, None)
@@ -330,7 +347,7 @@ def test_a_request_without_a_jar_is_replayed_as_it_is(scene: Scene) -> None:
     assert session.cookies.get_dict() == {"new": "3"}
 
 
-def test_the_cookies_of_a_prepared_request_are_those_it_was_prepared_with(scene: Scene) -> None:
+def test_the_cookies_of_a_refusal_do_not_change_the_prepared_request(scene: Scene) -> None:
     session = scene.session()
     prepared = session.prepare_request(Request("GET", scene.url, cookies={"mine": "1"}))
     scene.api.refuse_next(headers=with_cookies("new=3"))
@@ -343,7 +360,7 @@ def test_the_cookies_of_a_prepared_request_are_those_it_was_prepared_with(scene:
     ]
 
 
-# Adapters made by hand
+# Adapters of the user
 
 
 @pytest.fixture
@@ -352,7 +369,7 @@ def in_memory() -> InMemoryAPI:
     return InMemoryAPI(lambda _: next(answers))
 
 
-def test_an_adapter_that_leaves_no_trace_in_the_response_is_found(
+def test_the_adapter_for_the_replay_is_found_if_the_response_does_not_name_it(
     scene: Scene, in_memory: InMemoryAPI
 ) -> None:
     session = scene.session()
@@ -365,18 +382,7 @@ def test_an_adapter_that_leaves_no_trace_in_the_response_is_found(
     ]
 
 
-class ReadyMade(InMemoryAPI):
-    """Make responses as many a test does: a status, content, and no more."""
-
-    def response(
-        self, request: PreparedRequest, status: int, headers: HeaderFields, body: bytes
-    ) -> Response:
-        response = Response()
-        response.status_code, response._content = status, body
-        return response
-
-
-def test_an_adapter_may_give_content_without_a_stream(scene: Scene) -> None:
+def test_an_adapter_may_return_content_without_a_stream(scene: Scene) -> None:
     answers: Iterator[Reply] = iter([(401, {}, b"1st"), (401, {}, b"no"), (401, {}, b"3rd")])
     session, adapter = scene.session(), ReadyMade(lambda _: next(answers))
     session.mount("https://api.example", adapter)
@@ -385,7 +391,9 @@ def test_an_adapter_may_give_content_without_a_stream(scene: Scene) -> None:
     assert len(adapter.arrived) == 3
 
 
-def test_what_an_adapter_gave_as_content_stays_when_the_refusal_is_returned(scene: Scene) -> None:
+def test_content_that_an_adapter_made_is_unchanged_in_a_refusal_that_is_returned(
+    scene: Scene,
+) -> None:
     scene.auth.make_token = lambda: "always-the-same"
     session, adapter = scene.session(), ReadyMade(lambda _: (401, {}, b"n" * 100_000))
     session.mount("https://api.example", adapter)
@@ -394,7 +402,7 @@ def test_what_an_adapter_gave_as_content_stays_when_the_refusal_is_returned(scen
 
 
 class Empty(ClientCredentialsSession):
-    """Be false, as a session that is also a collection may be."""
+    """A session that is false, as one that is also a collection may be."""
 
     def __len__(self) -> int:
         return 0
@@ -403,13 +411,13 @@ class Empty(ClientCredentialsSession):
 def test_a_session_that_is_false_replays_through_its_adapters(
     scene: Scene, in_memory: InMemoryAPI
 ) -> None:
-    with Empty(scene.auth.token_url, scene.auth.client_id, scene.auth.client_secret) as session:
+    with Empty(*scene.client) as session:
         session.mount("https://api.example", in_memory)
         assert session.get("https://api.example/x").status_code == 200
 
 
 class Copying(HTTPAdapter):
-    """Send a copy of each request, as adapters that sign or log do."""
+    """An adapter that sends a copy of each request, as some that log do."""
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
         return super().send(request.copy(), *args, **kwargs)
@@ -424,7 +432,7 @@ def test_an_adapter_may_send_a_copy_of_the_request(scene: Scene) -> None:
 
 
 class Wrapping(BaseAdapter):
-    """Pass everything on to another adapter."""
+    """An adapter that calls another adapter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -447,14 +455,14 @@ def test_the_replay_goes_through_the_mounted_adapter_with_the_same_arguments(sce
 
 
 class Rewriting(HTTPAdapter):
-    """Put an authorization of its own on each request."""
+    """An adapter that writes its own authorization on each request."""
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
         request.headers["Authorization"] = "Bearer of-the-adapter"
         return super().send(request, *args, **kwargs)
 
 
-def test_the_refusal_of_what_an_adapter_wrote_is_left_alone(scene: Scene) -> None:
+def test_the_refusal_of_an_authorization_of_the_adapter_is_returned(scene: Scene) -> None:
     session = scene.session()
     session.tokens.get()
     session.mount(scene.api.url, Rewriting())
@@ -463,37 +471,24 @@ def test_the_refusal_of_what_an_adapter_wrote_is_left_alone(scene: Scene) -> Non
     assert scene.token_requests == 1
 
 
-def test_a_test_with_the_responses_package_sees_the_replay() -> None:
-    token_url, url = "https://as.example/token", "https://api.example/x"
-    with responses.RequestsMock() as mock:
-        for token in ("one", "two"):
-            mock.post(token_url, json={"access_token": token, "token_type": "Bearer"})
-        mock.get(url, status=401)
-        mock.get(url, json={"fine": True})
-        with ClientCredentialsSession(token_url, "id", "secret") as session:
-            assert session.get(url).json() == {"fine": True}
-        shown = [call.request.headers["Authorization"] for call in mock.calls]
-    # Their calls keep the request itself, which was signed in place.
-    assert [value for value in shown if value.startswith("Bearer")] == ["Bearer two"] * 2
-
-
 # The connection of the refusal
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("size", [0, 100, 65_536, 300_000])
-def test_one_connection_is_enough_though_the_token_endpoint_needs_it_too(
+def test_one_connection_is_enough_for_the_api_and_the_token_endpoint(
     scene: Scene, size: int, *, stream: bool
 ) -> None:
-    with ProtectedAPI(scene.auth, serve_token_endpoint=True) as api:
-        who = (api.token_url, scene.auth.client_id, scene.auth.client_secret)
-        with ClientCredentialsSession(*who) as session:
-            session.mount(api.url, HTTPAdapter(pool_connections=1, pool_maxsize=1, pool_block=True))
-            session.get(f"{api.url}/anything", timeout=20)
-            scene.auth.revoke_all()
-            api.refusal = Answer(401, (), b"x" * size)
-            with session.get(f"{api.url}/anything", timeout=20, stream=stream) as answer:
-                assert answer.status_code == 200
+    with (
+        ProtectedAPI(scene.auth, serve_token_endpoint=True) as api,
+        ClientCredentialsSession(api.token_url, *scene.client[1:]) as session,
+    ):
+        session.mount(api.url, HTTPAdapter(pool_connections=1, pool_maxsize=1, pool_block=True))
+        session.get(f"{api.url}/anything", timeout=20)
+        scene.auth.revoke_all()
+        api.refusal = Answer(401, (), b"x" * size)
+        with session.get(f"{api.url}/anything", timeout=20, stream=stream) as answer:
+            assert answer.status_code == 200
     assert trail(api) == [("/anything", 1), ("/anything", 1), ("/anything", 2)]
     assert api.connections == (1 if size <= 65_536 else 2)
 
@@ -522,7 +517,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
-def test_a_broken_refusal_is_a_refusal_all_the_same(
+def test_a_refusal_with_a_broken_body_causes_a_replay(
     scene: Scene, fault: Fault, *, stream: bool
 ) -> None:
     session = scene.session()
@@ -531,14 +526,14 @@ def test_a_broken_refusal_is_a_refusal_all_the_same(
     with session.get(scene.url, stream=stream, timeout=20) as response:
         assert response.status_code == 200
     assert scene.trail == TWICE
-    assert session.get(scene.url, timeout=20).status_code == 200  # and the pool is whole
+    assert session.get(scene.url, timeout=20).status_code == 200  # the pool has its connection
     assert scene.token_requests == 2
 
 
 # Refused again
 
 
-def test_a_second_refusal_is_returned_as_it_is(scene: Scene) -> None:
+def test_a_second_refusal_is_returned_unchanged(scene: Scene) -> None:
     session = scene.session()
     scene.api.refuse_next(1, body=b"first")
     scene.api.refuse_next(1, headers={"X-Why": "because"}, body=b"n" * 100_000)
@@ -547,38 +542,36 @@ def test_a_second_refusal_is_returned_as_it_is(scene: Scene) -> None:
     assert response.content == b"n" * 100_000
     assert response.history == []
     assert scene.trail == TWICE
-    assert scene.told(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 401)]
+    assert scene.emitted(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 401)]
 
 
-def test_a_refusal_is_returned_where_the_server_gives_out_the_same_token_again(
-    scene: Scene,
-) -> None:
+def test_the_refusal_is_returned_if_the_server_issues_the_same_token_again(scene: Scene) -> None:
     scene.auth.make_token = lambda: "always-the-same"
     session = scene.refused()
-    scene.api.refusal = Answer(401, {"X-Why": "dead"}, b"told")
+    scene.api.refusal = Answer(401, {"X-Why": "dead"}, b"text")
     response = session.get(scene.url)
     assert (response.status_code, response.headers["X-Why"]) == (401, "dead")
-    assert (response.content, response.text, response.history) == (b"told", "told", [])
+    assert (response.content, response.text, response.history) == (b"text", "text", [])
     assert len(scene.api.requests) == 1
     assert scene.token_requests == 1
     assert session.get(scene.url).status_code == 401
-    assert scene.told(RequestReplayed) == []
+    assert scene.emitted(RequestReplayed) == []
 
 
-def test_of_a_long_refusal_that_is_returned_the_beginning_is_kept(scene: Scene) -> None:
+def test_the_beginning_of_a_long_refusal_that_is_returned_is_kept(scene: Scene) -> None:
     scene.auth.make_token = lambda: "always-the-same"
     session = scene.refused()
     scene.api.refusal = Answer(401, (), b"n" * 65_537)
     response = session.get(scene.url, stream=True)
     assert response.content == b"n" * 65_536
     assert b"".join(response.iter_content(1000)) == b"n" * 65_536
-    assert session.get(scene.url).content == b"n" * 65_537  # left alone: untouched, and whole
+    assert session.get(scene.url).content == b"n" * 65_537  # during the pause it is not read
 
 
 def test_any_other_answer_to_the_replay_is_returned(scene: Scene) -> None:
     session = scene.refused()
     assert session.get(f"{scene.api.url}/status/503").status_code == 503
-    assert scene.told(RequestReplayed)[0].status == 503
+    assert scene.emitted(RequestReplayed)[0].status == 503
     assert len(scene.api.requests) == 2
 
 
@@ -593,11 +586,11 @@ def test_a_replay_whose_connection_breaks_raises_what_requests_raises(scene: Sce
     assert scene.token_requests == 2
 
 
-# Not a refused token
+# Answers that do not mean a refused token
 
 
-def test_forbidden_is_returned_untouched(scene: Scene) -> None:
-    session = scene.session()
+def test_a_403_is_returned_unchanged(scene: Scene, sessions: Sessions) -> None:
+    session = sessions.new()
     scene.api.refuse_next(None, status=403)
     assert [session.get(scene.url).status_code for _ in range(3)] == [403] * 3
     assert len(scene.api.requests) == 3
@@ -606,7 +599,7 @@ def test_forbidden_is_returned_untouched(scene: Scene) -> None:
 
 @pytest.mark.parametrize("refused_status", [(401,), (401, 403)])
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_scope_that_does_not_suffice_is_returned_untouched(
+def test_a_refusal_for_an_insufficient_scope_is_returned_unchanged(
     scene: Scene, status: int, refused_status: tuple[int, ...]
 ) -> None:
     session = scene.session(refused_status=refused_status)
@@ -628,7 +621,7 @@ def test_a_scope_that_does_not_suffice_is_returned_untouched(
         {"WWW-Authenticate": "\xff=,,\x01"},
     ],
 )
-def test_whatever_else_the_challenge_says_the_request_is_replayed(
+def test_a_refusal_with_any_other_challenge_causes_a_replay(
     scene: Scene, challenge: dict[str, str]
 ) -> None:
     session = scene.session()
@@ -638,8 +631,10 @@ def test_whatever_else_the_challenge_says_the_request_is_replayed(
 
 
 @pytest.mark.parametrize("status", [403, 419, 498])
-def test_other_statuses_may_be_named_that_mean_a_refused_token(scene: Scene, status: int) -> None:
-    session = scene.session(refused_status=(401, status))
+def test_another_status_may_mean_a_refused_token(
+    scene: Scene, sessions: Sessions, status: int
+) -> None:
+    session = sessions.new(refused_status=(401, status))
     scene.api.refuse_next(status=status, headers={})
     assert session.get(scene.url).status_code == 200
     scene.api.refuse_next()
@@ -647,17 +642,17 @@ def test_other_statuses_may_be_named_that_mean_a_refused_token(scene: Scene, sta
     assert scene.token_requests == 3
 
 
-def test_a_status_that_is_not_named_is_no_refusal(scene: Scene) -> None:
+def test_a_401_is_returned_if_only_another_status_means_a_refusal(scene: Scene) -> None:
     session = scene.session(refused_status=[403])
     scene.api.refuse_next()
     assert session.get(scene.url).status_code == 401
     assert scene.token_requests == 1
 
 
-# The caller's own credentials
+# An authorization of the caller
 
 
-def test_the_refusal_of_an_auth_of_the_callers_is_none_of_our_business(scene: Scene) -> None:
+def test_the_refusal_of_an_auth_of_the_caller_is_returned(scene: Scene) -> None:
     session = scene.session()
     session.tokens.get()
     for auth in (("user", "password"), lambda r: r, HTTPDigestAuth("user", "password")):
@@ -668,7 +663,7 @@ def test_the_refusal_of_an_auth_of_the_callers_is_none_of_our_business(scene: Sc
     assert session.get(scene.url).status_code == 200
 
 
-def test_the_refusal_of_a_header_of_the_callers_is_none_of_our_business(scene: Scene) -> None:
+def test_the_refusal_of_a_header_of_the_caller_is_returned(scene: Scene) -> None:
     session = scene.session()
     session.tokens.get()
     assert session.get(scene.url, headers={"authorization": "Bearer mine"}).status_code == 401
@@ -678,7 +673,7 @@ def test_the_refusal_of_a_header_of_the_callers_is_none_of_our_business(scene: S
     assert scene.token_requests == 1
 
 
-def test_the_refusal_of_userinfo_in_the_url_is_none_of_our_business(scene: Scene) -> None:
+def test_the_refusal_of_userinfo_in_the_url_is_returned(scene: Scene) -> None:
     session = scene.session()
     session.tokens.get()
     url = scene.url.replace("//", "//user:password@")
@@ -688,7 +683,7 @@ def test_the_refusal_of_userinfo_in_the_url_is_none_of_our_business(scene: Scene
     assert scene.token_requests == 1
 
 
-def test_the_refusal_of_a_session_auth_is_none_of_our_business(scene: Scene) -> None:
+def test_the_refusal_of_a_session_auth_is_returned(scene: Scene) -> None:
     session = scene.session()
     session.tokens.get()
     session.auth = ("user", "password")
@@ -701,7 +696,7 @@ def test_the_refusal_of_a_session_auth_is_none_of_our_business(scene: Scene) -> 
     assert scene.token_requests == 1
 
 
-def test_the_refusal_of_netrc_elsewhere_is_none_of_our_business(
+def test_the_refusal_of_netrc_outside_api_url_is_returned(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -716,7 +711,7 @@ def test_the_refusal_of_netrc_elsewhere_is_none_of_our_business(
 
 
 def digest_route(seen: SeenRequest) -> Answer:
-    """Let in who completes the handshake of RFC 7616 (MD5) as user with password."""
+    """Accept a request with the right digest (RFC 7616, MD5) of user and password."""
     said = dict(re.findall(r'(\w+)="?([^",]+)"?', seen.headers.get("Authorization", "")))
 
     def md5(*parts: str) -> str:
@@ -733,37 +728,48 @@ def digest_route(seen: SeenRequest) -> Answer:
 
 
 @pytest.mark.parametrize("how", ["call", "session", "bare"])
-def test_a_digest_handshake_of_the_callers_is_completed(scene: Scene, how: str) -> None:
+def test_a_digest_handshake_of_the_caller_is_completed(scene: Scene, how: str) -> None:
     session, digest = scene.refused(), HTTPDigestAuth("user", "password")
     scene.api.protected = False
     scene.api.add_route("/digest", digest_route)
     url = f"{scene.api.url}/digest"
     if how == "call":
-        answer = session.post(url, data="told", auth=digest)
+        answer = session.post(url, data="text", auth=digest)
     elif how == "session":
         session.auth = digest
-        answer = session.post(url, data="told")
+        answer = session.post(url, data="text")
     else:
-        answer = session.send(Request("POST", url, data="told", auth=digest).prepare())
-    assert answer.json() == {"body": "told"}
+        answer = session.send(Request("POST", url, data="text", auth=digest).prepare())
+    assert answer.json() == {"body": "text"}
     assert [status.status_code for status in answer.history] == [401]
     assert scene.trail == [("/digest", None)] * 2
     assert scene.token_requests == 0
 
 
-def test_the_refusal_of_another_place_is_none_of_our_business(scene: Scene) -> None:
+def test_a_sent_request_that_the_caller_prepares_for_digest_carries_no_token(scene: Scene) -> None:
+    session = scene.session()
+    scene.api.protected = False
+    scene.api.add_route("/digest", digest_route)
+    again = session.get(scene.url).request.copy()
+    again.prepare_url(f"{scene.api.url}/digest", None)
+    again.prepare_auth(HTTPDigestAuth("user", "password"))
+    assert session.send(again).status_code == 200
+    assert scene.trail[1:] == [("/digest", None)] * 2
+
+
+def test_the_refusal_of_a_url_outside_api_url_is_returned(scene: Scene) -> None:
     session, other = scene.refused(api_url=scene.api.url), scene.another_api()
     assert session.get(f"{other.url}/x").status_code == 401
     assert trail(other) == [("/x", None)]
     assert scene.token_requests == 0
 
 
-# No other token to be had
+# No other token
 
 
-def test_where_the_renewal_fails_its_error_is_raised(scene: Scene) -> None:
+def test_the_error_of_a_failed_renewal_is_raised(scene: Scene) -> None:
     session = scene.refused()
-    scene.auth.answer_next(UNWELL, None)
+    scene.auth.answer_next(UNAVAILABLE, None)
     with pytest.raises(TokenError) as caught:
         session.get(scene.url)
     assert caught.value.status_code == 500
@@ -771,19 +777,19 @@ def test_where_the_renewal_fails_its_error_is_raised(scene: Scene) -> None:
     assert scene.token_requests == 1
 
 
-def test_a_refused_token_that_cannot_be_renewed_still_serves_elsewhere(scene: Scene) -> None:
+def test_a_refused_token_that_cannot_be_renewed_is_still_used_at_other_apis(scene: Scene) -> None:
     session, other = scene.refused(), scene.another_api()
     clock = Clock().install()
     other.protected = False
-    scene.auth.answer_next(UNWELL, None)
+    scene.auth.answer_next(UNAVAILABLE, None)
     with pytest.raises(TokenError):
         session.get(scene.url)
     assert session.get(f"{other.url}/x").status_code == 200
     assert trail(other) == [("/x", 1)]
-    assert scene.token_requests == 1  # that it failed is remembered
+    assert scene.token_requests == 1  # the failure is remembered
     clock.advance(2)
     assert session.get(f"{other.url}/x").status_code == 200
-    assert scene.token_requests == 2  # each call tries first, when the pause is over
+    assert scene.token_requests == 2  # after the pause a call tries to renew first
     clock.advance(5)
     scene.auth.answer_normally()
     assert session.get(scene.url).status_code == 200
@@ -797,7 +803,7 @@ def test_the_callers_timeout_bounds_the_wait_for_another_token(scene: Scene) -> 
             session.get(scene.url, timeout=(0.02, 0.03))
         gate.wait_for()
     assert session.get(scene.url).status_code == 200
-    assert scene.token_requests == 1  # the flight went on
+    assert scene.token_requests == 1  # the fetch continued
 
 
 # DPoP
@@ -820,7 +826,7 @@ def dpop(scene: Scene) -> ClientCredentialsSession:
 
 
 def proofs(scene: Scene) -> list[tuple[int, str | None]]:
-    """Give which token each request carried, and the nonce in its proof."""
+    """Return the number of the token of each request, and the nonce in its proof."""
     issued = scene.auth.issued
     shown = [seen.headers["Authorization"].removeprefix("DPoP ") for seen in scene.api.requests]
     return [
@@ -829,7 +835,7 @@ def proofs(scene: Scene) -> list[tuple[int, str | None]]:
     ]
 
 
-def test_a_demand_for_a_nonce_is_answered_with_a_new_proof(
+def test_a_demand_for_a_nonce_is_answered_by_a_replay_with_a_new_proof(
     scene: Scene, dpop: ClientCredentialsSession
 ) -> None:
     scene.api.answer_next(demand("n1"))
@@ -840,7 +846,7 @@ def test_a_demand_for_a_nonce_is_answered_with_a_new_proof(
     assert scene.events == []
 
 
-def test_a_demand_for_a_nonce_stands_beside_the_one_replay(
+def test_a_replay_for_a_nonce_does_not_prevent_one_for_a_new_token(
     scene: Scene, dpop: ClientCredentialsSession
 ) -> None:
     scene.api.answer_next(demand("n1"))
@@ -850,20 +856,20 @@ def test_a_demand_for_a_nonce_stands_beside_the_one_replay(
     assert scene.token_requests == 1
 
 
-def test_a_replay_may_be_told_to_bring_a_nonce(
+def test_the_demand_for_a_nonce_in_answer_to_a_replay_is_answered_too(
     scene: Scene, dpop: ClientCredentialsSession
 ) -> None:
     scene.api.refuse_next()
     scene.api.answer_next(demand("n1"))
     assert dpop.get(scene.url).status_code == 200
     assert proofs(scene) == [(1, None), (2, None), (2, "n1")]
-    assert scene.told(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 200)]
+    assert scene.emitted(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 200)]
     scene.api.refuse_next()
     assert dpop.get(scene.url).status_code == 200  # it was accepted: no back-off
     assert scene.token_requests == 2
 
 
-def test_of_two_demands_for_a_nonce_the_first_is_answered(
+def test_a_demand_for_a_nonce_is_answered_once(
     scene: Scene, dpop: ClientCredentialsSession
 ) -> None:
     scene.api.answer_next(demand("n1"))
@@ -875,7 +881,7 @@ def test_of_two_demands_for_a_nonce_the_first_is_answered(
     assert proofs(scene)[3:] == [(2, "n2")]
 
 
-def test_a_second_demand_for_a_nonce_is_returned_and_renews_nothing(
+def test_a_second_demand_for_a_nonce_is_returned_and_causes_no_renewal(
     scene: Scene, dpop: ClientCredentialsSession
 ) -> None:
     scene.api.answer_next(demand("n1"))
@@ -887,18 +893,18 @@ def test_a_second_demand_for_a_nonce_is_returned_and_renews_nothing(
     assert scene.token_requests == 0
 
 
-def test_a_body_that_was_used_up_is_not_sent_again_for_a_nonce(
+def test_a_body_that_cannot_be_sent_again_is_not_replayed_for_a_nonce(
     scene: Scene, dpop: ClientCredentialsSession
 ) -> None:
     scene.api.answer_next(demand("n1"))
     assert dpop.post(scene.url, data=iter([b"once"])).status_code == 401
-    assert len(scene.told(ReplayImpossible)) == 1
+    assert len(scene.emitted(ReplayImpossible)) == 1
     assert dpop.post(scene.url, data=iter([b"twice"])).status_code == 200
     assert proofs(scene) == [(1, None), (1, "n1")]
     assert scene.token_requests == 0
 
 
-def test_a_nonce_that_comes_with_a_good_answer_is_used_from_then_on(
+def test_the_nonce_of_any_answer_is_used_from_then_on(
     scene: Scene, dpop: ClientCredentialsSession
 ) -> None:
     scene.api.answer_next(Answer(200, {"DPoP-Nonce": "n1"}))
@@ -906,10 +912,10 @@ def test_a_nonce_that_comes_with_a_good_answer_is_used_from_then_on(
     assert proofs(scene) == [(1, None), (1, "n1")]
 
 
-# What stays behind
+# What remains
 
 
-def test_requests_leave_nothing_for_the_garbage_collector(scene: Scene) -> None:
+def test_requests_leave_no_cycles_for_the_garbage_collector(scene: Scene) -> None:
     session = scene.session()
     session.get(scene.url)
     gc.collect()
@@ -932,8 +938,7 @@ def test_requests_leave_nothing_for_the_garbage_collector(scene: Scene) -> None:
 
 
 def test_a_response_does_not_keep_the_session_alive(scene: Scene) -> None:
-    who = (scene.auth.token_url, scene.auth.client_id, scene.auth.client_secret)
-    session = ClientCredentialsSession(*who)
+    session = ClientCredentialsSession(*scene.client)
     gone = weakref.ref(session)
     kept = session.get(scene.url)
     scene.auth.revoke_all()
@@ -948,8 +953,8 @@ def test_a_response_does_not_keep_the_session_alive(scene: Scene) -> None:
     assert (kept.status_code, replayed.status_code) == (200, 200)
 
 
-def test_a_refused_response_is_pickled_without_token_and_session(scene: Scene) -> None:
-    response = scene.refused().get(scene.url)
+def test_a_response_is_pickled_without_token_and_session(scene: Scene, sessions: Sessions) -> None:
+    response = sessions.refused().get(scene.url)
     handler = response.request.hooks["response"][0]
     for thing in (response, response.request, response.request.hooks, handler):
         octets = pickle.dumps(thing)
@@ -961,7 +966,7 @@ def test_a_refused_response_is_pickled_without_token_and_session(scene: Scene) -
     assert pickle.loads(pickle.dumps(handler))(response) is None
 
 
-def test_a_request_that_was_pickled_is_signed_anew(scene: Scene) -> None:
+def test_a_request_that_was_pickled_gets_the_current_token(scene: Scene) -> None:
     session = scene.refused()
     prepared = pickle.loads(pickle.dumps(session.get(scene.url).request))
     assert isinstance(prepared.headers["Authorization"], SecretHeader)

@@ -1,4 +1,4 @@
-"""The schemes: the redacted header value, Bearer, and the proofs of DPoP."""
+"""The schemes: Bearer, and the proofs of DPoP."""
 
 from __future__ import annotations
 
@@ -6,30 +6,24 @@ import base64
 import copy
 import hashlib
 import json
-import logging
 import pickle
-import pprint
 import sys
 import threading
-from collections.abc import Iterator
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
 import requests
-import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
-from requests.utils import check_header_validity, to_native_string
 
 from oauthcc.access_token import Token
 from oauthcc.errors import ConfigurationError, TokenError
-from oauthcc.schemes import Bearer, DPoP, Scheme, SecretHeader, dpop
+from oauthcc.redaction import SecretHeader
+from oauthcc.schemes import Bearer, DPoP, Scheme, dpop
 from oauthcc.urls import Origin
 
 if TYPE_CHECKING:
@@ -39,132 +33,6 @@ TOKEN = Token("a-very-secret-token")
 VALUE = "Bearer a-very-secret-token"
 URL = "https://api.example/orders"
 NONCE = "eyJ7S_zG.eyJH0-Z.HX4w-7v"
-
-
-# The header value
-
-
-@pytest.fixture
-def header() -> SecretHeader:
-    return SecretHeader(VALUE)
-
-
-def test_texts_and_logs_do_not_show_the_token_of_a_header(
-    header: SecretHeader, caplog: pytest.LogCaptureFixture
-) -> None:
-    logging.getLogger(__name__).warning("sent %s and %r and %s", header, header, {"A": header})
-    seen = [
-        repr(header),
-        str(header),
-        f"{header}{header!s}{header!r}{header:>40}",
-        "{}".format(header),  # noqa: UP032 - the other way to format
-        "%s %r" % (header, header),  # noqa: UP031 - the same
-        pprint.pformat({"Authorization": header}),
-        repr(requests.structures.CaseInsensitiveDict(Authorization=header)),
-        repr(ValueError(header)),
-        str(ValueError(header)),
-        caplog.text,
-    ]
-    for text in seen:
-        assert "secret" not in text
-        assert "Bearer ***" in text
-
-
-def test_programs_see_the_true_value_of_a_header(header: SecretHeader) -> None:
-    assert header == VALUE
-    assert hash(header) == hash(VALUE)
-    assert {VALUE: 1}[header] == 1
-    assert header.encode() == header.encode("latin-1") == VALUE.encode()
-    assert header.split() == VALUE.split()
-    assert header[7:] == TOKEN.access_token
-    assert header + "" == VALUE
-    values = [header] * 2
-    assert ", ".join(values) == f"{VALUE}, {VALUE}"
-
-
-def test_copies_keep_a_header_and_pickles_redact_it(header: SecretHeader) -> None:
-    assert copy.copy(header) is header
-    assert copy.deepcopy({"A": header})["A"] is header
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        octets = pickle.dumps(header, protocol)
-        assert b"secret" not in octets
-        copied = pickle.loads(octets)
-        assert type(copied) is SecretHeader
-        assert copied == "Bearer ***"
-        assert repr(copied) == "'Bearer ***'"
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("eyJhbGciOi.eyJqdGkiOi.c2ln", "***"),
-        ("DPoP abc", "DPoP ***"),
-        ("", "***"),
-        ("a" * 40 + " b", "***"),
-        ("secret: b", "***"),
-        (" secret", "***"),
-    ],
-)
-def test_only_the_name_of_a_scheme_is_shown(value: str, shown: str) -> None:
-    assert str(SecretHeader(value)) == shown
-
-
-def test_a_header_passes_the_checks_of_requests_unchanged(header: SecretHeader) -> None:
-    check_header_validity(("Authorization", header))
-    assert to_native_string(header) is header  # type: ignore[no-untyped-call]
-    request = requests.Request("GET", URL, headers={"Authorization": header}).prepare()
-    assert request.headers["Authorization"] is header
-    assert request.copy().headers["Authorization"] is header
-
-
-@pytest.fixture
-def echo() -> Iterator[str]:
-    """Serve the value of Authorization that was received."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = self.headers["Authorization"].encode("latin-1")
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-def test_the_true_value_is_sent(echo: str, header: SecretHeader) -> None:
-    headers = {"Authorization": header}
-    with requests.Session() as session:
-        session.trust_env = False
-        assert session.get(echo, headers=headers).text == VALUE
-        prepared = requests.Request("GET", echo, headers=headers).prepare()
-        assert session.send(prepared).text == VALUE
-    with urllib3.PoolManager() as pool:
-        assert pool.request("GET", echo, headers=headers).data == VALUE.encode()
-        folded = urllib3.HTTPHeaderDict(headers)
-        assert pool.request("GET", echo, headers=folded).data == VALUE.encode()
-    connection = HTTPConnection(echo.split("/")[2])
-    connection.request("GET", "/", headers=headers)
-    with connection.getresponse() as response:
-        assert response.read() == VALUE.encode()
-    connection.close()
-
-
-def test_a_pickled_response_holds_no_token(echo: str, header: SecretHeader) -> None:
-    with requests.Session() as session:
-        session.trust_env = False
-        response = session.get(echo, headers={"Authorization": header})
-    response._content = b""
-    assert b"very-secret" not in pickle.dumps(response)
-    assert b"very-secret" not in pickle.dumps(response.request)
 
 
 # Bearer

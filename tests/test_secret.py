@@ -1,19 +1,13 @@
 from __future__ import annotations
 
 import copy
-import html
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from oauthcc.errors import ConfigurationError, TokenError
-from oauthcc.redaction import redact
 from oauthcc.secret import MOST_BYTES, Secret, absolute
 
 SECRET = "s3cr3t:with/all%sorts+of &things"
@@ -217,39 +211,3 @@ def test_a_pickle_holds_a_string_but_only_the_path_of_a_file(file: Path) -> None
     assert SECRET.encode() in pickle.dumps(Secret.of(SECRET))
     assert SECRET.encode() not in pickle.dumps(Secret.of(file))
     assert file.name.encode() in pickle.dumps(Secret.of(file))
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        SECRET,
-        quote_plus(SECRET),
-        quote(SECRET),
-        quote(SECRET, safe=""),
-        quote(SECRET, safe=":"),
-        quote(SECRET, safe="").lower(),
-        html.escape(SECRET),
-        json.dumps(SECRET),
-        SECRET.replace("/", r"\/"),
-    ],
-)
-def test_a_secret_is_redacted_in_every_spelling(spelling: str) -> None:
-    shown = redact(f"the response is <{spelling}>", [SECRET])
-    assert shown.replace('"', "") == "the response is <***>"
-
-
-@given(st.text(min_size=1), st.text(alphabet="-", max_size=3))
-def test_a_secret_of_any_characters_is_redacted(secret: str, around: str) -> None:
-    for spelling in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], html.escape(secret)):
-        hidden = redact(f"{around}{spelling}{around}", [secret])
-        assert hidden.replace("***", "").strip("-") == ""
-        assert "***" in hidden
-
-
-def test_a_secret_that_contains_another_is_redacted_completely() -> None:
-    assert redact("abc-abcdef", ["abc", None, "", "abcdef"]) == "***-***"
-
-
-def test_a_text_without_secrets_is_not_changed() -> None:
-    assert redact("nothing to hide", [None, ""]) == "nothing to hide"
-    assert redact("nothing to hide", ["hidden"]) == "nothing to hide"

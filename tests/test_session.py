@@ -1,61 +1,69 @@
-"""The session's own surface: how it is made, what it sends where, and what it shows on the way."""
+"""The session: how it is made, its client certificate, and what a request costs."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benchmarks.calls import follow
 from oauthcc import (
     ClientCredentialsSession,
-    ConfigurationError,
     TLSClientAuth,
     TokenRequestDenied,
     fetch_token,
 )
-from oauthcc.testing import ProtectedAPI
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
-from .refusals import Scene, a_scene, trail
-from .servers.certificates import Certificates, make_certificates
-
-
-@pytest.fixture
-def scene() -> Iterator[Scene]:
-    with a_scene() as made:
-        yield made
-
+from .inside import config_of
+from .refusals import Scene, trail
+from .servers.certificates import Certificates
+from .sessions import session_for
 
 # How it is made
 
 
-def test_it_is_made_from_the_environment(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_is_configured_by_environment_variables(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     auth = scene.auth
     monkeypatch.setenv("MY_TOKEN_URL", auth.token_url)
     monkeypatch.setenv("MY_CLIENT_ID", auth.client_id)
     monkeypatch.setenv("MY_CLIENT_SECRET", auth.client_secret)
     monkeypatch.setenv("MY_SCOPE", "orders:read")
     monkeypatch.setenv("MY_API_URL", f"{scene.api.url}/v1, {scene.api.url}/v2")
-    with ClientCredentialsSession.from_env("MY_") as session:
+    with ClientCredentialsSession.from_env("MY_", audience="orders") as session:
         answers = [session.get(scene.api.url + path).status_code for path in ("/v1", "/v2", "/v3")]
     assert answers == [200, 200, 401]
-    assert ("scope", "orders:read") in auth.token_requests[0].form
+    form = dict(auth.token_requests[0].form)
+    assert (form["scope"], form["audience"]) == ("orders:read", "orders")
 
 
-def test_it_is_made_from_a_profile(scene: Scene, tmp_path: Path) -> None:
+def test_options_win_over_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKEN_URL", "CLIENT_ID", "CLIENT_SECRET", "AUDIENCE", "API_URL"):
+        monkeypatch.setenv(f"OAUTH_{name}", "https://variable.example")
+    with ClientCredentialsSession.from_env(
+        audience="option", api_url="https://option.example"
+    ) as session:
+        assert config_of(session.tokens).params == (("audience", "option"),)
+        assert session._allowed_urls.find("https://option.example/x")[0] is session.tokens
+        assert session._allowed_urls.find("https://variable.example/x")[0] is None
+
+
+def test_a_session_is_configured_by_a_profile_and_options_win(scene: Scene, tmp_path: Path) -> None:
     auth, path = scene.auth, tmp_path / "profiles.ini"
     path.touch(mode=0o600)
     path.write_text(
         f"[orders]\ntoken_url = {auth.token_url}\nclient_id = {auth.client_id}\n"
-        f"client_secret = {auth.client_secret}\n"
+        f"client_secret = {auth.client_secret}\naudience = profile\n"
     )
-    with ClientCredentialsSession.from_profile("orders", path) as session:
+    with ClientCredentialsSession.from_profile("orders", path, audience="option") as session:
         assert session.get(scene.url).status_code == 200
+    assert dict(auth.token_requests[0].form)["audience"] == "option"
 
 
-def test_it_is_made_from_an_issuer(scene: Scene) -> None:
+def test_a_session_is_configured_by_an_issuer(scene: Scene) -> None:
     auth = scene.auth
     who = (auth.issuer, auth.client_id, auth.client_secret)
     with ClientCredentialsSession.from_issuer(*who, "a b", api_url=scene.api.url) as session:
@@ -64,113 +72,30 @@ def test_it_is_made_from_an_issuer(scene: Scene) -> None:
     assert ("scope", "a b") in auth.token_requests[0].form
 
 
-def test_a_script_gets_one_token(scene: Scene) -> None:
-    auth = scene.auth
-    token = fetch_token(auth.token_url, auth.client_id, auth.client_secret, "a", timeout=20)
+def test_fetch_token_returns_one_token(auth: AuthorizationServer) -> None:
+    client = auth.client_id, auth.client_secret
+    token = fetch_token(auth.token_url, *client, "a", timeout=20)
     assert (token.access_token, token.scope, token.lifetime) == (auth.issued[0], "a", 3600)
+    assert fetch_token(None, *client, issuer=auth.issuer).access_token == auth.issued[1]
 
 
-def test_a_script_gets_the_error_of_the_server(scene: Scene) -> None:
-    auth = scene.auth
+def test_fetch_token_raises_the_error_of_the_server(auth: AuthorizationServer) -> None:
     with pytest.raises(TokenRequestDenied) as caught:
         fetch_token(auth.token_url, auth.client_id, "wrong")
     assert (caught.value.status_code, caught.value.error) == (401, "invalid_client")
 
 
-# Several APIs
-
-
-def test_another_api_has_a_token_of_its_own(scene: Scene) -> None:
-    session, other = scene.session(scope="a"), scene.another_api()
-    tokens = session.add_api(f"{other.url}/v1", scope="b")
-    assert tokens is not session.tokens
-    for url in (scene.url, f"{other.url}/v1", f"{other.url}/v2"):
-        assert session.get(url).status_code == 200
-    assert [dict(seen.form)["scope"] for seen in scene.auth.token_requests] == ["a", "b"]
-    assert trail(other) == [("/v1", 2), ("/v2", 1)]
-
-
-def test_another_api_may_use_the_tokens_of_another_session(scene: Scene) -> None:
-    session, lender = scene.session(), scene.session(scope="lent")
-    assert session.add_api(f"{scene.api.url}/lent", tokens=lender.tokens) is lender.tokens
-    assert session.get(f"{scene.api.url}/lent").status_code == 200
-    assert lender.get(scene.url).status_code == 200
-    assert scene.token_requests == 1
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"tokens": "x"},
-        {"secret": "x"},
-        {"scope": '"'},
-        {"token_url": ""},
-        {"tokens": 1, "scope": 2},
-    ],
-)
-def test_what_cannot_authorize_is_refused(scene: Scene, options: dict[str, Any]) -> None:
-    session = scene.session()
-    with pytest.raises(ConfigurationError):
-        session.add_api(scene.api.url, **options)
-    with pytest.raises(ConfigurationError):
-        session.add_api("api.example", scope="a")
-    assert session.get(scene.url).status_code == 200
-    assert scene.token_requests == 1
-
-
-def test_the_options_of_authorize_are_told_apart_from_tokens(scene: Scene) -> None:
-    session, lender = scene.session(), scene.session()
-    with pytest.raises(ConfigurationError, match="not both"):
-        session.add_api(scene.api.url, tokens=lender.tokens, scope="a")
-
-
-# What was signed before
-
-
-def test_a_request_signed_by_another_session_loses_its_token_where_none_may_go(
-    scene: Scene,
-) -> None:
-    signed = scene.session().get(scene.url).request
-    limited = scene.session(api_url="https://api.example")
-    assert limited.send(signed).status_code == 401
-    assert [ordinal for _, ordinal in scene.trail] == [1, None]
-    assert scene.token_requests == 1
-
-
-def test_a_request_signed_by_another_session_gets_the_token_of_this_one(scene: Scene) -> None:
-    signed = scene.session().get(scene.url).request
-    assert scene.session().send(signed).status_code == 200
-    assert [ordinal for _, ordinal in scene.trail] == [1, 2]
-
-
-def test_a_request_signed_by_another_session_is_left_to_a_session_auth(scene: Scene) -> None:
-    signed, session = scene.session().get(scene.url).request, scene.session()
-    session.auth = ("user", "password")
-    assert session.send(signed).status_code == 401
-    assert [ordinal for _, ordinal in scene.trail] == [1, None]
-
-
 # Tokens that are bound to a certificate
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
 @pytest.fixture
-def tls(certificates: Certificates, tmp_path: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.ca_bundle)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    path = tmp_path / "server.pem"
-    path.write_text(certificates.server_key + certificates.server_chain)
-    context.load_cert_chain(path)
-    return context
+def tls(certificates: Certificates) -> ssl.SSLContext:
+    return certificates.server_context()
 
 
 @pytest.fixture
 def bound(scene: Scene, certificates: Certificates) -> ClientCredentialsSession:
-    """Make a session that proves itself by a certificate."""
+    """Return a session that authenticates by a certificate."""
     scene.auth.add_client("by-certificate")
     method = TLSClientAuth(certificates.client.pair)
     session = ClientCredentialsSession(scene.auth.token_url, "by-certificate", client_auth=method)
@@ -179,33 +104,34 @@ def bound(scene: Scene, certificates: Certificates) -> ClientCredentialsSession:
     return scene.stack.enter_context(session)
 
 
-def shown(api: ProtectedAPI) -> list[bool]:
+def with_certificate(api: ProtectedAPI) -> list[bool]:
+    """Return which requests came over a connection with a client certificate."""
     return [seen.peer_certificate is not None for seen in api.requests]
 
 
-def test_the_certificate_is_shown_with_the_token_and_with_the_replay(
+def test_the_certificate_is_used_with_the_token_and_for_the_replay(
     scene: Scene, bound: ClientCredentialsSession, tls: ssl.SSLContext
 ) -> None:
     with ProtectedAPI(scene.auth, tls=tls) as api:
         api.refuse_next()
         assert bound.get(f"{api.url}/x").status_code == 200
-        assert shown(api) == [True, True]
+        assert with_certificate(api) == [True, True]
         assert trail(api) == [("/x", 1), ("/x", 2)]
-        # It may have been replaced in the meantime, and a connection keeps the old one.
+        # The certificate may have been replaced meanwhile, and a connection keeps the old one.
         assert api.connections == 2
 
 
-def test_the_certificate_is_not_shown_where_a_redirect_leads(
+def test_the_certificate_is_not_used_for_a_redirect_to_another_api(
     scene: Scene, bound: ClientCredentialsSession, tls: ssl.SSLContext
 ) -> None:
     with ProtectedAPI(scene.auth, tls=tls) as api, ProtectedAPI(scene.auth, tls=tls) as other:
         bound.get(f"{api.url}/redirect-to?url={other.url}/x")
         bound.get(f"{api.url}/redirect-to?url=/x")
-        assert shown(api) == [True, True, True]
-        assert shown(other) == [False]
+        assert with_certificate(api) == [True, True, True]
+        assert with_certificate(other) == [False]
 
 
-def test_a_certificate_of_the_callers_goes_before(
+def test_a_certificate_of_the_caller_is_used_instead(
     scene: Scene, bound: ClientCredentialsSession, tls: ssl.SSLContext, certificates: Certificates
 ) -> None:
     theirs = certificates.other_client
@@ -216,3 +142,44 @@ def test_a_certificate_of_the_callers_goes_before(
         seen = [request.peer_certificate for request in (*api.requests, *other.requests)]
     expected = ssl.PEM_cert_to_DER_cert(Path(theirs.cert_path).read_text())
     assert seen == [expected] * 3
+
+
+# What a request costs
+
+
+def test_a_warm_request_makes_at_most_15_calls_in_at_most_6_files(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    with session_for(auth) as session:
+        session.get(api.url)
+        trail = follow(lambda: session.get(api.url))
+    assert len(trail.names) <= 15, trail.names
+    assert len(set(trail.files)) <= 6, trail.files
+
+
+def test_a_request_that_is_refused_and_replayed_changes_files_at_most_57_times(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    with session_for(auth) as session:
+        session.get(api.url)
+        auth.revoke_all()
+        trail = follow(lambda: session.get(api.url))
+    assert auth.issued[1:], "the token was not replaced"
+    assert trail.changes <= 57, trail.files
+
+
+@pytest.mark.parametrize("is_refused", [False, True], ids=["warm", "refused"])
+def test_the_number_of_calls_is_the_same_for_1_and_for_1000_prefixes(
+    auth: AuthorizationServer, api: ProtectedAPI, is_refused: bool
+) -> None:
+    counts = []
+    for number in (1, 1000):
+        with session_for(auth, "a") as session:
+            for path in range(number):
+                session.add_api(f"{api.url}/api/{path}", scope="b")
+            session.get(f"{api.url}/api/0/x")
+            if is_refused:
+                auth.revoke_all()
+            trail = follow(lambda: session.get(f"{api.url}/api/0/x"))
+        counts.append(trail.names)
+    assert counts[0] == counts[1]

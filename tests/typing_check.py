@@ -1,4 +1,4 @@
-"""What the type checkers must say of the public surface. Checked by ``make types``, never run."""
+"""What the type checkers must report about the public names. Checked by ``make types``, not run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oauthcc.stores import FileStore, MemoryStore, RedisStore, TokenStore
 
 
 class Ours(ClientCredentialsSession):
-    """A subclass keeps its own type through every constructor."""
+    """A subclass, which every constructor returns."""
 
 
 def observe(event: Event) -> None:
@@ -68,6 +68,30 @@ def options() -> None:
         )
     ClientCredentialsSession("https://as.example/token", "id", lambda: "secret")
     ClientCredentialsSession("https://as.example/token", "id", client_auth=PrivateKeyJWT("pem"))
+
+
+def keywords(session: ClientCredentialsSession) -> None:
+    # Every function takes the same options, and an unknown one is an error of the type checker.
+    url = "https://as.example/token"
+    ClientCredentialsSession.from_issuer(url, "id", audience="a", api_url="https://a.example")
+    ClientCredentialsSession.from_issuer(url, "id", audiance="a")  # type: ignore[call-arg]
+    ClientCredentialsSession.from_env(audience="a", refused_status=(401, 403))
+    ClientCredentialsSession.from_env(audiance="a")  # type: ignore[call-arg]
+    ClientCredentialsSession.from_profile("orders", audience="a", store=MemoryStore())
+    ClientCredentialsSession.from_profile("orders", audiance="a")  # type: ignore[call-arg]
+    session.add_api("https://a.example", audience="a", token_url=url, client_secret=Path("file"))
+    session.add_api("https://a.example", audiance="a")  # type: ignore[call-arg]
+    ClientCredentialsAuth(url, "id", audience="a", scheme=DPoP(), on_event=observe)
+    ClientCredentialsAuth(url, "id", audiance="a")  # type: ignore[call-arg]
+    fetch_token(url, "id", audience="a", client_auth="client_secret_post")
+    fetch_token(url, "id", audiance="a")  # type: ignore[call-arg]
+
+
+def values(session: ClientCredentialsSession) -> None:
+    # The values of options are checked too.
+    ClientCredentialsSession.from_env(audience=5)  # type: ignore[arg-type]
+    session.add_api("https://a.example", renew_at=0.5)  # type: ignore[arg-type]
+    session.add_api("https://a.example", api_url="https://b.example")  # type: ignore[call-arg]
 
 
 def errors() -> None:

@@ -191,12 +191,11 @@ class TokenSource:
         )
 
     def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
-        """Return a token for a replay, fetched if needed; None if the server has no other.
+        """Return a token for a replay, fetched if needed.
 
-        Raises as `get`.
+        None if the server has no other, or if no renewal may be forced any more: another request
+        may have begun the pause since `_may_replace`. Raises as `get`.
         """
-        # Checked again: since `_may_replace` the body was rewound and the answer read, and another
-        # thread may have found out that a new token does not help.
         if not self._pauses.is_over(refusal):
             return self._state.replacement_for(refusal.token, refusal.sent_at)
         other = self._other_than(refusal.token, refusal.sent_at, timeout)

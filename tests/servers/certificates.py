@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,15 @@ class Certificates:
     """A certificate of the CA for another client."""
     self_signed: ClientCertificate
     """A self-signed certificate."""
+
+    def server_context(self) -> ssl.SSLContext:
+        """Return what a server needs for TLS. It accepts a client certificate of the CA."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.ca_bundle)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        path = Path(self.ca_bundle).with_name("server.pem")
+        path.write_text(self.server_key + self.server_chain)
+        context.load_cert_chain(path)
+        return context
 
 
 def make_certificates(folder: Path) -> Certificates:
