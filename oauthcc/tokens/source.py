@@ -189,8 +189,12 @@ class TokenSource:
     def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
         """Return a token for a replay, fetched if needed; None if the server has no other.
 
+        None too if another thread found out, since `_may_replace`, that a new token does not help.
         Raises as `get`.
         """
+        held = self._state.replacement_for(refusal.token, refusal.sent_at)
+        if held is None and not self._pauses.is_over(refusal):
+            return None
         other = self._other_than(refusal.token, refusal.sent_at, timeout)
         if other.token.access_token != refusal.token.access_token:
             return other
