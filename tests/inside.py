@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from oauthcc import TokenSource
@@ -15,14 +16,43 @@ def flight_of(tokens: TokenSource) -> Any:
     return tokens._flights._flight
 
 
+def waiters_of(tokens: TokenSource) -> int:
+    """Return how many callers wait for the flight in progress."""
+    flight = flight_of(tokens)
+    return 0 if flight is None else int(flight.waiters)
+
+
 def flight_lock_of(tokens: TokenSource) -> Any:
     """Return the lock that guards the flight."""
     return tokens._flights._lock
 
 
+def abandon(tokens: TokenSource) -> None:
+    """End the budget of the flight in progress, so that the next caller starts another one."""
+    flight_of(tokens)._deadline = 0.0
+
+
+def delay_release(tokens: TokenSource, free: threading.Event) -> None:
+    """Delay the release of the callers of the flight in progress until an event is set."""
+    done = flight_of(tokens).done
+    release = done.set
+    done.set = lambda: release() if free.wait(20) else None
+
+
 def state_of(tokens: TokenSource) -> TokenState:
     """Return the state: the token held and the failure remembered."""
     return tokens._state
+
+
+def locks_of(tokens: TokenSource) -> list[Any]:
+    """Return every lock of a source: that of its flights, of its state and of its pauses."""
+    return [tokens._flights._lock, tokens._state._lock, tokens._pauses._lock]
+
+
+def failure_of(tokens: TokenSource) -> Exception | None:
+    """Return the error that is remembered."""
+    failure = tokens._state._failure
+    return None if failure is None else failure.error
 
 
 def pauses_of(tokens: TokenSource) -> RefusalPauses:
