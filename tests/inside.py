@@ -8,6 +8,7 @@ from typing import Any
 from oauthcc import TokenSource
 from oauthcc.tokens.fetcher import TokenFetcher
 from oauthcc.tokens.refusals import RefusalPauses
+from oauthcc.tokens.single_flight import SingleFlight
 from oauthcc.tokens.state import CurrentToken, TokenState
 
 
@@ -18,8 +19,13 @@ def flight_of(tokens: TokenSource) -> Any:
 
 def waiters_of(tokens: TokenSource) -> int:
     """Return how many callers wait for the flight in progress."""
-    flight = flight_of(tokens)
-    return 0 if flight is None else int(flight.waiters)
+    return waiters_in(tokens._flights)
+
+
+def waiters_in(flights: SingleFlight[Any, Any, Any]) -> int:
+    """Return how many callers wait for the flight in progress."""
+    flight = flights._flight
+    return 0 if flight is None else flight.waiters
 
 
 def flight_lock_of(tokens: TokenSource) -> Any:
