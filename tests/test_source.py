@@ -1,45 +1,46 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import requests
 
 from oauthcc import (
+    ClientCredentialsSession,
     ConfigurationError,
     InvalidTokenResponse,
+    Token,
     TokenEndpointTimeout,
     TokenEndpointUnavailable,
     TokenError,
+    TokenRequestDenied,
     TokenSource,
 )
-from oauthcc.events import RenewalFailed, TokenObtained
+from oauthcc.events import RenewalFailed, RequestReplayed, TokenObtained
+from oauthcc.schemes import Bearer
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import oauth_error, unavailable
-from oauthcc.token_request.client_config import ClientConfig
+from oauthcc.tokens.refusals import Refusal, Route
+from oauthcc.tokens.single_flight import SingleFlight
 from oauthcc.urls import origin_of
 
 from .clock import Clock, flights, flights_done, in_threads, joined, moved_clock, together, until
-from .inside import flight_lock_of, flight_of, state_of
+from .inside import failure_of, flight_lock_of, state_of, waiters_of
 
-API = origin_of("https://api.example/")
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return moved_clock(monkeypatch)
+API, OTHER = "https://api.example/", "https://other.example/"
+Make = Callable[..., ClientCredentialsSession]
 
 
 @pytest.fixture
-def auth(clock: Clock) -> Iterator[AuthorizationServer]:
-    with AuthorizationServer() as server:
-        server.now = clock.time
-        yield server
+def clock(auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = moved_clock(monkeypatch)
+    auth.now = clock.time
+    return clock
 
 
 @pytest.fixture
@@ -48,17 +49,22 @@ def events() -> list[Any]:
 
 
 @pytest.fixture
-def source(auth: AuthorizationServer, events: list[Any]) -> Iterator[TokenSource]:
-    with requests.Session() as owner:
-        made = TokenSource(grant_of(auth), on_event=events.append)
-        made.adopt(owner)
+def make(auth: AuthorizationServer, clock: Clock, events: list[Any]) -> Iterator[Make]:
+    """Return a function that makes a session."""
+    with contextlib.ExitStack() as sessions:
+
+        def made(secret: Any = None, **options: Any) -> ClientCredentialsSession:
+            client = auth.token_url, auth.client_id, secret or auth.client_secret
+            session = ClientCredentialsSession(*client, on_event=events.append, **options)
+            return sessions.enter_context(session)
+
         yield made
         flights_done()
-        made.close()
 
 
-def grant_of(auth: AuthorizationServer, secret: Any = None, **options: Any) -> ClientConfig:
-    return ClientConfig.of(auth.token_url, auth.client_id, secret or auth.client_secret, **options)
+@pytest.fixture
+def source(make: Make) -> TokenSource:
+    return make().tokens
 
 
 def count(auth: AuthorizationServer) -> int:
@@ -68,28 +74,23 @@ def count(auth: AuthorizationServer) -> int:
 # -- get -------------------------------------------------------------------------------------------
 
 
-def test_making_a_source_costs_nothing(auth: AuthorizationServer, source: TokenSource) -> None:
-    assert count(auth) == 0
-    assert source.grant.client_id == auth.client_id
-    assert count(auth) == 0
-
-
-def test_a_token_is_fetched_once_and_kept(auth: AuthorizationServer, source: TokenSource) -> None:
+def test_a_source_fetches_nothing_until_a_token_is_needed_and_then_keeps_it(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    assert auth.requests == []
     token = source.get()
     assert token.access_token == auth.issued[0]
     assert source.get() is token
     assert count(auth) == 1
 
 
-def test_a_warm_token_is_read_without_the_lock(
-    auth: AuthorizationServer, source: TokenSource
-) -> None:
+def test_a_fresh_token_is_returned_without_the_lock(source: TokenSource) -> None:
     token = source.get()
     with flight_lock_of(source):
         assert together(1, lambda: source.get(timeout=1)) == [token]
 
 
-def test_an_aging_token_is_given_out_at_once_and_renewed_behind(
+def test_an_aging_token_is_returned_at_once_and_renewed_in_the_background(
     auth: AuthorizationServer, source: TokenSource, clock: Clock, events: list[Any]
 ) -> None:
     token = source.get()
@@ -102,14 +103,12 @@ def test_an_aging_token_is_given_out_at_once_and_renewed_behind(
     flights_done()
     assert source.get() is not token
     assert count(auth) == 2
-    assert [(e.why, e.waiters, e.attempts) for e in events] == [
-        ("absent", 1, 1),
-        ("aging", 0, 1),
-    ]
+    whys = [(event.why, event.waiters, event.attempts) for event in events]
+    assert whys == [("absent", 1, 1), ("aging", 0, 1)]
     assert all(event.seconds >= 0 and event.expires_in == 3600 for event in events)
 
 
-def test_a_failed_early_renewal_is_an_event_and_nothing_else(
+def test_a_failed_early_renewal_is_only_an_event(
     auth: AuthorizationServer, source: TokenSource, clock: Clock, events: list[Any]
 ) -> None:
     token = source.get()
@@ -125,7 +124,7 @@ def test_a_failed_early_renewal_is_an_event_and_nothing_else(
     assert isinstance(failed.error, TokenEndpointUnavailable)
 
 
-def test_whoever_comes_at_expiry_waits_for_the_early_flight_that_is_under_way(
+def test_callers_at_expiry_join_the_early_renewal_in_progress(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     source.get()
@@ -136,13 +135,13 @@ def test_whoever_comes_at_expiry_waits_for_the_early_flight_that_is_under_way(
         clock.advance(601)
         late: list[Any] = []
         waiting = in_threads(3, lambda: late.append(source.get()))
-        until(lambda: flight_of(source) is not None and flight_of(source).waiters == 3)
+        until(lambda: waiters_of(source) == 3)
     joined(waiting)
     assert {token.access_token for token in late} == {auth.issued[1]}
     assert count(auth) == 2
 
 
-def test_in_the_margin_callers_wait_and_use_the_token_where_nothing_comes(
+def test_in_the_margin_callers_wait_and_use_the_token_if_the_renewal_fails(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     token = source.get()
@@ -167,10 +166,11 @@ def test_a_token_that_expires_while_a_caller_waits_in_its_margin_is_not_used(
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.01])
-def test_no_patience_is_an_error_that_says_what_to_allow(
+def test_an_error_says_which_timeout_was_too_short(
     auth: AuthorizationServer, source: TokenSource, timeout: Any
 ) -> None:
-    with auth.hold(), pytest.raises(TokenEndpointTimeout, match="Allow more by timeout=") as caught:
+    message = rf"No token arrived from {auth.token_url} within {timeout} seconds.*longer timeout="
+    with auth.hold(), pytest.raises(TokenEndpointTimeout, match=message) as caught:
         source.get(timeout=timeout)
     assert caught.value.__suppress_context__
     flights_done()
@@ -178,16 +178,16 @@ def test_no_patience_is_an_error_that_says_what_to_allow(
 
 
 def test_nobody_waits_longer_than_a_minute(
-    auth: AuthorizationServer, source: TokenSource, monkeypatch: pytest.MonkeyPatch
+    source: TokenSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    wait = Flight.wait
+    result = SingleFlight.result
 
-    def noted(flight: Flight[Any], timeout: float) -> Any:
+    def noted(flights: Any, ready: Any, begin: Any, timeout: float, **options: Any) -> Any:
         waited.append(timeout)
-        return wait(flight, timeout)
+        return result(flights, ready, begin, timeout, **options)
 
-    monkeypatch.setattr(Flight, "wait", noted)
+    monkeypatch.setattr(SingleFlight, "result", noted)
     source.get()
     source.renew(timeout=1e9)
     assert waited == [60, 60]
@@ -196,24 +196,22 @@ def test_nobody_waits_longer_than_a_minute(
 # -- errors ----------------------------------------------------------------------------------------
 
 
-def test_what_is_not_ours_becomes_a_token_error_that_quotes_nothing(
-    auth: AuthorizationServer, events: list[Any]
+def test_a_foreign_error_becomes_a_token_error_that_quotes_nothing(
+    auth: AuthorizationServer, make: Make, events: list[Any]
 ) -> None:
-    class Scheme(type(grant_of(auth).scheme)):  # type: ignore[misc]
-        def authorization(self, token: Any) -> Any:
+    class Scheme(Bearer):
+        def authorization(self, token: Token) -> Any:
             raise LookupError(token.access_token)
 
-    source = TokenSource(grant_of(auth, scheme=Scheme()), on_event=events.append)
     with pytest.raises(TokenError, match="LookupError was raised on the way") as caught:
-        source.get()
+        make(scheme=Scheme()).tokens.get()
     assert isinstance(caught.value.__cause__, LookupError)
     assert auth.issued[0] not in str(caught.value)
     flights_done()
     assert [type(event) for event in events] == [RenewalFailed]
-    source.close()
 
 
-def test_an_answer_that_is_no_token_is_an_error(
+def test_an_answer_without_a_token_is_an_error(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     auth.token_fields = {"access_token": ""}
@@ -221,78 +219,47 @@ def test_an_answer_that_is_no_token_is_an_error(
         source.get()
 
 
-def test_a_flight_that_was_stopped_is_an_error_and_the_next_one_goes(
-    auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+def test_after_a_fetch_that_was_stopped_the_next_one_starts(
+    auth: AuthorizationServer, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda args: None)
     stops = [SystemExit]
 
     def secret() -> str:
-        for stop in stops:
-            stops.clear()
-            raise stop
-        return "demo-secret"
+        if stops:
+            raise stops.pop()
+        return auth.client_secret
 
-    source = TokenSource(grant_of(auth, secret))
+    source = make(secret).tokens
     with pytest.raises(TokenError, match="interrupted by SystemExit; try again"):
         source.get()
     assert source.get().access_token == auth.issued[0]
-    source.close()
 
 
-def test_an_interrupt_while_a_flight_is_started_leaves_nobody_waiting(
-    auth: AuthorizationServer, source: TokenSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(flight: Flight[Any]) -> bool:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Flight, "start", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            source.get()
-    assert source.get(timeout=5).access_token == auth.issued[0]
+# -- renew and mark_refused ------------------------------------------------------------------------
 
 
-# -- renew and discard -----------------------------------------------------------------------------
-
-
-def test_renew_brings_another_token(auth: AuthorizationServer, source: TokenSource) -> None:
-    first = source.renew()
-    assert first.access_token == auth.issued[0]
+def test_renew_fetches_another_token(auth: AuthorizationServer, source: TokenSource) -> None:
+    assert source.renew().access_token == auth.issued[0]
     second = source.renew()
     assert second.access_token == auth.issued[1]
     assert source.get() is second
 
 
-def test_renew_costs_nothing_where_another_token_is_held(
-    auth: AuthorizationServer, source: TokenSource
+def test_renew_fetches_nothing_if_another_token_is_held(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     first = source.get()
     second = source.renew(first)
     assert source.renew(first) is second
     assert count(auth) == 2
-
-
-def test_renewing_a_token_that_was_never_held_costs_nothing_but_the_first(
-    auth: AuthorizationServer, source: TokenSource, clock: Clock
-) -> None:
-    token = source.get()
     clock.advance(5000)
-    other = source.renew(token)
-    assert source.renew(token) is other
-    assert count(auth) == 2
+    third = source.renew(first)  # the second has expired
+    assert source.renew(second) is source.renew(first) is third
+    assert count(auth) == 3
 
 
-def test_64_who_renew_the_same_token_share_one(
-    auth: AuthorizationServer, source: TokenSource
-) -> None:
-    token = source.get()
-    renewed = together(64, lambda: source.renew(token))
-    assert {id(one) for one in renewed} == {id(source.get())}
-    assert (count(auth), auth.max_concurrent) == (2, 1)
-
-
-def test_renew_returns_the_same_token_where_the_server_insists(
+def test_renew_returns_the_same_token_if_the_server_issues_it_again(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     token = source.get()
@@ -302,7 +269,7 @@ def test_renew_returns_the_same_token_where_the_server_insists(
     assert count(auth) == 2
 
 
-def test_renew_raises_where_the_token_that_is_held_would_do_for_get(
+def test_renew_raises_although_the_token_is_still_usable(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     token = source.get()
@@ -312,21 +279,21 @@ def test_renew_raises_where_the_token_that_is_held_would_do_for_get(
     assert source.get() is token
 
 
-def test_a_discarded_token_is_renewed_first_and_used_where_that_fails(
-    auth: AuthorizationServer, source: TokenSource
+def test_a_refused_token_is_renewed_first_and_used_if_that_fails(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     token = source.get()
     source.mark_refused(token)
     auth.answer_next(unavailable(503, None), 3)
     assert source.get() is token
-    state_of(source).failure = None
+    clock.advance(1)
     other = source.get()
     assert other is not token
-    source.mark_refused(token)  # an old one: nobody cares
+    source.mark_refused(token)  # an old token: this changes nothing
     assert source.get() is other
 
 
-def test_while_a_refused_token_is_renewed_nobody_is_given_it(
+def test_while_a_refused_token_is_renewed_nobody_gets_it(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     refused, got = source.get(), list[Any]()
@@ -334,88 +301,102 @@ def test_while_a_refused_token_is_renewed_nobody_is_given_it(
         waiting = in_threads(1, lambda: got.append(source.renew(refused)))
         gate.wait_for(1)
         waiting += in_threads(1, lambda: got.append(source.get()))
-        fetching = source._fetching
-        until(lambda: fetching.flight is None or fetching.flight.waiters == 2 or bool(got))
+        until(lambda: waiters_of(source) == 2 or bool(got))
     joined(waiting)
     assert [token.access_token for token in got] == [auth.issued[1]] * 2
 
 
-# -- for those who saw a 401 -----------------------------------------------------------------------
+# -- for requests that an API refused --------------------------------------------------------------
 
 
-def test_another_token_stands_in_for_the_refused_one(
+def refused_now(source: TokenSource, clock: Clock, api: str = API) -> Refusal:
+    """Return the refusal of a request that was sent now with the token held."""
+    return Refusal(source.get(), Route("GET", origin_of(api), api), clock.wall)
+
+
+def replayed(status: int) -> RequestReplayed:
+    return RequestReplayed("GET", API, 401, status)
+
+
+def test_another_token_replaces_the_refused_one(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    refused = source.get()
-    assert source.may_replace(refused, API)
-    other = source.instead_of(refused, API, clock.wall, None)
+    refusal = refused_now(source, clock)
+    assert source._may_replace(refusal)
+    other = source._replacement_for(refusal, None)
     assert other is not None
     assert other.token.access_token == auth.issued[1]
-    assert source.instead_of(refused, API, clock.wall, None) is other
+    assert source._replacement_for(refusal, None) is other
     assert count(auth) == 2
 
 
-def test_the_same_token_again_stands_in_for_nothing_and_is_not_asked_for_soon(
+def test_the_same_token_again_replaces_nothing_and_begins_a_pause(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    refused = source.get()
-    auth.make_token = lambda: refused.access_token
-    assert source.instead_of(refused, API, clock.wall, None) is None
-    assert not source.may_replace(refused, API)
-    assert source.instead_of(refused, API, clock.wall, None) is None
+    refusal = refused_now(source, clock)
+    auth.make_token = lambda: refusal.token.access_token
+    assert source._replacement_for(refusal, None) is None
+    assert not source._may_replace(refusal)
+    assert source._replacement_for(refusal, None) is None
     assert count(auth) == 2
-    assert source.may_replace(refused, origin_of("https://other.example/"))
+    assert source._may_replace(refused_now(source, clock, OTHER))
     clock.advance(1)
-    assert source.may_replace(refused, API)
+    assert source._may_replace(refusal)
 
 
-def test_an_accepted_replay_ends_the_pause(auth: AuthorizationServer, source: TokenSource) -> None:
-    refused = source.get()
-    source.replay_refused(refused, API)
-    assert not source.may_replace(refused, API)
-    source.replay_accepted(API)
-    assert source.may_replace(refused, API)
+def test_the_answer_to_a_replay_begins_or_ends_the_pause(
+    source: TokenSource, clock: Clock, events: list[Any]
+) -> None:
+    refusal = refused_now(source, clock)
+    flights_done()
+    events.clear()
+    source._replayed(refusal, replayed(401), refusal.token)
+    assert not source._may_replace(refusal)
+    source._replayed(refusal, replayed(200), None)
+    assert source._may_replace(refusal)
+    assert events == [replayed(401), replayed(200)]
 
 
-def test_a_refusal_that_no_replay_tells_of_has_the_token_renewed_less_and_less_often(
+def test_refusals_without_a_replay_renew_the_token_less_and_less_often(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     renewed = []
     for second in range(20):
-        if source.refused_without_replay(source.get(), API):
+        if source._refused_without_replay(refused_now(source, clock)):
             renewed.append(second)
         clock.advance(1)
     assert renewed == [0, 1, 3, 7, 15]
     assert count(auth) == 6
-    assert source.may_replace(source.get(), API)
+    assert source._may_replace(refused_now(source, clock))
 
 
 def test_a_newer_token_is_used_during_the_pause(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    old = source.get()
-    new = source.renew(old)
-    source.replay_refused(new, API)
-    assert not source.may_replace(new, API)
-    assert source.may_replace(old, API)
-    other = source.instead_of(old, API, clock.wall, None)
+    old = refused_now(source, clock)
+    source.renew(old.token)
+    new = refused_now(source, clock)
+    source._replayed(old, replayed(401), new.token)
+    assert not source._may_replace(new)
+    assert source._may_replace(old)
+    other = source._replacement_for(old, None)
     assert other is not None
-    assert other.token is new
+    assert other.token is new.token
 
 
-def test_a_refusal_while_an_outage_is_remembered_is_that_error(
+def test_a_refusal_while_an_outage_is_remembered_raises_that_error(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    refused = source.get()
+    refusal = refused_now(source, clock)
     auth.answer_next(unavailable(503, None), None)
     for _ in range(5):
         with pytest.raises(TokenEndpointUnavailable):
-            source.instead_of(refused, API, clock.wall, None)
+            source._replacement_for(refusal, None)
     assert count(auth) == 4
 
 
-def test_a_token_of_the_store_that_may_be_revoked_too_does_not_stand_in_for_another(
-    auth: AuthorizationServer, clock: Clock
+def test_a_token_of_the_store_that_may_be_revoked_too_replaces_no_other(
+    auth: AuthorizationServer, make: Make, clock: Clock
 ) -> None:
     class SlowStore(MemoryStore):
         def __init__(self) -> None:
@@ -429,89 +410,180 @@ def test_a_token_of_the_store_that_may_be_revoked_too_does_not_stand_in_for_anot
 
     store = SlowStore()
     store.free.set()
-    source, other = (TokenSource(grant_of(auth), store=store) for _ in range(2))
-    refused = source.get()
+    source, other = (make(store=store).tokens for _ in range(2))
+    first = source.get()
     clock.advance(2900)
-    other.renew(refused)
+    other.renew(first)
     store.free.clear()
     store.asked.clear()
-    source.get()  # an early flight begins, and is about to find the other one's token
+    source.get()  # begins an early renewal, which is about to find the token of the other source
     assert store.asked.wait(20)
     clock.advance(1)  # all tokens are revoked, and a request with this one is refused
-    found: list[Any] = []
-    waiting = in_threads(2, lambda: found.append(source.instead_of(refused, API, clock.wall, None)))
-    until(lambda: flight_of(source) is not None and flight_of(source).waiters == 2)
+    refusal, found = refused_now(source, clock), list[Any]()
+    waiting = in_threads(2, lambda: found.append(source._replacement_for(refusal, None)))
+    until(lambda: waiters_of(source) == 2)
     store.free.set()
     joined(waiting)
-    assert {held.token.access_token for held in found} == {auth.issued[2]}
+    assert {current.token.access_token for current in found} == {auth.issued[2]}
     assert count(auth) == 3
-    for made in (source, other):
-        made.close()
 
 
-# -- what it is made of ----------------------------------------------------------------------------
+# -- forget ----------------------------------------------------------------------------------------
+
+
+def test_forget_drops_the_token(auth: AuthorizationServer, source: TokenSource) -> None:
+    source.get()
+    source.forget()
+    assert count(auth) == 1
+    assert source.get().access_token == auth.issued[1]
+    source.forget()
+    assert source.renew().access_token == auth.issued[2]
+
+
+def test_forget_drops_the_remembered_error(auth: AuthorizationServer, source: TokenSource) -> None:
+    auth.refuse_next()
+    for _ in range(2):
+        with pytest.raises(TokenRequestDenied):
+            source.get()
+    assert count(auth) == 1
+    source.forget()
+    assert failure_of(source) is None
+    assert source.get().access_token == auth.issued[0]
+
+
+def test_forget_ends_the_pause_of_early_renewal(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    for _ in range(2):  # the pause of the first round would forbid the renewal of the second
+        source.get()
+        clock.advance(3000)
+        auth.answer_next(unavailable(503, "300"), 1)
+        source.get()
+        flights_done()
+        source.forget()
+    assert count(auth) == 4
+
+
+def test_forget_ends_the_pauses_of_apis(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    refusal = refused_now(source, clock)
+    source._replayed(refusal, replayed(401), refusal.token)
+    assert source._refused_without_replay(refusal)
+    assert not source._may_replace(refusal)
+    source.forget()
+    refusal = refused_now(source, clock)
+    assert source._may_replace(refusal)
+    assert source._refused_without_replay(refusal)
+
+
+def test_forget_during_a_fetch_keeps_its_token_for_those_who_wait_only(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    got: list[Token] = []
+    with auth.hold() as gate:
+        waiting = in_threads(1, lambda: got.append(source.get()))
+        gate.wait_for(1)
+        source.forget()
+        waiting += in_threads(1, lambda: got.append(source.get()))
+        gate.wait_for(2)  # it does not join the fetch that began before
+    joined(waiting)
+    assert sorted(token.access_token for token in got) == sorted(auth.issued)
+    held = source.get()
+    assert held is source.get()
+    assert count(auth) == 2
+
+
+def test_a_fetch_in_progress_does_not_bring_back_what_was_forgotten(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    with auth.hold() as gate:
+        waiting = in_threads(1, source.get)
+        gate.wait_for(1)
+        source.forget()
+    joined(waiting)
+    assert state_of(source).current is None
+    auth.refuse_next()
+    with auth.hold() as gate:
+        waiting = in_threads(1, lambda: pytest.raises(TokenRequestDenied, source.get))
+        gate.wait_for(1)
+        source.forget()
+    joined(waiting)
+    assert failure_of(source) is None
+    assert source.get().access_token == auth.issued[1]
+
+
+def test_forget_leaves_a_token_in_the_store(auth: AuthorizationServer, make: Make) -> None:
+    source = make(store=MemoryStore()).tokens
+    token = source.get()
+    source.forget()
+    assert source.get() == token
+    assert count(auth) == 1
+
+
+# -- configuration and copies ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "renew_at",
-    [None, 0.7, (0.7,), (0.8, 0.6), (0.0, 0.5), (0.6, 1.1), (-1, 1), ("a", "b"), (0.1, 0.2, 0.3)],
+    [None, (0.7,), (0.8, 0.6), (0.0, 0.5), (0.6, 1.1), ("a", "b"), (0.1, 0.2, 0.3)],
+    ids=repr,
 )
-def test_shares_of_a_lifetime_that_make_no_sense_are_refused(
-    auth: AuthorizationServer, renew_at: Any
-) -> None:
+def test_impossible_shares_of_a_lifetime_are_rejected(make: Make, renew_at: Any) -> None:
     with pytest.raises(ConfigurationError, match="renew_at must be two shares"):
-        TokenSource(grant_of(auth), renew_at=renew_at)
+        make(renew_at=renew_at)
 
 
-def test_an_observer_that_cannot_be_called_is_refused(auth: AuthorizationServer) -> None:
-    with pytest.raises(ConfigurationError, match="on_event"):
-        TokenSource(grant_of(auth), on_event="print")  # type: ignore[arg-type]
+def test_an_observer_that_cannot_be_called_is_rejected(source: TokenSource) -> None:
+    with pytest.raises(ConfigurationError, match="on_event must be a callable"):
+        source._sibling(on_event="print")
 
 
-def test_a_sibling_has_another_scope_and_shares_the_rest(
-    auth: AuthorizationServer, source: TokenSource, events: list[Any]
+def test_the_source_of_another_api_has_its_own_scope_and_shares_the_rest(
+    auth: AuthorizationServer, make: Make, events: list[Any]
 ) -> None:
-    sibling = source.sibling(scope="other")
-    assert sibling.get().scope == "other"
-    assert sibling.grant.client_id == source.grant.client_id
+    session = make()
+    other = session.add_api(API, scope="other")
+    assert other.get().scope == "other"
+    assert auth.token_requests[0].client_id == auth.client_id
     flights_done()
     assert [type(event) for event in events] == [TokenObtained]
-    assert source.get().access_token != sibling.get().access_token
-    quiet = source.sibling(scope="third", on_event=None, renew_at=(0.1, 0.2), store=MemoryStore())
+    assert session.tokens.get().access_token != other.get().access_token
+    options: dict[str, Any] = {"renew_at": (0.1, 0.2), "store": MemoryStore()}
+    quiet = session.add_api(OTHER, scope="third", on_event=None, **options)
     quiet.get()
+    flights_done()
     assert len(events) == 2
-    for made in (sibling, quiet):
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy], ids=["pickle", "deepcopy"]
+)
+def test_a_copy_has_its_own_locks_and_no_token(
+    auth: AuthorizationServer, clock: Clock, copied: Callable[[TokenSource], TokenSource]
+) -> None:
+    client = auth.token_url, auth.client_id, auth.client_secret
+    options: dict[str, Any] = {"renew_at": (0.3, 0.4), "store": MemoryStore()}
+    with ClientCredentialsSession(*client, **options) as session:
+        source = session.tokens
+        source.endpoint.verify = "/ca.pem"
+        token = source.get()
+        made = copied(source)
+        assert state_of(made).current is None
+        assert made.endpoint.verify == "/ca.pem"
+        assert token.access_token.encode() not in pickle.dumps(source)
+        with flight_lock_of(source):
+            (own,) = together(1, lambda: made.get(timeout=5))
+        assert isinstance(own, Token)
+        before = count(auth)
+        clock.advance(1441)  # beyond 40 % of the lifetime
+        made.get()
+        flights_done()
+        assert count(auth) == before + 1
         made.close()
 
 
-def test_a_source_adopts_an_owner(auth: AuthorizationServer) -> None:
-    source = TokenSource(grant_of(auth))
-    assert source.owner is None
-    with requests.Session() as owner:
-        source.adopt(owner)
-        assert source.owner is owner
-        source.get()
-        assert source.endpoint.get_adapter(auth.token_url) is owner.get_adapter(auth.token_url)
-    source.close()
-
-
-@pytest.mark.parametrize("copied", [lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy])
-def test_a_copy_has_a_lock_of_its_own_and_no_token(auth: AuthorizationServer, copied: Any) -> None:
-    source = TokenSource(grant_of(auth), renew_at=(0.3, 0.4), store=MemoryStore())
-    source.endpoint.verify = "/ca.pem"
-    token = source.get()
-    twin = copied(source)
-    assert state_of(twin).current is None
-    assert twin._renew_at == (0.3, 0.4)
-    assert twin.endpoint.verify == "/ca.pem"
-    assert token.access_token.encode() not in pickle.dumps(source)
-    with flight_lock_of(source):
-        assert len(together(1, lambda: twin.get(timeout=5).access_token)) == 1
-    for made in (source, twin):
-        made.close()
-
-
-def test_closing_does_not_wait_and_the_result_of_a_flight_is_kept(
+def test_close_waits_for_no_fetch_and_its_token_is_kept(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
     with auth.hold() as gate:
@@ -521,15 +593,3 @@ def test_closing_does_not_wait_and_the_result_of_a_flight_is_kept(
     joined(waiting)
     assert source.get().access_token == auth.issued[0]
     assert count(auth) == 1
-
-
-def test_a_store_that_is_by_passed_is_told(auth: AuthorizationServer, events: list[Any]) -> None:
-    class Down(MemoryStore):
-        def load(self, key: str) -> Any:
-            raise OSError("no disk")
-
-    source = TokenSource(grant_of(auth), store=Down(), on_event=events.append)
-    source.get()
-    flights_done()
-    assert [type(event).__name__ for event in events] == ["StoreBypassed", "TokenObtained"]
-    source.close()
