@@ -50,9 +50,14 @@ def state_of(tokens: TokenSource) -> TokenState:
     return tokens._state
 
 
+def parts_of(tokens: TokenSource) -> list[Any]:
+    """Return the parts of a source that own a lock: its flights, its state and its pauses."""
+    return [tokens._flights, tokens._state, tokens._pauses]
+
+
 def locks_of(tokens: TokenSource) -> list[Any]:
-    """Return every lock of a source: that of its flights, of its state and of its pauses."""
-    return [tokens._flights._lock, tokens._state._lock, tokens._pauses._lock]
+    """Return the locks of these parts."""
+    return [part._lock for part in parts_of(tokens)]
 
 
 def failure_of(tokens: TokenSource) -> Exception | None:
