@@ -223,9 +223,7 @@ def test_a_child_that_is_forked_during_a_fetch_starts_its_own(
     assert len(auth.token_requests) == 2
 
 
-def test_a_child_may_be_forked_inside_a_fetch(
-    auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
+def test_a_child_may_be_forked_inside_a_fetch(auth: AuthorizationServer, api: ProtectedAPI) -> None:
     forked: list[bool] = []
     children: list[Child] = []
     inside: list[ClientCredentialsSession] = []
@@ -583,9 +581,7 @@ def test_an_object_that_cannot_be_reset_hinders_no_other(
     monkeypatch.setattr(forks, "_known", known)
     with pytest.raises(TypeError, match="an odd adapter"):
         forks._in_child()
-    assert all(
-        lock is not old for lock, old in zip(locks_of(session.tokens), before, strict=True)
-    )
+    assert all(lock is not old for lock, old in zip(locks_of(session.tokens), before, strict=True))
 
 
 def test_a_cookie_jar_without_a_lock_is_accepted(

@@ -226,9 +226,7 @@ def test_a_token_never_gets_younger(
 
 
 @given(plans, instants)
-def test_a_refused_token_is_in_its_margin_or_expired(
-    plan: Schedule, at: Instant
-) -> None:
+def test_a_refused_token_is_in_its_margin_or_expired(plan: Schedule, at: Instant) -> None:
     phase = renewal.phase(renewal.refused(plan), at)
     assert (phase is Phase.EXPIRED) == (renewal.phase(plan, at) is Phase.EXPIRED)
     assert phase in {Phase.MARGIN, Phase.EXPIRED}

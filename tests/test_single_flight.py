@@ -114,7 +114,7 @@ def test_an_error_keeps_its_cause_and_loses_its_frames_and_context() -> None:
 
 def test_what_is_ready_is_returned_without_a_flight() -> None:
     several = of(refuse)
-    assert several.result(lambda: "ready", refuse, 0) == "ready"
+    assert several.result(lambda: "ready", lambda: refuse(None), 0) == "ready"
 
 
 def test_an_error_of_begin_starts_no_flight() -> None:

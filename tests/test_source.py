@@ -504,8 +504,13 @@ def test_a_fetch_in_progress_does_not_bring_back_what_was_forgotten(
     joined(waiting)
     assert state_of(source).current is None
     auth.refuse_next()
+
+    def denied() -> None:
+        with pytest.raises(TokenRequestDenied):
+            source.get()
+
     with auth.hold() as gate:
-        waiting = in_threads(1, lambda: pytest.raises(TokenRequestDenied, source.get))
+        waiting = in_threads(1, denied)
         gate.wait_for(1)
         source.forget()
     joined(waiting)

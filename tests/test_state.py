@@ -80,7 +80,6 @@ class Scene:
             return error
         return None
 
-    @property
     def phase(self) -> Phase | None:
         return self.state.look()[1]
 
@@ -107,7 +106,7 @@ def test_a_token_that_arrives_is_held_and_ages(scene: Scene) -> None:
     phases = []
     for seconds in (69.9, 0.2, 20.0, 10.0):
         scene.clock.advance(seconds)
-        phases.append((scene.phase, scene.state.usable() is current))
+        phases.append((scene.phase(), scene.state.usable() is current))
     assert phases == [
         (Phase.FRESH, True),
         (Phase.AGING, True),
@@ -152,17 +151,17 @@ def test_the_same_token_from_an_early_renewal_stays_aging_and_begins_a_pause(sce
 def test_the_same_token_from_any_other_fetch_is_fresh(scene: Scene) -> None:
     current = scene.arrive("one")
     scene.state.mark_refused(current.token)
-    assert scene.phase is Phase.MARGIN
+    assert scene.phase() is Phase.MARGIN
     scene.arrive("one", "margin")
-    assert scene.phase is Phase.FRESH
+    assert scene.phase() is Phase.FRESH
 
 
 def test_only_the_token_held_can_be_marked_as_refused(scene: Scene) -> None:
     one = scene.arrive("one")
     scene.state.mark_refused(Token("other"))
-    assert scene.phase is Phase.FRESH
+    assert scene.phase() is Phase.FRESH
     scene.state.mark_refused(one.token)
-    assert scene.phase is Phase.MARGIN
+    assert scene.phase() is Phase.MARGIN
 
 
 def test_a_token_from_the_store_replaces_a_refused_one_only_if_it_is_younger(scene: Scene) -> None:
@@ -187,7 +186,7 @@ def test_a_late_token_replaces_only_an_expired_one(scene: Scene) -> None:
         assert scene.arrive("late", began=4.0).token.access_token == "late"
         assert scene.state.current is current
     scene.clock.advance(10.0)
-    assert scene.phase is Phase.EXPIRED
+    assert scene.phase() is Phase.EXPIRED
     assert scene.arrive("late", began=4.0) is scene.state.current
 
 
@@ -341,6 +340,6 @@ def test_without_a_thread_early_renewal_pauses(scene: Scene) -> None:
     scene.clock.advance(75)
     scene.state.pause_early_renewal()
     assert not scene.state.may_renew_early()
-    assert scene.phase is Phase.AGING
+    assert scene.phase() is Phase.AGING
     scene.clock.advance(2)
     assert scene.state.may_renew_early()

@@ -331,7 +331,9 @@ def test_a_call_a_second_with_a_wrong_secret_is_seven_login_attempts_in_100(worl
 
 
 @pytest.mark.parametrize("kind", ["callable", "file"])
-def test_a_corrected_secret_is_used_at_the_next_check(world: World, kind: str, tmp_path: Path) -> None:
+def test_a_corrected_secret_is_used_at_the_next_check(
+    world: World, kind: str, tmp_path: Path
+) -> None:
     path = tmp_path / "secret"
     path.write_text("wrong\n")
     session = world.session(path if kind == "file" else lambda: path.read_text().strip())
@@ -391,9 +393,9 @@ def test_the_traceback_of_a_remembered_error_does_not_grow(world: World) -> None
             lengths.add(len(traceback.extract_tb(error.__traceback__)))
     # The first caller waited for the fetch, and all others got the error at once.
     assert len(lengths) <= 2
-    error = failure_of(session.tokens)
-    assert error is not None
-    assert (error.__traceback__, error.__context__) == (None, None)
+    kept = failure_of(session.tokens)
+    assert kept is not None
+    assert (kept.__traceback__, kept.__context__) == (None, None)
 
 
 # -- impatient and interrupted callers -------------------------------------------------------------
