@@ -187,14 +187,13 @@ class TokenSource:
         return held is not None or self._pauses.is_over(refusal)
 
     def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
-        """Return a token for a replay, fetched if needed; None if the server has no other.
+        """Return a token for a replay, fetched if needed.
 
-        None too if another thread found out, since `_may_replace`, that a new token does not help.
-        Raises as `get`.
+        None if the server has no other, or if no renewal may be forced any more: another request
+        may have begun the pause since `_may_replace`. Raises as `get`.
         """
-        held = self._state.replacement_for(refusal.token, refusal.sent_at)
-        if held is None and not self._pauses.is_over(refusal):
-            return None
+        if not self._pauses.is_over(refusal):
+            return self._state.replacement_for(refusal.token, refusal.sent_at)
         other = self._other_than(refusal.token, refusal.sent_at, timeout)
         if other.token.access_token != refusal.token.access_token:
             return other
