@@ -97,14 +97,6 @@ def test_a_known_error_applies_until_the_secret_changes(
     assert fetcher.fetch(need).attempts == 1
 
 
-def test_an_outage_applies_although_the_secret_changes(
-    make: Make, auth: AuthorizationServer
-) -> None:
-    outage = TokenEndpointUnavailable("out of order")
-    assert make().fetch(TokenNeed("absent", known=(b"before", outage))).error is outage
-    assert not auth.token_requests
-
-
 def test_an_error_that_equals_the_known_one_is_the_known_one(make: Make) -> None:
     fetcher = make(secret=lambda: "")
     first = fetcher.fetch(ABSENT)
@@ -191,31 +183,6 @@ def test_a_store_that_fails_is_reported_and_bypassed(make: Make) -> None:
     (event,) = result.events
     assert isinstance(event, StoreBypassed)
     assert event.operation == "load"
-
-
-class LockAfterWaiting(MemoryStore):
-    """A store whose lock another process has held, without storing a token."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked = 0
-
-    def lock(self, key: str, timeout: float) -> Any:
-        self.asked += 1
-        if self.asked == 1:
-            raise TimeoutError
-        return super().lock(key, timeout)
-
-
-@pytest.mark.parametrize(("why", "attempts"), [("absent", 1), ("aging", 0)])
-def test_after_another_process_has_failed_the_endpoint_is_asked_once_and_never_early(
-    make: Make, auth: AuthorizationServer, why: Any, attempts: int
-) -> None:
-    auth.answer_next(unavailable(503, None), None)
-    error = make(LockAfterWaiting()).fetch(TokenNeed(why)).error
-    assert isinstance(error, TokenEndpointUnavailable)
-    assert ("Another process tried" in str(error)) == (why == "aging")
-    assert len(auth.token_requests) == attempts
 
 
 @pytest.mark.parametrize("store", ["memory", MemoryStore], ids=["text", "class"])

@@ -61,16 +61,6 @@ def _get(session: requests.Session, url: str) -> Callable[[], int]:
     return get
 
 
-def _renew(tokens: TokenSource) -> Callable[[], None]:
-    """Return a function for a child: fetch another token, and close the source."""
-
-    def renew() -> None:
-        tokens.renew()
-        tokens.close()
-
-    return renew
-
-
 def _pool(session: requests.Session, url: str) -> Any:
     """Return the connection pool that a session has for a URL."""
     adapter: Any = session.get_adapter(url)
@@ -81,8 +71,8 @@ def _pool(session: requests.Session, url: str) -> Any:
 # -- sockets -----------------------------------------------------------------------------------
 
 
-def test_parent_and_child_share_no_connection_to_the_api(
-    session: ClientCredentialsSession, api: ProtectedAPI
+def test_parent_and_child_share_no_connection_to_the_api_and_both_have_the_token(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
     session.get(url)
@@ -95,46 +85,36 @@ def test_parent_and_child_share_no_connection_to_the_api(
     assert api.connections == 2  # one of the parent, one of the child
     assert session.get(url).status_code == 200
     assert api.connections == 2  # the parent can still use its own
+    assert len(auth.token_requests) == 1
 
 
+@pytest.mark.parametrize("kind", ["usual", "own adapter", "without its session"])
 def test_parent_and_child_share_no_connection_to_the_token_endpoint(
-    session: ClientCredentialsSession, auth: AuthorizationServer
+    auth: AuthorizationServer, kind: str
 ) -> None:
-    session.tokens.get()
+    session = _session(auth)
+    tokens = session.tokens
+    if kind == "own adapter":
+        tokens.endpoint.mount("http://", HTTPAdapter(pool_maxsize=3))
+    elif kind == "without its session":
+        del session
+        gc.collect()
+        assert fetcher_of(tokens).owner is None
+    tokens.get()
 
     def child() -> None:
-        with session:
-            session.tokens.renew()
-            session.tokens.renew()
+        tokens.renew()
+        tokens.renew()
+        tokens.close()
 
     in_child(child)
     assert auth.connections == 2
-    session.tokens.renew()
-    assert auth.connections == 2
-    assert len(auth.token_requests) == 4
-
-
-def test_an_endpoint_with_its_own_adapter_shares_no_connection(
-    session: ClientCredentialsSession, auth: AuthorizationServer
-) -> None:
-    session.tokens.endpoint.mount("http://", HTTPAdapter(pool_maxsize=3))
-    session.tokens.get()
-    in_child(_renew(session.tokens))
-    assert auth.connections == 2
-    session.tokens.renew()
-    assert auth.connections == 2
-
-
-def test_a_source_without_its_session_shares_no_connection(auth: AuthorizationServer) -> None:
-    tokens = _session(auth).tokens  # the session is dropped
-    gc.collect()
-    assert fetcher_of(tokens).owner is None
-    tokens.get()
-    in_child(_renew(tokens))
-    assert auth.connections == 2
     tokens.renew()
     assert auth.connections == 2
+    assert len(auth.token_requests) == 4
     tokens.close()
+    if kind != "without its session":
+        session.close()
 
 
 def test_a_child_closes_its_copies_of_idle_connections(
@@ -185,14 +165,6 @@ def test_requests_in_progress_in_the_parent_are_not_disturbed(
 
 
 # -- the token, and fetches --------------------------------------------------------------------
-
-
-def test_a_child_keeps_the_token(
-    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
-    session.get(f"{api.url}/anything")
-    assert in_child(_get(session, f"{api.url}/anything")) == 200
-    assert len(auth.token_requests) == 1
 
 
 def test_a_child_renews_a_revoked_token_for_itself(
@@ -304,62 +276,33 @@ def test_the_registry_keeps_nothing_alive(auth: AuthorizationServer, api: Protec
 # -- locks -------------------------------------------------------------------------------------
 
 
-def _container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    adapter: Any = session.get_adapter(api.url)
-    return adapter.poolmanager.pools.lock
-
-
-def _queue_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return _pool(session, api.url).pool.mutex
-
-
-def _jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+def _transport_locks(session: requests.Session, url: str) -> dict[str, Any]:
+    adapter: Any = session.get_adapter(url)
     jar: Any = session.cookies
-    return jar._cookies_lock
+    pools = adapter.poolmanager.pools
+    return {"pools": pools.lock, "queue": _pool(session, url).pool.mutex, "jar": jar._cookies_lock}
 
 
-def _flight_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return locks_of(session.tokens)[0]
-
-
-def _state_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return locks_of(session.tokens)[1]
-
-
-def _pauses_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return locks_of(session.tokens)[2]
-
-
-def _endpoint_container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    adapter: Any = session.tokens.endpoint.get_adapter(session.tokens._config.token_url or "")
-    return adapter.poolmanager.pools.lock
-
-
-def _endpoint_queue_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return _pool(session.tokens.endpoint, session.tokens._config.token_url or "").pool.mutex
-
-
-def _endpoint_jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    jar: Any = session.tokens.endpoint.cookies
-    return jar._cookies_lock
+def _source_locks(tokens: TokenSource) -> dict[str, Any]:
+    return dict(zip(["flights", "state", "pauses"], locks_of(tokens), strict=True))
 
 
 LOCKS = [
-    _container_lock,
-    _queue_lock,
-    _jar_lock,
-    _flight_lock,
-    _state_lock,
-    _pauses_lock,
-    _endpoint_container_lock,
-    _endpoint_queue_lock,
-    _endpoint_jar_lock,
+    ("API", ["pools", "queue", "jar"]),
+    ("source", ["flights", "state", "pauses"]),
+    ("endpoint", ["pools", "queue", "jar"]),
 ]
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.__name__)
+@pytest.mark.parametrize(
+    ("part", "lock"), [(part, lock) for part, locks in LOCKS for lock in locks]
+)
 def test_no_lock_that_another_thread_held_hinders_a_child(
-    lock: Any, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+    part: str,
+    lock: str,
+    session: ClientCredentialsSession,
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
 ) -> None:
     session.tokens.endpoint.mount("http://", HTTPAdapter())
     session.get(f"{api.url}/set-cookie?a=1")
@@ -370,7 +313,13 @@ def test_no_lock_that_another_thread_held_hinders_a_child(
             session.tokens.forget()  # so the next request fetches a token
             return [held, session.get(f"{api.url}/anything").status_code]
 
-    with held_by_another_thread(lock(session, api)):
+    if part == "source":
+        locks = _source_locks(session.tokens)
+    elif part == "API":
+        locks = _transport_locks(session, api.url)
+    else:
+        locks = _transport_locks(session.tokens.endpoint, auth.token_url)
+    with held_by_another_thread(locks[lock]):
         child_process = Child(child)
     assert child_process.result() == [200, 200]
     assert session.get(f"{api.url}/anything").status_code == 200
@@ -519,28 +468,20 @@ def test_an_adapter_keeps_its_tls_settings_in_a_child(auth: AuthorizationServer)
         assert api.connections == 2
 
 
-def test_a_proxy_is_used_in_a_child_over_a_connection_of_its_own(
+def test_a_child_uses_a_proxy_over_its_own_connection_and_waits_for_no_lock_of_it(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     # The API serves as the proxy: it accepts whole URLs too.
+    url = "http://api.example/anything"
     with _session(auth, api_url="http://api.example/") as session:
         session.proxies = {"http": api.url}
-        session.get("http://api.example/anything")
-        assert in_child(_get(session, "http://api.example/anything")) == 200
-        assert session.get("http://api.example/anything").status_code == 200
-        assert api.connections == 2
-        assert {seen.target for seen in api.requests} == {"http://api.example/anything"}
-
-
-def test_the_lock_of_the_pools_of_a_proxy_does_not_hinder_a_child(
-    auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
-    with _session(auth, api_url="http://api.example/") as session:
-        session.proxies = {"http": api.url}
-        session.get("http://api.example/anything")
-        adapter: Any = session.get_adapter("http://api.example/")
+        session.get(url)
+        adapter: Any = session.get_adapter(url)
         with held_by_another_thread(adapter.proxy_manager[api.url].pools.lock):
-            assert in_child(_get(session, "http://api.example/anything")) == 200
+            assert in_child(_get(session, url)) == 200
+        assert session.get(url).status_code == 200
+        assert api.connections == 2
+        assert {seen.target for seen in api.requests} == {url}
 
 
 def test_adapters_of_other_kinds_are_left_alone(
