@@ -224,7 +224,7 @@ def test_a_child_may_be_forked_by_a_thread(
     assert results == [200]
 
 
-def test_a_child_of_a_child_is_a_child(
+def test_a_grandchild_has_its_own_connection_and_the_token(
     session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"

@@ -284,6 +284,17 @@ def test_a_refused_token_is_renewed_first_and_used_if_that_fails(
     assert source.get() is other
 
 
+def test_a_refused_token_is_used_if_the_renewal_takes_longer_than_the_timeout(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    token = source.get()
+    source.mark_refused(token)
+    with auth.hold():
+        assert source.get(timeout=0.01) is token
+    flights_done()
+    assert source.get() is not token
+
+
 def test_while_a_refused_token_is_renewed_nobody_gets_it(
     auth: AuthorizationServer, source: TokenSource
 ) -> None:
