@@ -1,4 +1,4 @@
-"""Clocks that a test moves, and ways to wait for threads without looking at a watch."""
+"""Clocks that a test moves, and ways to wait for threads without measuring time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 import oauthcc.clock
+from oauthcc.clock import Instant
 from oauthcc.token_request import endpoint
 
 T = TypeVar("T")
@@ -32,8 +33,12 @@ class Clock:
         self.wall += _even(seconds)
 
     def time(self) -> float:
-        """Return the wall clock, as a server's clock."""
+        """Return the time of the wall clock, for a server."""
         return self.wall
+
+    def now(self) -> Instant:
+        """Return the time of both clocks."""
+        return Instant(self.monotonic, self.wall)
 
     def install(self) -> Clock:
         """Replace the clocks of the library; the end of the test puts them back."""
@@ -72,19 +77,19 @@ def moved_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def flights() -> list[threading.Thread]:
-    """Return the threads of the flights that are under way."""
+    """Return the threads of the flights in progress."""
     return [thread for thread in threading.enumerate() if thread.name == FLIGHT]
 
 
 def flights_done() -> None:
-    """Wait until no flight is under way and everything is told."""
+    """Wait until no flight is in progress and all events were emitted."""
     for thread in flights():
         thread.join(20)
         assert not thread.is_alive(), "a flight does not end"
 
 
 def together(number: int, call: Callable[[], T]) -> list[T | Exception]:
-    """Make a call in many threads at once, and return what each of them got or raised."""
+    """Make a call in many threads at once; return what each of them returned or raised."""
     barrier = threading.Barrier(number)
     outcomes: list[T | Exception] = []
 
@@ -92,7 +97,7 @@ def together(number: int, call: Callable[[], T]) -> list[T | Exception]:
         barrier.wait(20)
         try:
             outcomes.append(call())
-        except Exception as error:  # noqa: BLE001 - it is looked at
+        except Exception as error:  # noqa: BLE001 - the test checks it
             outcomes.append(error)
 
     threads = in_threads(number, one)
@@ -116,8 +121,8 @@ def joined(threads: list[threading.Thread]) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to do, where nothing tells of it."""
+    """Wait until another thread has done something that no event reports."""
     deadline = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition did not become true"
         threading.Event().wait(0.001)

@@ -1,4 +1,4 @@
-"""Run a function in a forked child, for no longer than a test can wait."""
+"""Forked children that run a function, for no longer than a test can wait."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-#: Seconds after which a child that hangs prints where and ends: no test needs a fraction of it.
+#: Seconds after which a child that hangs prints its stack and ends. No test needs nearly as long.
 PATIENCE = 30
-#: What a child exits with where it would have waited for ever.
+#: The exit status of a child that would have waited without end.
 HANGS = 42
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-# Python says so since 3.12: what it warns of is what is tested here.
+# Python has warned of this since 3.12. It is what these tests are about.
 fork_among_threads = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 class Child:
-    """A child that runs a function and hands its result, which must pickle, to the parent."""
+    """A child that runs a function and sends its result, which must pickle, to the parent."""
 
     def __init__(self, action: Callable[[], Any]) -> None:
         reader, writer = os.pipe()
@@ -36,7 +36,7 @@ class Child:
         self._reader = reader
 
     def result(self) -> Any:
-        """Wait for its end and return what the function returned, or say how it failed."""
+        """Wait for its end and return the result of the function; fail if the function failed."""
         status, done, value = self._end()
         assert status == 0, f"the child ended with {status}"
         assert done, value
@@ -50,18 +50,18 @@ class Child:
         with os.fdopen(self._reader, "rb") as pipe:
             sent = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return status, *(pickle.loads(sent) if sent else (False, "it said nothing"))
+        return status, *(pickle.loads(sent) if sent else (False, "it sent nothing"))
 
 
 def _run(action: Callable[[], Any], reader: int, writer: int) -> None:
-    # Not dump_traceback_later, whose own thread stayed behind in the parent.
+    # Not dump_traceback_later: its thread exists only in the parent.
     faulthandler.register(signal.SIGALRM, chain=True)
     signal.alarm(PATIENCE)
     os.close(reader)
     outcome: tuple[bool, Any]
     try:
         outcome = True, action()
-    except BaseException:  # noqa: BLE001 - the parent is told, and raises it there
+    except BaseException:  # noqa: BLE001 - the parent raises it
         outcome = False, traceback.format_exc()
     with os.fdopen(writer, "wb") as pipe:
         pickle.dump(outcome, pipe)
@@ -69,13 +69,13 @@ def _run(action: Callable[[], Any], reader: int, writer: int) -> None:
 
 
 def in_child(action: Callable[[], Any]) -> Any:
-    """Return what the function returned in a forked child."""
+    """Run a function in a forked child and return its result."""
     return Child(action).result()
 
 
 @contextlib.contextmanager
 def held_by_another_thread(lock: Any) -> Iterator[None]:
-    """Have another thread hold a lock: it does not exist in a child that is forked meanwhile."""
+    """Hold a lock in another thread, which does not exist in a child that is forked meanwhile."""
     held, free = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -93,15 +93,15 @@ def held_by_another_thread(lock: Any) -> Iterator[None]:
         thread.join()
 
 
-class TellingLock:
-    """A lock that ends a forked child with ``HANGS`` where a true one would wait for ever."""
+class ExitingLock:
+    """A lock that ends a forked child with ``HANGS`` if a real one would wait without end."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
     def guard(self, queue: Any) -> None:
-        """Be the lock of a queue."""
+        """Replace the lock of a queue."""
         lock: Any = self
         queue.mutex = lock
         queue.not_empty = queue.not_full = queue.all_tasks_done = threading.Condition(lock)

@@ -1,10 +1,10 @@
-"""Play one scene in a process that gevent has patched; ``python -m tests.gevent_child SCENE``.
+"""Scenes in a process that gevent has patched: ``python -m tests.gevent_child SCENE``.
 
-``EARLY`` in the environment patches before anything is imported, as gevent asks for; without it
-the library is imported first, and patched before a session is made.
+With ``EARLY`` in the environment gevent patches before anything is imported, as its documentation
+requires. Without it the library is imported first, and a session is made after the patching.
 """
 
-# ruff: noqa: I001 - the order of the imports is the point
+# ruff: noqa: I001 - the order of the imports matters
 
 from __future__ import annotations
 
@@ -30,40 +30,37 @@ import gevent
 from gevent.event import Event
 
 from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
-from oauthcc.clock import Instant
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from .inside import flight_of, state_of
+from .clock import shift_clocks
+from .inside import waiters_of
 
 MANY = 64
 _thread_id: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
 
 class Stage:
-    """Both servers and a session, in this one thread."""
+    """Both servers and a session, all in this thread."""
 
     def __init__(self, **options: Any) -> None:
         self.auth = AuthorizationServer().start()
         self.api = ProtectedAPI(self.auth).start()
         self.url = f"{self.api.url}/anything"
-        grant = self.auth.token_url, self.auth.client_id, options.pop("secret", "demo-secret")
-        self.session = ClientCredentialsSession(*grant, **options)
+        client = self.auth.token_url, self.auth.client_id, options.pop("secret", "demo-secret")
+        self.session = ClientCredentialsSession(*client, **options)
 
     def get(self) -> int:
         return self.session.get(self.url).status_code
 
     def many(self) -> None:
-        """Call from many greenlets at once; all of them succeed."""
+        """Send a request from many greenlets at once; all of them succeed."""
         answers = [gevent.spawn(self.get) for _ in range(MANY)]
         gevent.joinall(answers, raise_error=True)
         assert [answer.value for answer in answers] == [200] * MANY
 
     def advance(self, seconds: float) -> None:
         """Move all clocks forward."""
-        ledger = state_of(self.session.tokens)
-        before = ledger.now()
-        later = Instant(before.monotonic + seconds, before.wall + seconds)
-        ledger.now = lambda: later
+        shift_clocks(seconds)
         self.auth.advance(seconds)
 
     def end(self, token_requests: int) -> None:
@@ -75,7 +72,7 @@ class Stage:
 
 
 def storms() -> None:
-    """Call cold, at expiry and after a revocation: one token request each time."""
+    """Need the first token, one at expiry and one after a revocation: one token request each."""
     stage = Stage()
     stage.auth.delay = 0.05
     stage.many()
@@ -87,7 +84,7 @@ def storms() -> None:
 
 
 def storms_on_one_connection() -> None:
-    """Do the same with a pool of one connection that blocks, and a store."""
+    """Do the same with a blocking pool of one connection, and with a store."""
     stage = Stage(store=MemoryStore())
     adapter = requests.adapters.HTTPAdapter(pool_maxsize=1, pool_block=True)
     stage.session.mount("http://", adapter)
@@ -98,7 +95,7 @@ def storms_on_one_connection() -> None:
 
 
 def early_renewal() -> None:
-    """Renew in the background while callers go on with the current token."""
+    """Renew in the background while callers use the current token."""
     stage = Stage()
     stage.get()
     stage.advance(3000)
@@ -111,14 +108,13 @@ def early_renewal() -> None:
 
 
 def killed_caller() -> None:
-    """Kill the greenlet that was first: the others get the token."""
+    """Kill the greenlet that came first: the others get the token."""
     stage = Stage()
     with stage.auth.hold() as gate:
         first = gevent.spawn(stage.get)
         gate.wait_for(1)
         others = [gevent.spawn(stage.get) for _ in range(5)]
-        flight: Any = flight_of(stage.session.tokens)
-        _until(lambda: flight.waiters == 6)
+        _until(lambda: waiters_of(stage.session.tokens) == 6)
         first.kill()
     gevent.joinall(others, raise_error=True)
     assert [other.value for other in others] == [200] * 5
@@ -126,7 +122,7 @@ def killed_caller() -> None:
 
 
 def impatient_caller() -> None:
-    """Have a gevent.Timeout raised in the greenlet that was first: the others get the token."""
+    """Raise a gevent.Timeout in the greenlet that came first: the others get the token."""
     stage = Stage()
     gave_up = Event()
 
@@ -152,7 +148,7 @@ def impatient_caller() -> None:
 
 
 def timeout_of_a_caller() -> None:
-    """Let a caller's own ``timeout=`` run out: it gets our error, the flight goes on."""
+    """Let the ``timeout=`` of a caller end: it gets our error, and the fetch continues."""
     stage = Stage()
     with stage.auth.hold() as gate:
         try:
@@ -165,8 +161,8 @@ def timeout_of_a_caller() -> None:
     stage.end(token_requests=1)
 
 
-def flight_is_a_greenlet() -> None:
-    """Fly on a greenlet of this very thread."""
+def fetch_is_a_greenlet() -> None:
+    """Fetch the token in a greenlet of this same thread."""
     seen: list[Any] = []
 
     def secret() -> str:
@@ -183,9 +179,9 @@ def flight_is_a_greenlet() -> None:
 
 
 def fork() -> None:
-    """Fork with an idle connection; the servers, named on the command line, are elsewhere.
+    """Fork with an idle connection; the servers run in the process that started this one.
 
-    In the child of gevent's ``fork`` every greenlet goes on, so that none may be busy.
+    In the child of gevent's ``fork`` every greenlet continues, so none of them may be busy.
     """
     token_url, url = sys.argv[2:]
     with ClientCredentialsSession(token_url, "demo-client", "demo-secret") as session:
@@ -218,7 +214,7 @@ SCENES = {
         killed_caller,
         impatient_caller,
         timeout_of_a_caller,
-        flight_is_a_greenlet,
+        fetch_is_a_greenlet,
         fork,
     )
 }

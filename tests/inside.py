@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import requests
@@ -10,6 +11,7 @@ from oauthcc import TokenSource
 from oauthcc.token_request.client_config import ClientConfig
 from oauthcc.tokens.fetcher import TokenFetcher
 from oauthcc.tokens.refusals import RefusalPauses
+from oauthcc.tokens.single_flight import SingleFlight
 from oauthcc.tokens.state import CurrentToken, TokenState
 
 
@@ -18,14 +20,53 @@ def flight_of(tokens: TokenSource) -> Any:
     return tokens._flights._flight
 
 
+def waiters_of(tokens: TokenSource) -> int:
+    """Return how many callers wait for the flight in progress."""
+    return waiters_in(tokens._flights)
+
+
+def waiters_in(flights: SingleFlight[Any, Any, Any]) -> int:
+    """Return how many callers wait for the flight in progress."""
+    flight = flights._flight
+    return 0 if flight is None else flight.waiters
+
+
 def flight_lock_of(tokens: TokenSource) -> Any:
     """Return the lock that guards the flight."""
     return tokens._flights._lock
 
 
+def abandon(tokens: TokenSource) -> None:
+    """End the budget of the flight in progress, so that the next caller starts another one."""
+    flight_of(tokens)._deadline = 0.0
+
+
+def delay_release(tokens: TokenSource, free: threading.Event) -> None:
+    """Delay the release of the callers of the flight in progress until an event is set."""
+    done = flight_of(tokens).done
+    release = done.set
+    done.set = lambda: release() if free.wait(20) else None
+
+
 def state_of(tokens: TokenSource) -> TokenState:
     """Return the state: the token held and the failure remembered."""
     return tokens._state
+
+
+def parts_of(tokens: TokenSource) -> list[Any]:
+    """Return the parts of a source that own a lock: its flights, its state and its pauses."""
+    return [tokens._flights, tokens._state, tokens._pauses]
+
+
+def locks_of(tokens: TokenSource) -> list[Any]:
+    """Return the locks of these parts."""
+    return [part._lock for part in parts_of(tokens)]
+
+
+def failure_of(tokens: TokenSource) -> Exception | None:
+    """Return the error that is remembered."""
+    failure = tokens._state._failure
+    return None if failure is None else failure.error
 
 
 def pauses_of(tokens: TokenSource) -> RefusalPauses:

@@ -1,8 +1,9 @@
-"""At the exit of the interpreter, and where no thread is to be had, in processes of their own."""
+"""The exit of the interpreter, an interrupt, and a lack of threads, in processes of their own."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 
@@ -12,21 +13,17 @@ from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .scripts import ROOT
 
-#: Seconds, far beyond what any of these needs: a process that waits for a flight never ends.
+#: Seconds, far more than any of these needs: a process that waits for a flight never ends.
 PATIENCE = 40
 
 BEGIN = """
-import atexit, sys, threading
-from oauthcc import ClientCredentialsSession, TokenError
-from oauthcc.clock import Instant
-from .inside import state_of
+import atexit, signal, sys, threading
+from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
+from tests.clock import shift_clocks, until
+from tests.inside import waiters_of
 
 token_url, url = sys.argv[1:]
 session = ClientCredentialsSession(token_url, "demo-client", "demo-secret")
-
-def advance(seconds):
-    ledger, before = state_of(session.tokens), state_of(session.tokens).now()
-    ledger.now = lambda: Instant(before.monotonic + seconds, before.wall + seconds)
 
 def get():
     return session.get(url, timeout=20).status_code
@@ -34,9 +31,9 @@ def get():
 
 
 def run(script: str, auth: AuthorizationServer, api: ProtectedAPI) -> str:
-    """Return what a script printed; it must exit with 0 and have nothing to complain of."""
+    """Return what a script printed; it must exit with 0 and report no problem."""
     done = subprocess.run(
-        [sys.executable, "-c", BEGIN + script, auth.token_url, f"{api.url}/x"],
+        [sys.executable, "-W", "error", "-c", BEGIN + script, auth.token_url, f"{api.url}/x"],
         cwd=ROOT,
         check=False,
         capture_output=True,
@@ -47,12 +44,25 @@ def run(script: str, auth: AuthorizationServer, api: ProtectedAPI) -> str:
     return done.stdout
 
 
-def test_an_early_renewal_that_hangs_does_not_hold_up_the_exit(
+def test_a_fetch_that_hangs_does_not_delay_the_exit(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    script = """
+try:
+    session.tokens.get(timeout=0.01)
+except TokenEndpointTimeout:
+    print([thread.daemon for thread in threading.enumerate()])
+"""
+    with auth.hold():
+        assert run(script, auth, api) == "[False, True]\n"
+
+
+def test_an_early_renewal_that_hangs_does_not_delay_the_exit(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     script = """
 get()
-advance(3000)
+shift_clocks(3000)
 print(get(), threading.enumerate()[-1].name)
 """
     with contextlib.ExitStack() as gates:
@@ -65,7 +75,7 @@ print(get(), threading.enumerate()[-1].name)
         assert run(script, auth, api) == "200 oauthcc-flight\n"
 
 
-def test_a_cold_caller_in_a_daemon_thread_does_not_hold_up_the_exit(
+def test_a_caller_that_waits_in_a_daemon_thread_does_not_delay_the_exit(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     script = """
@@ -81,7 +91,7 @@ print("over")
         assert run(script, auth, api) == "over\n"
 
 
-def test_a_daemon_thread_that_goes_on_calling_is_no_trouble_at_exit(
+def test_a_daemon_thread_that_keeps_calling_does_not_disturb_the_exit(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     script = """
@@ -101,7 +111,7 @@ print("over")
 
 @pytest.mark.parametrize(
     ("before", "requests"),
-    [("", 1), ("get()", 1), ("get(); advance(4000)", 2), ("get(); advance(3595)", 2)],
+    [("", 1), ("get()", 1), ("get(); shift_clocks(4000)", 2), ("get(); shift_clocks(3595)", 2)],
     ids=["cold", "warm", "expired", "in the margin"],
 )
 def test_a_session_works_at_exit(
@@ -115,20 +125,56 @@ atexit.register(lambda: (print(get()), session.close()))
     assert len(auth.token_requests) == requests
 
 
-def test_an_aging_token_serves_at_exit(auth: AuthorizationServer, api: ProtectedAPI) -> None:
-    # From Python 3.12 on no thread can be started there, and before that nobody waits for it.
+def test_an_aging_token_is_used_at_exit(auth: AuthorizationServer, api: ProtectedAPI) -> None:
+    # Since Python 3.12 no thread can be started there, and before that nobody waits for it.
     script = """
 get()
-advance(3000)
+shift_clocks(3000)
 atexit.register(lambda: print(get()))
 """
     assert run(script, auth, api) == "200\n"
 
 
+INTERRUPTED = """
+free, statuses = threading.Event(), []
+
+def secret():
+    free.wait()
+    return "demo-secret"
+
+def interrupt():
+    until(lambda: waiters_of(session.tokens) == 1)
+    for thread in others:
+        thread.start()
+    until(lambda: waiters_of(session.tokens) == 6)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+session = ClientCredentialsSession(token_url, "demo-client", secret)
+others = [threading.Thread(target=lambda: statuses.append(get())) for _ in range(5)]
+threading.Thread(target=interrupt).start()
+try:
+    get()
+except KeyboardInterrupt:
+    print("interrupted")
+free.set()
+for thread in others:
+    thread.join()
+print(statuses, get())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="threads cannot be signalled here")
+def test_an_interrupt_of_the_first_caller_does_not_affect_the_others(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    assert run(INTERRUPTED, auth, api) == "interrupted\n[200, 200, 200, 200, 200] 200\n"
+    assert len(auth.token_requests) == 1
+
+
 NO_THREADS = """
 class NoThread:
     def __enter__(self):
-        # More than the address space has: the system itself says no.
+        # More than the address space has: the system itself refuses.
         self.before = threading.stack_size(1 << 46)
     def __exit__(self, *_):
         threading.stack_size(self.before)
@@ -143,7 +189,7 @@ with NoThread():
 """
 
 
-def test_at_the_limit_of_threads_a_cold_caller_flies_in_place(
+def test_at_the_limit_of_threads_the_first_caller_fetches_the_token_itself(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     script = """
@@ -160,7 +206,7 @@ def test_at_the_limit_of_threads_an_aging_token_is_used(
 ) -> None:
     script = """
 get()
-advance(3000)
+shift_clocks(3000)
 with NoThread():
     print(get(), get())
 """
@@ -168,7 +214,7 @@ with NoThread():
     assert len(auth.token_requests) == 1
 
 
-def test_at_the_limit_of_threads_a_refused_token_is_renewed_in_place(
+def test_at_the_limit_of_threads_the_caller_renews_a_refused_token_itself(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     script = """

@@ -1,4 +1,4 @@
-"""A forked child has connections and locks of its own, whatever the parent was doing."""
+"""Forked children, which have connections and locks of their own."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from .forked import (
     HANGS,
     PATIENCE,
     Child,
-    TellingLock,
+    ExitingLock,
     fork_among_threads,
     held_by_another_thread,
     in_child,
     needs_fork,
 )
+from .inside import fetcher_of, locks_of, parts_of
 from .scripts import ROOT
 from .servers.redis_server import RedisServer
 
@@ -51,23 +52,13 @@ def _session(auth: AuthorizationServer, **options: Any) -> ClientCredentialsSess
 
 
 def _get(session: requests.Session, url: str) -> Callable[[], int]:
-    """Return a function for a child: send one request, close the session, give the status."""
+    """Return a function for a child: send one request, close the session, return the status."""
 
     def get() -> int:
         with session:
             return session.get(url).status_code
 
     return get
-
-
-def _renew(tokens: TokenSource) -> Callable[[], None]:
-    """Return a function for a child: fetch another token, and close what it came by."""
-
-    def renew() -> None:
-        tokens.renew()
-        tokens.close()
-
-    return renew
 
 
 def _pool(session: requests.Session, url: str) -> Any:
@@ -80,8 +71,8 @@ def _pool(session: requests.Session, url: str) -> Any:
 # -- sockets -----------------------------------------------------------------------------------
 
 
-def test_parent_and_child_share_no_connection_to_the_api(
-    session: ClientCredentialsSession, api: ProtectedAPI
+def test_parent_and_child_share_no_connection_to_the_api_and_both_have_the_token(
+    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
     session.get(url)
@@ -93,53 +84,43 @@ def test_parent_and_child_share_no_connection_to_the_api(
     assert in_child(child) == [200, 200]
     assert api.connections == 2  # one of the parent, one of the child
     assert session.get(url).status_code == 200
-    assert api.connections == 2  # and that of the parent is still good
+    assert api.connections == 2  # the parent can still use its own
+    assert len(auth.token_requests) == 1
 
 
+@pytest.mark.parametrize("kind", ["usual", "own adapter", "without its session"])
 def test_parent_and_child_share_no_connection_to_the_token_endpoint(
-    session: ClientCredentialsSession, auth: AuthorizationServer
+    auth: AuthorizationServer, kind: str
 ) -> None:
-    session.tokens.get()
+    session = _session(auth)
+    tokens = session.tokens
+    if kind == "own adapter":
+        tokens.endpoint.mount("http://", HTTPAdapter(pool_maxsize=3))
+    elif kind == "without its session":
+        del session
+        gc.collect()
+        assert fetcher_of(tokens).owner is None
+    tokens.get()
 
     def child() -> None:
-        with session:
-            session.tokens.renew()
-            session.tokens.renew()
+        tokens.renew()
+        tokens.renew()
+        tokens.close()
 
     in_child(child)
     assert auth.connections == 2
-    session.tokens.renew()
-    assert auth.connections == 2
-    assert len(auth.token_requests) == 4
-
-
-def test_an_endpoint_with_an_adapter_of_its_own_shares_no_connection(
-    session: ClientCredentialsSession, auth: AuthorizationServer
-) -> None:
-    session.tokens.endpoint.mount("http://", HTTPAdapter(pool_maxsize=3))
-    session.tokens.get()
-    in_child(_renew(session.tokens))
-    assert auth.connections == 2
-    session.tokens.renew()
-    assert auth.connections == 2
-
-
-def test_a_source_without_its_session_shares_no_connection(auth: AuthorizationServer) -> None:
-    tokens = _session(auth).tokens  # nobody keeps the session
-    gc.collect()
-    assert tokens.owner is None
-    tokens.get()
-    in_child(_renew(tokens))
-    assert auth.connections == 2
     tokens.renew()
     assert auth.connections == 2
+    assert len(auth.token_requests) == 4
     tokens.close()
+    if kind != "without its session":
+        session.close()
 
 
 def test_a_child_closes_its_copies_of_idle_connections(
     session: ClientCredentialsSession, api: ProtectedAPI
 ) -> None:
-    # Else the server would not notice when the parent closes them.
+    # Otherwise the server would not notice when the parent closes them.
     session.get(f"{api.url}/anything")
     sockets = [place.sock.fileno() for place in _pool(session, api.url).pool.queue if place]
     assert sockets
@@ -183,15 +164,7 @@ def test_requests_in_progress_in_the_parent_are_not_disturbed(
     assert answers == [200, 200, 200]
 
 
-# -- the token, and flights --------------------------------------------------------------------
-
-
-def test_a_child_keeps_the_token(
-    session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
-    session.get(f"{api.url}/anything")
-    assert in_child(_get(session, f"{api.url}/anything")) == 200
-    assert len(auth.token_requests) == 1
+# -- the token, and fetches --------------------------------------------------------------------
 
 
 def test_a_child_renews_a_revoked_token_for_itself(
@@ -205,7 +178,7 @@ def test_a_child_renews_a_revoked_token_for_itself(
     assert len(auth.token_requests) == 3
 
 
-def test_a_child_forked_in_mid_flight_starts_a_flight_of_its_own(
+def test_a_child_that_is_forked_during_a_fetch_starts_its_own(
     session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
@@ -215,16 +188,14 @@ def test_a_child_forked_in_mid_flight_starts_a_flight_of_its_own(
         caller.start()
         gate.wait_for(1)
         child = Child(_get(session, url))
-        gate.wait_for(2)  # the child waits for no flight of its parent
+        gate.wait_for(2)  # the child does not wait for the fetch of its parent
     assert child.result() == 200
     caller.join()
     assert answers == [200]
     assert len(auth.token_requests) == 2
 
 
-def test_a_child_may_be_forked_inside_a_flight(
-    auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
+def test_a_child_may_be_forked_inside_a_fetch(auth: AuthorizationServer, api: ProtectedAPI) -> None:
     forked: list[bool] = []
     children: list[Child] = []
     inside: list[ClientCredentialsSession] = []
@@ -253,7 +224,7 @@ def test_a_child_may_be_forked_by_a_thread(
     assert results == [200]
 
 
-def test_a_child_of_a_child_is_a_child(
+def test_a_grandchild_has_its_own_connection_and_the_token(
     session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
@@ -269,7 +240,7 @@ def test_a_child_of_a_child_is_a_child(
     assert len(auth.token_requests) == 1
 
 
-def test_a_session_with_eq_and_without_hash_is_known_after_a_fork(
+def test_a_session_with_eq_and_without_hash_is_reset_in_a_child(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     class Comparable(ClientCredentialsSession):
@@ -290,12 +261,13 @@ def test_a_session_with_eq_and_without_hash_is_known_after_a_fork(
         assert api.connections == 4
 
 
-def test_being_known_keeps_nothing_alive(auth: AuthorizationServer, api: ProtectedAPI) -> None:
+def test_the_registry_keeps_nothing_alive(auth: AuthorizationServer, api: ProtectedAPI) -> None:
     gc.collect()
     before = len(forks._known)
     with _session(auth) as session:
         session.get(f"{api.url}/anything")
-        assert len(forks._known) == before + 3  # session, source, token endpoint
+        # The session, its token endpoint, and the flights, the state and the pauses of its source.
+        assert len(forks._known) == before + 5
     del session
     gc.collect()
     assert len(forks._known) == before
@@ -304,52 +276,33 @@ def test_being_known_keeps_nothing_alive(auth: AuthorizationServer, api: Protect
 # -- locks -------------------------------------------------------------------------------------
 
 
-def _container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    adapter: Any = session.get_adapter(api.url)
-    return adapter.poolmanager.pools.lock
-
-
-def _queue_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return _pool(session, api.url).pool.mutex
-
-
-def _jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
+def _transport_locks(session: requests.Session, url: str) -> dict[str, Any]:
+    adapter: Any = session.get_adapter(url)
     jar: Any = session.cookies
-    return jar._cookies_lock
+    pools = adapter.poolmanager.pools
+    return {"pools": pools.lock, "queue": _pool(session, url).pool.mutex, "jar": jar._cookies_lock}
 
 
-def _source_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return flight_lock_of(session.tokens)
-
-
-def _endpoint_container_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    adapter: Any = session.tokens.endpoint.get_adapter(session.tokens._config.token_url or "")
-    return adapter.poolmanager.pools.lock
-
-
-def _endpoint_queue_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    return _pool(session.tokens.endpoint, session.tokens._config.token_url or "").pool.mutex
-
-
-def _endpoint_jar_lock(session: ClientCredentialsSession, api: ProtectedAPI) -> Any:
-    jar: Any = session.tokens.endpoint.cookies
-    return jar._cookies_lock
+def _source_locks(tokens: TokenSource) -> dict[str, Any]:
+    return dict(zip(["flights", "state", "pauses"], locks_of(tokens), strict=True))
 
 
 LOCKS = [
-    _container_lock,
-    _queue_lock,
-    _jar_lock,
-    _source_lock,
-    _endpoint_container_lock,
-    _endpoint_queue_lock,
-    _endpoint_jar_lock,
+    ("API", ["pools", "queue", "jar"]),
+    ("source", ["flights", "state", "pauses"]),
+    ("endpoint", ["pools", "queue", "jar"]),
 ]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize(
+    ("part", "lock"), [(part, lock) for part, locks in LOCKS for lock in locks]
+)
 def test_no_lock_that_another_thread_held_hinders_a_child(
-    lock: Any, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
+    part: str,
+    lock: str,
+    session: ClientCredentialsSession,
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
 ) -> None:
     session.tokens.endpoint.mount("http://", HTTPAdapter())
     session.get(f"{api.url}/set-cookie?a=1")
@@ -357,10 +310,16 @@ def test_no_lock_that_another_thread_held_hinders_a_child(
     def child() -> list[int]:
         with session:
             held = session.get(f"{api.url}/set-cookie?b=2").status_code
-            session.tokens.renew()
+            session.tokens.forget()  # so the next request fetches a token
             return [held, session.get(f"{api.url}/anything").status_code]
 
-    with held_by_another_thread(lock(session, api)):
+    if part == "source":
+        locks = _source_locks(session.tokens)
+    elif part == "API":
+        locks = _transport_locks(session, api.url)
+    else:
+        locks = _transport_locks(session.tokens.endpoint, auth.token_url)
+    with held_by_another_thread(locks[lock]):
         child_process = Child(child)
     assert child_process.result() == [200, 200]
     assert session.get(f"{api.url}/anything").status_code == 200
@@ -369,12 +328,12 @@ def test_no_lock_that_another_thread_held_hinders_a_child(
 
 @pytest.mark.parametrize("which", ["pools", "queue", "cookies"])
 @pytest.mark.parametrize("ours", [False, True], ids=["plain", "ours"])
-def test_where_a_plain_session_hangs_ours_does_not(
+def test_a_lock_hangs_a_child_with_a_plain_session_and_none_with_ours(
     which: str, ours: bool, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     api.protected = False
     url = f"{api.url}/anything"
-    lock = TellingLock()
+    lock = ExitingLock()
     with _session(auth) if ours else requests.Session() as session:
         session.get(url)
         _put(lock, which, session, url)
@@ -383,7 +342,7 @@ def test_where_a_plain_session_hangs_ours_does_not(
             assert child.status() == (0 if ours else HANGS)
 
 
-def _put(lock: TellingLock, which: str, session: Any, url: str) -> None:
+def _put(lock: ExitingLock, which: str, session: Any, url: str) -> None:
     if which == "pools":
         session.get_adapter(url).poolmanager.pools.lock = lock
     elif which == "cookies":
@@ -396,14 +355,13 @@ _EXIT = """
 import os, sys
 import requests
 from oauthcc import ClientCredentialsSession
-from tests.forked import TellingLock, held_by_another_thread
-from .inside import flight_lock_of
+from tests.forked import ExitingLock, held_by_another_thread
 url, token_url, kind = sys.argv[1:]
 session = requests.Session()
 if kind == "ours":
     session = ClientCredentialsSession(token_url, "demo-client", "demo-secret")
 session.get(url)
-lock = TellingLock()
+lock = ExitingLock()
 for pool in session.get_adapter(url).poolmanager.pools._container.values():
     lock.guard(pool.pool)
 with held_by_another_thread(lock):
@@ -416,10 +374,10 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize(("kind", "status"), [("plain", HANGS), ("ours", 7)])
-def test_a_child_that_exits_in_the_usual_way_waits_for_no_lock(
+def test_a_child_that_exits_normally_waits_for_no_lock(
     kind: str, status: int, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    # urllib3 empties every pool at exit: a plain session waits there for ever.
+    # urllib3 empties every pool at exit: a plain session waits there without end.
     api.protected = False
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _EXIT, f"{api.url}/x", auth.token_url, kind],
@@ -444,11 +402,11 @@ def test_no_lock_of_a_memory_store_hinders_a_child(
         with held_by_another_thread(lock):
             child = Child(lambda: (_get(second, url)(), first.tokens.renew() and None))
             assert child.result()[0] == 200
-    assert len(auth.token_requests) == 2  # the child had the token of the store, then a new one
+    assert len(auth.token_requests) == 2  # the child used the stored token, then fetched one
 
 
 @pytest.mark.parametrize("kind", ["file", "redis"])
-def test_a_child_forked_while_the_parent_has_the_store_waits_for_its_token(
+def test_a_child_that_is_forked_while_the_parent_fetches_waits_for_the_stored_token(
     kind: str,
     auth: AuthorizationServer,
     api: ProtectedAPI,
@@ -466,7 +424,7 @@ def test_a_child_forked_while_the_parent_has_the_store_waits_for_its_token(
         caller = threading.Thread(target=lambda: answers.append(session.get(url).status_code))
         with auth.hold() as gate:
             caller.start()
-            gate.wait_for(1)  # the parent's flight holds the lock of the store
+            gate.wait_for(1)  # the parent's fetch holds the lock of the store
             child = Child(_get(session, url))
         assert child.result() == 200
         caller.join()
@@ -478,7 +436,7 @@ def test_a_child_forked_while_the_parent_has_the_store_waits_for_its_token(
 
 
 class _OwnContext(HTTPAdapter):
-    """An adapter that brings its own TLS settings, as many a company has one."""
+    """An adapter with its own TLS settings, as many companies have one."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
@@ -510,34 +468,26 @@ def test_an_adapter_keeps_its_tls_settings_in_a_child(auth: AuthorizationServer)
         assert api.connections == 2
 
 
-def test_a_proxy_is_used_in_a_child_over_a_connection_of_its_own(
+def test_a_child_uses_a_proxy_over_its_own_connection_and_waits_for_no_lock_of_it(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    # The API stands in for the proxy: it takes whole URLs too.
+    # The API serves as the proxy: it accepts whole URLs too.
+    url = "http://api.example/anything"
     with _session(auth, api_url="http://api.example/") as session:
         session.proxies = {"http": api.url}
-        session.get("http://api.example/anything")
-        assert in_child(_get(session, "http://api.example/anything")) == 200
-        assert session.get("http://api.example/anything").status_code == 200
-        assert api.connections == 2
-        assert {seen.target for seen in api.requests} == {"http://api.example/anything"}
-
-
-def test_a_lock_of_a_proxys_pools_does_not_hinder_a_child(
-    auth: AuthorizationServer, api: ProtectedAPI
-) -> None:
-    with _session(auth, api_url="http://api.example/") as session:
-        session.proxies = {"http": api.url}
-        session.get("http://api.example/anything")
-        adapter: Any = session.get_adapter("http://api.example/")
+        session.get(url)
+        adapter: Any = session.get_adapter(url)
         with held_by_another_thread(adapter.proxy_manager[api.url].pools.lock):
-            assert in_child(_get(session, "http://api.example/anything")) == 200
+            assert in_child(_get(session, url)) == 200
+        assert session.get(url).status_code == 200
+        assert api.connections == 2
+        assert {seen.target for seen in api.requests} == {url}
 
 
-def test_adapters_and_jars_of_another_kind_are_left_alone(
+def test_adapters_of_other_kinds_are_left_alone(
     session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
-    class Wordless(requests.adapters.BaseAdapter):
+    class Silent(requests.adapters.BaseAdapter):
         def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
             answer = requests.Response()
             answer.status_code, answer.request, answer.url = 204, request, request.url
@@ -547,11 +497,11 @@ def test_adapters_and_jars_of_another_kind_are_left_alone(
         def close(self) -> None:
             pass
 
-    class Strange(Wordless):
+    class Strange(Silent):
         poolmanager = "of another kind"
         proxy_manager = None
 
-    session.mount("wordless://", Wordless())
+    session.mount("silent://", Silent())
     session.mount("strange://", Strange())
     closed = HTTPAdapter()
     session.mount("http://closed.example", closed)
@@ -560,32 +510,33 @@ def test_adapters_and_jars_of_another_kind_are_left_alone(
     assert in_child(_get(session, f"{api.url}/anything")) == 200
 
 
-def test_what_cannot_be_made_anew_hinders_nothing_else(
+def test_an_object_that_cannot_be_reset_hinders_no_other(
     session: ClientCredentialsSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Odd:
         def _after_fork(self) -> None:
             raise TypeError("an odd adapter")
 
-    odd, lock = Odd(), flight_lock_of(session.tokens)
-    monkeypatch.setattr(forks, "_known", {0: odd, 1: session.tokens, 2: odd})
+    odd, before = Odd(), locks_of(session.tokens)
+    known = dict(enumerate([odd, *parts_of(session.tokens), odd]))
+    monkeypatch.setattr(forks, "_known", known)
     with pytest.raises(TypeError, match="an odd adapter"):
         forks._in_child()
-    assert flight_lock_of(session.tokens) is not lock
+    assert all(lock is not old for lock, old in zip(locks_of(session.tokens), before, strict=True))
 
 
-def test_a_cookie_jar_without_a_lock_will_do(
+def test_a_cookie_jar_without_a_lock_is_accepted(
     session: ClientCredentialsSession, api: ProtectedAPI
 ) -> None:
     class Slotted:
         __slots__ = ()
 
     session.cookies = Slotted()  # type: ignore[assignment]
-    in_child(lambda: None)  # an error would be printed, not raised
+    in_child(lambda: None)  # an error there would be printed, not raised
     forks.renew_session(session)
 
 
-def test_an_idle_connection_that_cannot_be_closed_hinders_nobody(
+def test_an_idle_connection_that_cannot_be_closed_does_not_hinder_a_child(
     session: ClientCredentialsSession, api: ProtectedAPI
 ) -> None:
     class Stubborn:

@@ -1,4 +1,4 @@
-"""Under gevent's monkey patching: each scene in a process of its own, as patches are for good."""
+"""gevent's monkey patching. It cannot be undone, so each scene has a process of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCENES = [
     "killed_caller",
     "impatient_caller",
     "timeout_of_a_caller",
-    "flight_is_a_greenlet",
+    "fetch_is_a_greenlet",
 ]
 
 
@@ -42,17 +42,17 @@ def play(scene: str, *arguments: str, early: bool) -> None:
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_patched_before_anything_is_imported(scene: str) -> None:
+def test_a_session_works_if_gevent_patches_before_everything_is_imported(scene: str) -> None:
     play(scene, early=True)
 
 
-@pytest.mark.parametrize("scene", ["storms", "killed_caller", "flight_is_a_greenlet"])
-def test_patched_after_the_import_and_before_a_session_is_made(scene: str) -> None:
+@pytest.mark.parametrize("scene", ["storms", "killed_caller", "fetch_is_a_greenlet"])
+def test_a_session_works_if_gevent_patches_after_the_import(scene: str) -> None:
     play(scene, early=False)
 
 
 @needs_fork
-@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("early", [True, False], ids=["early", "late"])
 def test_a_child_forked_by_gevent_has_connections_of_its_own(early: bool) -> None:
     with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
         play("fork", auth.token_url, f"{api.url}/anything", early=early)

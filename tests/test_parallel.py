@@ -1,6 +1,7 @@
-"""Many threads at one source, switched as often as can be, or truly parallel without the GIL.
+"""Many threads use one source, switched as often as possible, or in parallel without the GIL.
 
-Where a state is made of several writes, one of these threads sooner or later sees it half made.
+If a change of the state consisted of several writes, one of these threads would sooner or later
+read only some of them.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ import requests
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
-from oauthcc import ClientCredentialsSession
+from oauthcc import ClientCredentialsSession, TokenSource
 from oauthcc.access_token import Token
+from oauthcc.events import Why
+from oauthcc.schemes import Bearer
+from oauthcc.tokens.fetcher import FetchResult, TokenFetcher, TokenNeed
 from oauthcc.tokens.state import CurrentToken
 
-from .inside import flight_lock_of, state_of
+from .inside import state_of
 
 THREADS, RENEWALS, ROUNDS, REPLACED = 8, 100, 50, 3000
 
 
 class Mint:
-    """Stand in the place of a supplier, and bring numbered tokens as fast as can be."""
+    """A fetcher whose tokens are numbers and take no time."""
 
     def __init__(self) -> None:
         self.numbers = itertools.count(1)
@@ -36,19 +40,26 @@ class Mint:
         self.busy = 0
         self.most_busy = 0
 
-    def obtain(self, order: Order, *_: Any) -> Obtained:
+    def fetch(self, need: TokenNeed) -> FetchResult:
+        began = time.monotonic()
         self.busy += 1  # by one thread at a time, or the test fails
         self.most_busy = max(self.most_busy, self.busy)
         self.last = next(self.numbers)
-        now = time.time()
         self.busy -= 1
-        return Obtained(Token(str(self.last), issued_at=now, expires_at=now + 3600), 1)
+        return self.result(need.why, self.last, began)
+
+    @staticmethod
+    def result(why: Why, number: int, began: float, lifetime: float = 3600.0) -> FetchResult:
+        now = time.time()
+        token = Token(str(number), issued_at=now, expires_at=now + lifetime)
+        header = Bearer().authorization(token)
+        return FetchResult(why, began, token=token, header=header, attempts=1)
 
 
 @pytest.fixture
 def mint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mint]:
     made = Mint()
-    monkeypatch.setattr(Supplier, "obtain", made.obtain)
+    monkeypatch.setattr(TokenFetcher, "fetch", made.fetch)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield made
@@ -62,7 +73,7 @@ def session(mint: Mint) -> Iterator[ClientCredentialsSession]:
 
 
 def in_parallel(*works: Callable[[], None]) -> None:
-    """Run all at once; raise what the first of them raised."""
+    """Call all functions at once; raise the first error."""
     errors: list[BaseException] = []
     start = threading.Barrier(len(works))
 
@@ -82,66 +93,55 @@ def in_parallel(*works: Callable[[], None]) -> None:
         raise errors[0]
 
 
-def check(held: CurrentToken) -> int:
-    """Look whether all parts of a record are of one token, and return its number."""
-    header, plan = held.header.encode().decode(), held.plan
-    assert header == f"Bearer {held.token.access_token}"
-    assert (held.aging_monotonic, held.aging_wall) == plan.aging
-    assert plan.expiry.wall == pytest.approx(held.token.expires_at, abs=0.001)
-    return int(held.token.access_token)
+def check(current: CurrentToken) -> int:
+    """Check that all parts of a value belong to one token; return its number."""
+    assert current.header.encode().decode() == f"Bearer {current.token.access_token}"
+    assert current.plan.expiry.wall == pytest.approx(current.token.expires_at, abs=0.001)
+    return int(current.token.access_token)
 
 
-def test_what_is_held_is_whole_while_it_is_replaced(
-    session: ClientCredentialsSession, mint: Mint
-) -> None:
-    source, over = session.tokens, threading.Event()
+def while_others_read(source: TokenSource, change: Callable[[], None]) -> None:
+    """Change the token while other threads get tokens, which are whole and never older ones."""
+    over = threading.Event()
     source.get()
 
     def read() -> None:
         latest = 0
         while not over.is_set():
-            number = check(source.current())
+            number = check(source._get())
             assert number >= latest
             latest = number
 
+    def until_over() -> None:
+        try:
+            change()
+        finally:
+            over.set()
+
+    in_parallel(until_over, *[read] * (THREADS - 1))
+
+
+def test_readers_see_whole_tokens_while_the_token_is_replaced(
+    session: ClientCredentialsSession,
+) -> None:
+    # Unlike a renewal, this does not put the token held into its margin before.
     def replace() -> None:
-        # As flights do, but without those that put the current token out of use before.
-        try:
-            for number in range(2, REPLACED):
-                lifetime = 3600 + 10 * number
-                now = time.time()
-                token = Token(str(number), issued_at=now, expires_at=now + lifetime)
-                header = source.grant.scheme.authorization(token)
-                with flight_lock_of(source):
-                    state_of(source).take_in(token, header, "expired", time.monotonic())
-        finally:
-            over.set()
+        for number in range(2, REPLACED):
+            result = Mint.result("expired", number, time.monotonic(), 3600 + 10 * number)
+            state_of(session.tokens).record(result)
 
-    in_parallel(replace, *[read] * (THREADS - 1))
+    while_others_read(session.tokens, replace)
 
 
-def test_what_is_held_is_whole_while_it_is_renewed(
+def test_readers_see_whole_tokens_while_the_token_is_renewed(
     session: ClientCredentialsSession, mint: Mint
 ) -> None:
-    source, over = session.tokens, threading.Event()
-
-    def read() -> None:
-        latest = 0
-        while not over.is_set():
-            number = check(source.current())
-            assert number >= latest
-            latest = number
-
     def renew() -> None:
-        try:
-            for _ in range(RENEWALS):
-                returned = source.renew()
-                assert int(source.get().access_token) >= int(returned.access_token)
-        finally:
-            over.set()
+        for _ in range(RENEWALS):
+            returned = session.tokens.renew()
+            assert int(session.tokens.get().access_token) >= int(returned.access_token)
 
-    source.get()
-    in_parallel(renew, *[read] * (THREADS - 1))
+    while_others_read(session.tokens, renew)
     assert mint.last == RENEWALS + 1
     assert mint.most_busy == 1
 
@@ -159,13 +159,13 @@ def test_a_token_that_many_refuse_is_renewed_once(
             assert int(source.renew(token).access_token) > int(token.access_token)
 
     in_parallel(*[refuse] * THREADS)
-    # Each of them was fetched in the place of one that was refused, but for the first.
+    # Each token except the first was fetched because another one was refused.
     assert mint.last == len(refused) + 1
     assert mint.most_busy == 1
 
 
 class Revoking(BaseAdapter):
-    """Be an API that refuses the tokens that came before the last revocation."""
+    """An API that refuses the tokens that were issued before the last revocation."""
 
     def __init__(self, mint: Mint) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class Revoking(BaseAdapter):
         """Do nothing."""
 
 
-def test_every_caller_gets_its_own_answer_though_tokens_are_revoked(
+def test_every_caller_gets_its_own_answer_although_tokens_are_revoked(
     session: ClientCredentialsSession, mint: Mint
 ) -> None:
     api = Revoking(mint)
@@ -208,7 +208,7 @@ def test_every_caller_gets_its_own_answer_though_tokens_are_revoked(
     assert mint.most_busy == 1
 
 
-def test_the_gil_is_as_the_run_asks_for() -> None:
-    # The legs of CI on free-threaded Python set PYTHON_GIL=0: an extension must not turn it on.
+def test_free_threaded_python_runs_without_the_gil() -> None:
+    # CI sets PYTHON_GIL=0 there, and an extension must not turn the GIL on.
     if "free-threading" in sys.version:
         assert not getattr(sys, "_is_gil_enabled")()  # noqa: B009 - unknown before Python 3.13

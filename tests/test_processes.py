@@ -1,4 +1,4 @@
-"""Sessions in other processes: by multiprocessing in each of its ways, and in pools."""
+"""Sessions in other processes, started by each method of multiprocessing, and in pools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = fork_among_threads
 
 METHODS = multiprocessing.get_all_start_methods()
 
-#: The session of a process in a pool: made there, as in any server that starts workers.
+#: The session of a process in a pool, as in any server that starts workers.
 _own: list[ClientCredentialsSession] = []
 
 
@@ -31,13 +31,13 @@ def session(auth: AuthorizationServer) -> Iterator[ClientCredentialsSession]:
 
 
 def call(session: ClientCredentialsSession, url: str, answers: Any) -> None:
-    """Call twice and close, in a process of its own."""
+    """Send two requests and close the session, in a process of its own."""
     with session:
         answers.put([session.get(url).status_code for _ in range(2)])
 
 
 def call_once(session: ClientCredentialsSession, url: str) -> int:
-    """Call in a process of a pool, with the session that came along."""
+    """Send a request in a process of a pool, with the session of the task."""
     with session:
         return session.get(url).status_code
 
@@ -48,12 +48,12 @@ def prepare(session: ClientCredentialsSession) -> None:
 
 
 def call_by_own(url: str) -> tuple[int, int]:
-    """Call in a process of a pool, with the session that lives there."""
+    """Send a request in a process of a pool, with the session of that process."""
     return os.getpid(), _own[0].get(url).status_code
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_session_goes_into_a_process(
+def test_a_session_can_be_passed_to_a_process(
     method: str, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
@@ -68,13 +68,13 @@ def test_a_session_goes_into_a_process(
     answers.close()
     process.close()
     assert session.get(url).status_code == 200
-    # A child that is forked has the token; one that is started anew has a pickle, without it.
+    # A forked child has the token. A pickle, which other children get, does not contain it.
     assert len(auth.token_requests) == (1 if method == "fork" else 2)
     assert api.connections == 2
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_session_is_handed_to_a_pool_with_every_task(
+def test_a_session_can_be_passed_to_a_pool_with_every_task(
     method: str, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     session.get(f"{api.url}/anything")
@@ -86,7 +86,7 @@ def test_a_session_is_handed_to_a_pool_with_every_task(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_session_lives_in_each_process_of_a_pool(
+def test_each_process_of_a_pool_can_have_one_session(
     method: str, session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
@@ -103,7 +103,7 @@ def test_a_session_lives_in_each_process_of_a_pool(
 
 
 @pytest.mark.skipif("fork" not in METHODS, reason="there is no fork here")
-def test_a_pool_is_forked_while_threads_call(
+def test_a_pool_can_be_forked_while_threads_send_requests(
     session: ClientCredentialsSession, auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     url = f"{api.url}/anything"
@@ -111,11 +111,11 @@ def test_a_pool_is_forked_while_threads_call(
     enough = threading.Event()
     answers: list[int] = []
 
-    def go_on() -> None:
+    def keep_calling() -> None:
         while not enough.is_set():
             answers.append(session.get(url).status_code)
 
-    callers = [threading.Thread(target=go_on) for _ in range(4)]
+    callers = [threading.Thread(target=keep_calling) for _ in range(4)]
     for caller in callers:
         caller.start()
     try:

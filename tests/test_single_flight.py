@@ -2,210 +2,329 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from oauthcc import TokenError
+from oauthcc.tokens.single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 
-from .clock import FLIGHT, flights, flights_done, in_threads, joined, together
+from .clock import FLIGHT, flights, flights_done, in_threads, joined, together, until
+from .inside import waiters_in
 
-NOTHING: Callable[[int], None] = lambda waiters: None  # noqa: E731 - one line says it
-
-
-def flight_of(work: Callable[[], Any], afterwards: Callable[[int], None] = NOTHING) -> Flight[Any]:
-    return Flight(work, 60.0, afterwards)
+Flights = SingleFlight[Any, Any, Any]
 
 
-def failing() -> Any:
-    raise TokenError("no luck", status_code=418)
-
-
-def test_all_who_wait_get_the_one_result() -> None:
-    free, done = threading.Event(), []
-
-    def work() -> object:
-        assert free.wait(20)
-        done.append(1)
-        return object()
-
-    flight = flight_of(work)
-    assert flight.start()
-    results: list[Any] = []
-    waiting = in_threads(8, lambda: results.append(flight.wait(20)))
-    free.set()
-    joined(waiting)
-    assert len({id(result) for result in results}) == len(done) == 1
-    assert len(results) == 8
-
-
-def test_all_who_wait_raise_an_error_of_their_own() -> None:
-    flight = flight_of(failing)
-    flight.start()
-    errors = together(8, lambda: flight.wait(20))
-    assert len({id(error) for error in errors}) == 8
-    for error in errors:
-        assert isinstance(error, TokenError)
-        assert (str(error), error.status_code) == ("no luck", 418)
-        assert len(traceback.extract_tb(error.__traceback__)) <= 4
-
-
-def test_an_error_keeps_its_cause_and_forgets_where_it_came_from() -> None:
-    cause = KeyError("the secret's own error")
-
-    def work() -> Any:
-        try:
-            raise ValueError("quotes a secret")
-        except ValueError:
-            raise TokenError("no luck") from cause
-
-    flight = flight_of(work)
-    flight.run()
-    with pytest.raises(TokenError) as caught:
-        flight.wait(0)
-    assert caught.value.__cause__ is cause
-    assert caught.value.__context__ is None
-    assert flight._error is not None
-    assert (flight._error.__context__, flight._error.__traceback__) == (None, None)
-
-
-def test_patience_ends_and_the_flight_goes_on() -> None:
-    free = threading.Event()
-    flight = flight_of(lambda: free.wait(20))
-    flight.start()
-    for patience in (0.01, 0, -1):
-        with pytest.raises(StillFlying):
-            flight.wait(patience)
-    free.set()
-    assert flight.wait(20) is True
-
-
-def test_a_flight_is_worth_joining_until_it_has_landed_or_its_budget_is_over() -> None:
-    flight = flight_of(lambda: None)
-    assert flight.is_in_the_air
-    flight._deadline = 0.0
-    assert not flight.is_in_the_air
-    other = flight_of(lambda: None)
-    other.run()
-    assert not other.is_in_the_air
-    assert not Flight(lambda: None, 0.0, NOTHING).is_in_the_air
-
-
-def test_a_flight_goes_on_a_daemon_thread_in_a_copy_of_the_starters_context() -> None:
-    colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour")
-    seen: list[Any] = []
-
-    def work() -> None:
-        seen.append((colour.get(), threading.current_thread().name))
-        seen.append(threading.current_thread().daemon)
-        colour.set("green")
-
-    mark = colour.set("red")
-    flight = flight_of(work)
-    assert flight.start()
-    flight.wait(20)
-    assert seen == [("red", FLIGHT), True]
-    assert colour.get() == "red"
-    colour.reset(mark)
+@pytest.fixture(autouse=True)
+def _all_end() -> Iterator[None]:
+    yield
     flights_done()
     assert flights() == []
 
 
-def test_no_thread_is_said_and_the_flight_can_be_flown_in_place(
-    monkeypatch: pytest.MonkeyPatch,
+def nothing(*_: Any) -> None:
+    return None
+
+
+def unchanged(outcome: Any) -> Any:
+    return outcome
+
+
+def of(
+    work: Callable[[Any], Any],
+    record: Callable[[Any], Any] = unchanged,
+    report: Callable[[Any, int], None] = nothing,
+    *,
+    budget: float = 60.0,
+) -> Flights:
+    return SingleFlight(budget, work, record, report)
+
+
+def result(flights: Flights, timeout: float = 20.0, **options: Any) -> Any:
+    """Return the result of the flight in progress or of a new one."""
+    return flights.result(nothing, lambda: "need", timeout, **options)
+
+
+class Held:
+    """A piece of work that goes on until it is freed, and counts how often it was begun."""
+
+    def __init__(self) -> None:
+        self.begun, self.free = 0, threading.Event()
+
+    def __call__(self, need: Any) -> Any:
+        self.begun += 1
+        number = self.begun
+        assert self.free.wait(20)
+        return number, object()
+
+
+def refuse(outcome: Any) -> Any:
+    raise TokenError("out of order", status_code=418)
+
+
+# -- one result for all callers --------------------------------------------------------------------
+
+
+def test_all_callers_get_the_result_of_one_flight() -> None:
+    work, reported = Held(), list[Any]()
+    several = of(work, report=lambda outcome, waiters: reported.append(waiters))
+    results: list[Any] = []
+    waiting = in_threads(8, lambda: results.append(result(several)))
+    until(lambda: waiters_in(several) == 8)
+    work.free.set()
+    joined(waiting)
+    flights_done()
+    assert len({id(one) for one in results}) == work.begun == 1
+    assert len(results) == 8
+    assert reported == [8]
+
+
+def test_all_callers_raise_an_error_of_their_own() -> None:
+    several = of(nothing, refuse)
+    errors = together(8, lambda: result(several))
+    assert len({id(error) for error in errors}) == 8
+    for error in errors:
+        assert isinstance(error, TokenError)
+        assert (str(error), error.status_code) == ("out of order", 418)
+    assert len({len(traceback.extract_tb(error.__traceback__)) for error in errors}) == 1
+
+
+def test_an_error_keeps_its_cause_and_loses_its_frames_and_context() -> None:
+    cause, kept = KeyError("the secret's own error"), TokenError("out of order")
+
+    def record(outcome: Any) -> Any:
+        try:
+            raise ValueError("quotes a secret")
+        except ValueError:
+            raise kept from cause
+
+    with pytest.raises(TokenError) as caught:
+        result(of(nothing, record))
+    assert caught.value is not kept
+    assert caught.value.__cause__ is kept.__cause__ is cause
+    assert caught.value.__context__ is None
+    assert (kept.__context__, kept.__traceback__) == (None, None)
+
+
+def test_what_is_ready_is_returned_without_a_flight() -> None:
+    several = of(refuse)
+    assert several.result(lambda: "ready", lambda: refuse(None), 0) == "ready"
+
+
+def test_an_error_of_begin_starts_no_flight() -> None:
+    work = Held()
+    with pytest.raises(TokenError, match="out of order"):
+        of(work).result(nothing, lambda: refuse(None), 20)
+    assert work.begun == 0
+
+
+def test_the_flight_continues_when_the_time_of_a_caller_ends() -> None:
+    work = Held()
+    several = of(work)
+    for timeout in (0.01, 0, -1):
+        with pytest.raises(StillRunning):
+            result(several, timeout)
+    work.free.set()
+    assert result(several)[0] == work.begun == 1
+
+
+def test_a_flight_is_joined_only_while_it_is_in_progress() -> None:
+    numbers = itertools.count()
+    several = of(lambda need: next(numbers))
+    assert [result(several), result(several)] == [0, 1]
+
+
+@pytest.mark.parametrize("how", ["budget", "abandon"])
+def test_a_flight_that_is_abandoned_is_not_joined_and_still_serves_its_callers(how: str) -> None:
+    work = Held()
+    several = of(work, budget=0.0 if how == "budget" else 60.0)
+    results: list[Any] = []
+    waiting = in_threads(1, lambda: results.append(result(several)))
+    until(lambda: work.begun == 1)
+    if how == "abandon":
+        several.abandon()
+    waiting += in_threads(1, lambda: results.append(result(several)))
+    until(lambda: work.begun == 2)
+    work.free.set()
+    joined(waiting)
+    assert sorted(number for number, _ in results) == [1, 2]
+
+
+def test_what_is_recorded_is_reported_when_all_callers_were_released() -> None:
+    steps: list[Any] = []
+
+    def record(outcome: Any) -> Any:
+        steps.append(("recorded", outcome))
+        return "result"
+
+    def report(outcome: Any, waiters: int) -> None:
+        assert released.wait(20)
+        steps.append(("reported", outcome, waiters))
+
+    released = threading.Event()
+    several = of(lambda need: f"outcome for {need}", record, report)
+    assert result(several) == "result"
+    steps.append("released")
+    released.set()
+    flights_done()
+    outcome = "outcome for need"
+    assert steps == [("recorded", outcome), "released", ("reported", outcome, 1)]
+
+
+# -- where a flight runs ---------------------------------------------------------------------------
+
+
+def test_a_flight_runs_on_a_daemon_thread_in_a_copy_of_the_context() -> None:
+    colour: contextvars.ContextVar[str] = contextvars.ContextVar("colour")
+    seen: list[Any] = []
+
+    def work(need: Any) -> None:
+        thread = threading.current_thread()
+        seen.append((colour.get(), thread.name, thread.daemon))
+        colour.set("green")
+
+    mark = colour.set("red")
+    result(of(work))
+    assert seen == [("red", FLIGHT, True)]
+    assert colour.get() == "red"
+    colour.reset(mark)
+
+
+def test_a_flight_runs_in_the_caller_if_that_is_asked_for() -> None:
+    several = of(lambda need: threading.current_thread())
+    assert result(several, in_caller=True) is threading.current_thread()
+
+
+@pytest.mark.parametrize("method", ["__init__", "start"])
+def test_a_flight_runs_in_the_caller_if_there_is_no_thread_for_it(
+    method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(thread: threading.Thread) -> None:
+    def refuse_thread(thread: threading.Thread, **options: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    flight = flight_of(threading.current_thread)
-    assert not flight.start()
-    assert flight.is_in_the_air
-    flight.run()
-    assert flight.wait(0) is threading.current_thread()
+    monkeypatch.setattr(threading.Thread, method, refuse_thread)
+    several = of(lambda need: threading.current_thread())
+    assert not several.start_unless_running(lambda: "need")
+    assert result(several) is threading.current_thread()
 
 
-def test_what_comes_afterwards_comes_when_all_are_told_and_knows_how_many_waited() -> None:
-    told: list[Any] = []
-    flight = flight_of(lambda: 7, lambda waiters: told.append((waiters, flight.wait(0))))
-    flight.waiters = 3
-    flight.run()
-    assert told == [(3, 7)]
+def test_a_flight_may_start_without_a_caller_that_waits() -> None:
+    work, reported = Held(), list[int]()
+    several = of(work, report=lambda outcome, waiters: reported.append(waiters))
+    assert several.start_unless_running(nothing)
+    assert work.begun == 0
+    assert several.start_unless_running(lambda: "need")
+    assert several.start_unless_running(lambda: refuse(None))
+    work.free.set()
+    flights_done()
+    assert (work.begun, reported) == (1, [0])
 
 
-def test_a_flight_knows_who_is_inside_of_it() -> None:
-    seen: list[bool] = []
+def test_a_flight_keeps_neither_its_need_nor_its_outcome() -> None:
+    class Thing:
+        pass
 
-    def deep_inside() -> None:
-        seen.append(outer.is_mine)
-        seen.append(inner.is_mine)
+    class Work:
+        def __call__(self, need: Any) -> Any:
+            outcome = Thing()
+            left.extend([weakref.ref(need), weakref.ref(outcome)])
+            return outcome
+
+    left: list[Any] = []
+    several = of(Work(), nothing)
+    several.result(nothing, Thing, 20)
+    flights_done()
+    assert [ref() for ref in left] == [None, None]
+
+
+# -- a flight that waits for itself ----------------------------------------------------------------
+
+
+def test_a_flight_cannot_be_waited_for_from_inside_of_it() -> None:
+    refused: list[str] = []
+
+    def use(name: str, several: Flights) -> None:
+        with pytest.raises(InsideItself):
+            result(several)
+        refused.append(name)
+
+    def deep_inside(need: Any) -> None:
+        use("outer", outer)
+        use("inner", inner)
         context = contextvars.copy_context()
-        joined(in_threads(1, lambda: context.run(lambda: seen.append(outer.is_mine))))
+        joined(in_threads(1, lambda: context.run(use, "in a thread", outer)))
 
-    outer = flight_of(lambda: (inner.start(), inner.wait(20)))
-    inner = flight_of(deep_inside, lambda waiters: seen.append(inner.is_mine))
-    assert not outer.is_mine
-    outer.start()
-    outer.wait(20)
+    outer = of(lambda need: result(inner))
+    inner = of(deep_inside)
+    result(outer)
+    assert refused == ["outer", "inner", "in a thread"]
+
+
+def test_the_context_of_a_flight_may_use_the_next_one() -> None:
+    contexts: list[contextvars.Context] = []
+    reported: list[Any] = []
+
+    def report(outcome: Any, waiters: int) -> None:
+        if not reported:
+            reported.append(outcome)
+            reported.append(result(several))
+
+    several = of(lambda need: contexts.append(contextvars.copy_context()), report=report)
+    result(several)
     flights_done()
-    assert seen == [True, True, True, False]
+    assert reported == [None, None]
+    assert contexts[0].run(result, several) is None
 
 
-def test_a_flight_that_has_landed_is_nobodys() -> None:
-    kept: list[contextvars.Context] = []
-    flight = flight_of(lambda: kept.append(contextvars.copy_context()))
-    flight.run()
-    assert not kept[0].run(lambda: flight.is_mine)
-    assert not flight.is_mine
+# -- interruptions ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_a_flight_that_was_stopped_from_outside_lets_nobody_wait(interruption: Any) -> None:
-    told: list[int] = []
+def test_a_flight_that_is_stopped_from_outside_releases_its_callers() -> None:
+    def work(need: Any) -> None:
+        until(lambda: waiters_in(several) == 2)
+        raise KeyboardInterrupt
 
-    def work() -> None:
-        raise interruption
+    def first() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            result(several, in_caller=True)
 
-    flight = flight_of(work, told.append)
-    with pytest.raises(interruption):
-        flight.run()
-    with pytest.raises(FlightLost, match=interruption.__name__):
-        flight.wait(0)
-    assert not told
-    assert not flight.is_mine
-
-
-def test_a_flight_lets_go_of_its_work() -> None:
-    class Session:
-        def work(self) -> None: ...
-
-        def afterwards(self, waiters: int) -> None: ...
-
-    session = Session()
-    flight = flight_of(session.work, session.afterwards)
-    left = weakref.ref(session)
-    del session
-    flight.start()
-    flight.wait(20)
-    flights_done()
-    assert left() is None
+    reported: list[Any] = []
+    several = of(work, report=lambda *step: reported.append(step))
+    starter = in_threads(1, first)
+    until(lambda: waiters_in(several) == 1)
+    with pytest.raises(Interrupted, match="KeyboardInterrupt"):
+        result(several)
+    joined(starter)
+    assert not reported
 
 
-def test_whoever_is_interrupted_anywhere_on_the_way_into_waiting_may_wait_too() -> None:
+def test_after_an_interrupt_at_the_start_the_next_caller_starts_a_flight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    several = of(unchanged)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            result(several)
+    assert result(several, timeout=5) == "need"
+
+
+def test_a_caller_that_is_interrupted_at_any_step_may_wait_again() -> None:
     """So a signal handler or a finalizer that uses the session stops neither thread nor flight."""
-    free = threading.Event()
-    flight = flight_of(lambda: free.wait(20))
-    flight.start()
+    work = Held()
+    several = of(work)
+    with pytest.raises(StillRunning):
+        result(several, 0)
     interrupted: list[int] = []
-
-    def wait_for_no_time() -> None:
-        with pytest.raises(StillFlying):
-            flight.wait(0)
 
     def wait_interrupted_at(step: int) -> None:
         passed = 0
@@ -216,33 +335,21 @@ def test_whoever_is_interrupted_anywhere_on_the_way_into_waiting_may_wait_too() 
             if passed == step:
                 sys.settrace(None)
                 interrupted.append(step)
-                wait_for_no_time()
+                with pytest.raises(StillRunning):
+                    result(several, 0)
             return trace
 
         sys.settrace(trace)
         try:
-            with contextlib.suppress(StillFlying):
-                flight.wait(0)
+            with contextlib.suppress(StillRunning):
+                result(several, 0)
         finally:
             sys.settrace(None)
 
-    for step in range(1, 20):
+    for step in range(1, 50):
         caller = threading.Thread(target=wait_interrupted_at, args=(step,), daemon=True)
         caller.start()
         joined([caller])
-    free.set()
-    assert flight.wait(20) is True
-    assert interrupted[:5] == [1, 2, 3, 4, 5]
-
-
-def test_where_no_daemon_thread_may_be_made_the_flight_does_not_start(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def thread(**options: Any) -> Any:
-        raise RuntimeError("daemon threads are disabled in this interpreter")
-
-    flight = flight_of(lambda: "done")
-    monkeypatch.setattr(threading, "Thread", thread)
-    assert not flight.start()
-    flight.run()
-    assert flight.wait(0) == "done"
+    work.free.set()
+    assert result(several)[0] == 1
+    assert interrupted[:25] == list(range(1, 26))

@@ -1,7 +1,7 @@
-"""A process with a session of its own that does as it is told, and the test's end of it.
+"""A process with a session of its own that carries out commands, and the test's end of it.
 
-The processes are forked from one that has imported all this and done nothing else, so that sixteen
-of them are there at once. None of them is a child of the test's own process.
+The processes are forked from one that has imported all this and done nothing else, so sixteen of
+them start at once. None of them is a child of the test's own process.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import oauthcc.clock
 from oauthcc import ClientCredentialsSession
 from oauthcc.access_token import Token
 from oauthcc.stores import FileStore, RedisStore, TokenStore
-from oauthcc.tokens import renewal
 
 PATIENCE = 60.0
 
 
 class Clock:
-    """Move the clocks of several processes at once: the offset lies in a file that all map."""
+    """The clocks of several processes, moved at once: all of them map the file of the offset."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -50,12 +50,14 @@ class Clock:
     def time(self) -> float:
         return time.time() + self.offset
 
-    def now(self) -> renewal.Instant:
-        return renewal.Instant(time.monotonic() + self.offset, time.time() + self.offset)
+    def install(self) -> None:
+        """Replace the clocks of the library in this process."""
+        oauthcc.clock.monotonic = lambda: time.monotonic() + self.offset
+        oauthcc.clock.wall = self.time
 
 
 class Worker:
-    """Start such a process; `with` ends it, by force if need be."""
+    """The test's end of such a process; leaving the `with` block ends it, by force if needed."""
 
     def __init__(self) -> None:
         processes = multiprocessing.get_context("forkserver")
@@ -66,35 +68,35 @@ class Worker:
         theirs.close()
 
     def ask(self, do: str, **how: Any) -> None:
-        """Tell it to do something, and do not wait for it."""
+        """Send a command, and do not wait for its end."""
         self._line.send((do, how))
 
     def answer(self) -> Any:
-        """Wait until it has done what was asked, and return what came of it."""
+        """Wait for the end of the command, and return its result."""
         while True:
-            kind, said = self._next()
+            kind, value = self._next()
             if kind == "failed":
-                raise AssertionError(f"the worker failed: {said}")
+                raise AssertionError(f"the worker failed: {value}")
             if kind == "answer":
-                return said
+                return value
 
     def does(self, do: str, **how: Any) -> Any:
-        """Tell it to do something, and return what came of it."""
+        """Send a command, and return its result."""
         self.ask(do, **how)
         return self.answer()
 
     def notes(self, note: str) -> None:
-        """Wait until it says that it has come to some point."""
+        """Wait until the process has sent this note."""
         while self._next() != ("note", note):
             pass
 
     def _next(self) -> tuple[str, Any]:
-        assert self._line.poll(PATIENCE), "the worker says nothing"
-        said: tuple[str, Any] = self._line.recv()
-        return said
+        assert self._line.poll(PATIENCE), "the worker sends nothing"
+        message: tuple[str, Any] = self._line.recv()
+        return message
 
     def kill(self) -> None:
-        """End it with `kill -9`."""
+        """End the process with `kill -9`."""
         self._process.kill()
         self._process.join(PATIENCE)
 
@@ -119,7 +121,7 @@ class Worker:
     ) -> None:
         if self._process.is_alive():
             self.thaw()
-        self._line.close()  # and that ends it
+        self._line.close()  # this ends it
         self._process.join(PATIENCE)
         self._process.kill()
         self._process.join(PATIENCE)
@@ -128,24 +130,24 @@ class Worker:
 
 @contextlib.contextmanager
 def workers(number: int) -> Iterator[list[Worker]]:
-    """Start several."""
+    """Start several processes."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Worker()) for _ in range(number)]
 
 
-def all_do(told: Iterable[Worker], do: str, **how: Any) -> list[Any]:
-    """Tell several to do something at once, and return what came of it."""
-    told = list(told)
-    for worker in told:
+def all_do(workers: Iterable[Worker], do: str, **how: Any) -> list[Any]:
+    """Send a command to several processes at once, and return the results."""
+    several = list(workers)
+    for worker in several:
         worker.ask(do, **how)
-    return [worker.answer() for worker in told]
+    return [worker.answer() for worker in several]
 
 
-# -- from here on, what the process itself does ---------------------------------------------------
+# -- what the process itself does ------------------------------------------------------------------
 
 
 class Counted:
-    """Count what is asked of a store, and say when its lock is asked for."""
+    """A store that counts its operations, and sends a note when its lock is asked for."""
 
     def __init__(self, store: TokenStore, line: Connection) -> None:
         self._store, self._line = store, line
@@ -166,7 +168,7 @@ class Counted:
 
 
 class Session:
-    """Hold what the process has: one session, and what it said."""
+    """The session of the process, and the commands that it carries out."""
 
     def __init__(self, line: Connection) -> None:
         self._line = line
@@ -177,10 +179,10 @@ class Session:
     def make(
         self, arguments: list[str], store: str | None = None, clock: str | None = None
     ) -> None:
-        """Make the session anew; ``store`` is an expression, ``clock`` the path of a `Clock`."""
+        """Make a session; ``store`` is an expression, ``clock`` the path of a `Clock`."""
         self.close()
         if clock is not None:
-            renewal.now = Clock(Path(clock)).now
+            Clock(Path(clock)).install()
         if store is not None:
             self._store = Counted(store_from(store), self._line)
         self._session = ClientCredentialsSession(
@@ -188,7 +190,7 @@ class Session:
         )
 
     def unpickle(self, session: bytes) -> None:
-        """Take a session that another process had."""
+        """Use the session of another process."""
         self.close()
         self._session = pickle.loads(session)
 
@@ -206,14 +208,14 @@ class Session:
         setattr(importlib.import_module(module), name, value)
 
     def get(self, url: str) -> tuple[int, str]:
-        """Make a call; return its status, and the token it carried."""
+        """Send a request; return the status, and the token that was sent."""
         assert self._session is not None
         response = self._session.get(url)
         header = response.request.headers["Authorization"]
         return response.status_code, header.encode().decode().partition(" ")[2]
 
     def operations(self, url: str, calls: int) -> int:
-        """Make calls, and count what they ask of the store."""
+        """Send requests; return how many operations of the store they caused."""
         assert self._store is not None
         before = self._store.operations
         for _ in range(calls):
@@ -221,13 +223,13 @@ class Session:
         return self._store.operations - before
 
     def flights_done(self) -> None:
-        """Wait until no flight is under way."""
+        """Wait until no flight is in progress."""
         for thread in threading.enumerate():
             if thread.name == "oauthcc-flight":
                 thread.join(PATIENCE)
 
     def bypassed(self) -> list[tuple[str, str]]:
-        """Return what failed in the store, and how."""
+        """Return the operations of the store that failed, and their errors."""
         self.flights_done()
         return self._bypassed
 
@@ -238,7 +240,7 @@ def store_from(expression: str) -> TokenStore:
 
 
 def work(line: Connection) -> None:
-    """Do what is told, until the line is closed."""
+    """Carry out commands until the connection is closed."""
     session = Session(line)
     while True:
         try:
@@ -247,7 +249,7 @@ def work(line: Connection) -> None:
             break
         try:
             line.send(("answer", getattr(session, do)(**how)))
-        except Exception as error:  # noqa: BLE001 - it is told
+        except Exception as error:  # noqa: BLE001 - the test raises it
             line.send(("failed", repr(error)))
     session.close()
     line.close()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from oauthcc import Token
+from oauthcc.tokens.refusals import Refusal, RefusalPauses, Route
+from oauthcc.urls import Origin, origin_of
+
+from .clock import Clock
+
+API, OTHER = origin_of("https://api.example/"), origin_of("https://other.example/")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock().install()
+
+
+@pytest.fixture
+def pauses(clock: Clock) -> RefusalPauses:
+    return RefusalPauses()
+
+
+def refusal(name: str, origin: Origin | None = API) -> Refusal:
+    """Return the refusal of the token with this name."""
+    return Refusal(Token(name), Route("GET", origin, "https://api.example/orders"), 0.0)
+
+
+def lengths(
+    pauses: RefusalPauses, clock: Clock, names: str, origin: Origin | None = API
+) -> list[float]:
+    """Return how long the pause is after each of these tokens was refused."""
+    found = []
+    for name in names:
+        refused, seconds = refusal(name, origin), 0.0
+        assert pauses.record(refused)
+        while not pauses.is_over(refused):
+            clock.advance(0.5)
+            seconds += 0.5
+        found.append(seconds)
+    return found
+
+
+def test_an_api_that_was_never_refused_has_no_pause(pauses: RefusalPauses) -> None:
+    assert pauses.is_over(refusal("a"))
+    pauses.end(refusal("a").route)
+
+
+def test_the_pause_of_an_api_that_refuses_new_tokens_doubles_up_to_a_minute(
+    pauses: RefusalPauses, clock: Clock
+) -> None:
+    assert lengths(pauses, clock, "abcdefgh") == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert lengths(pauses, clock, "i", OTHER) == [1]
+
+
+def test_one_token_that_many_threads_report_counts_once(
+    pauses: RefusalPauses, clock: Clock
+) -> None:
+    assert [pauses.record(refusal("a")) for _ in range(64)] == [True] + [False] * 63
+    clock.advance(1)
+    assert pauses.is_over(refusal("a"))
+    assert lengths(pauses, clock, "ab") == [2, 4]
+
+
+def test_requests_that_cannot_be_sent_again_have_pauses_of_their_own(
+    pauses: RefusalPauses, clock: Clock
+) -> None:
+    assert pauses.record(refusal("a"), replayable=False)
+    assert not pauses.is_over(refusal("a"), replayable=False)
+    assert lengths(pauses, clock, "a") == [1]
+    assert pauses.is_over(refusal("a"), replayable=False)
+
+
+def test_an_accepted_replay_ends_the_pauses_of_its_own_api(pauses: RefusalPauses) -> None:
+    for origin in (API, OTHER, None):
+        for replayable in (True, False):
+            pauses.record(refusal("a", origin), replayable=replayable)
+    pauses.end(refusal("a").route)
+    pauses.end(refusal("a").route)
+    for replayable in (True, False):
+        over = [
+            pauses.is_over(refusal("a", origin), replayable=replayable)
+            for origin in (API, OTHER, None)
+        ]
+        assert over == [True, False, False]
+
+
+def test_forget_ends_all_pauses(pauses: RefusalPauses, clock: Clock) -> None:
+    for origin in (API, OTHER):
+        pauses.record(refusal("a", origin))
+        pauses.record(refusal("a", origin), replayable=False)
+    pauses.forget()
+    for replayable in (True, False):
+        assert pauses.is_over(refusal("a"), replayable=replayable)
+        assert pauses.is_over(refusal("a", OTHER), replayable=replayable)
+    assert lengths(pauses, clock, "a") == [1]

@@ -1,0 +1,595 @@
+from __future__ import annotations
+
+import contextlib
+import copy
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from oauthcc import (
+    ClientCredentialsSession,
+    ConfigurationError,
+    Token,
+    TokenEndpointTimeout,
+    TokenEndpointUnavailable,
+    TokenError,
+    TokenRequestDenied,
+    TokenSource,
+)
+from oauthcc.events import RenewalFailed, RequestReplayed, TokenObtained
+from oauthcc.schemes import Bearer
+from oauthcc.stores import MemoryStore
+from oauthcc.testing import AuthorizationServer
+from oauthcc.testing.faults import oauth_error, unavailable
+from oauthcc.tokens.refusals import Refusal, Route
+from oauthcc.tokens.single_flight import SingleFlight
+from oauthcc.urls import origin_of
+
+from .clock import Clock, flights, flights_done, in_threads, joined, moved_clock, together, until
+from .inside import flight_lock_of, state_of, waiters_of
+
+API, OTHER = "https://api.example/", "https://other.example/"
+Make = Callable[..., ClientCredentialsSession]
+
+
+@pytest.fixture
+def clock(auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = moved_clock(monkeypatch)
+    auth.now = clock.time
+    return clock
+
+
+@pytest.fixture
+def events() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def make(auth: AuthorizationServer, clock: Clock, events: list[Any]) -> Iterator[Make]:
+    """Return a function that makes a session."""
+    with contextlib.ExitStack() as sessions:
+
+        def made(secret: Any = None, **options: Any) -> ClientCredentialsSession:
+            client = auth.token_url, auth.client_id, secret or auth.client_secret
+            session = ClientCredentialsSession(*client, on_event=events.append, **options)
+            return sessions.enter_context(session)
+
+        yield made
+        flights_done()
+
+
+@pytest.fixture
+def source(make: Make) -> TokenSource:
+    return make().tokens
+
+
+def count(auth: AuthorizationServer) -> int:
+    return len(auth.token_requests)
+
+
+# -- get -------------------------------------------------------------------------------------------
+
+
+def test_a_source_fetches_nothing_until_a_token_is_needed_and_then_keeps_it(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    assert auth.requests == []
+    token = source.get()
+    assert token.access_token == auth.issued[0]
+    assert source.get() is token
+    assert count(auth) == 1
+
+
+def test_a_fresh_token_is_returned_without_the_lock(source: TokenSource) -> None:
+    token = source.get()
+    with flight_lock_of(source):
+        assert together(1, lambda: source.get(timeout=1)) == [token]
+
+
+def test_an_aging_token_is_returned_at_once_and_renewed_in_the_background(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock, events: list[Any]
+) -> None:
+    token = source.get()
+    clock.advance(3000)
+    with auth.hold() as gate:
+        for _ in range(5):
+            assert source.get(timeout=1) is token
+        gate.wait_for(1)
+        assert len(flights()) == 1
+    flights_done()
+    assert source.get() is not token
+    assert count(auth) == 2
+    whys = [(event.why, event.waiters, event.attempts) for event in events]
+    assert whys == [("absent", 1, 1), ("aging", 0, 1)]
+    assert all(event.seconds >= 0 and event.expires_in == 3600 for event in events)
+
+
+def test_a_failed_early_renewal_is_only_an_event(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock, events: list[Any]
+) -> None:
+    token = source.get()
+    clock.advance(3000)
+    auth.answer_next(unavailable(503, None), None)
+    for _ in range(5):
+        assert source.get() is token
+        flights_done()
+    assert count(auth) == 2
+    failed = events[-1]
+    assert isinstance(failed, RenewalFailed)
+    assert (failed.why, failed.usable) == ("aging", True)
+    assert isinstance(failed.error, TokenEndpointUnavailable)
+
+
+def test_callers_at_expiry_join_the_early_renewal_in_progress(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    source.get()
+    clock.advance(3000)
+    with auth.hold() as gate:
+        source.get()
+        gate.wait_for(1)
+        clock.advance(601)
+        late: list[Any] = []
+        waiting = in_threads(3, lambda: late.append(source.get()))
+        until(lambda: waiters_of(source) == 3)
+    joined(waiting)
+    assert {token.access_token for token in late} == {auth.issued[1]}
+    assert count(auth) == 2
+
+
+def test_in_the_margin_callers_wait_and_use_the_token_if_the_renewal_fails(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    token = source.get()
+    clock.advance(3595)
+    auth.answer_next(unavailable(503, None), None)
+    assert source.get() is token
+    assert source.get() is token
+    clock.advance(6)
+    with pytest.raises(TokenEndpointUnavailable):
+        source.get()
+
+
+def test_a_token_that_expires_while_a_caller_waits_in_its_margin_is_not_used(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    source.get()
+    clock.advance(3595)
+    auth.watch = lambda request, outcome: clock.advance(10)
+    auth.answer_next(oauth_error("invalid_scope"), None)
+    with pytest.raises(TokenError, match="invalid_scope"):
+        source.get()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.01])
+def test_an_error_says_which_timeout_was_too_short(
+    auth: AuthorizationServer, source: TokenSource, timeout: Any
+) -> None:
+    message = rf"No token arrived from {auth.token_url} within {timeout} seconds.*longer timeout="
+    with auth.hold(), pytest.raises(TokenEndpointTimeout, match=message) as caught:
+        source.get(timeout=timeout)
+    assert caught.value.__suppress_context__
+    flights_done()
+    assert source.get().access_token == auth.issued[0]
+
+
+def test_nobody_waits_longer_than_a_minute(
+    source: TokenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    result = SingleFlight.result
+
+    def noted(flights: Any, ready: Any, begin: Any, timeout: float, **options: Any) -> Any:
+        waited.append(timeout)
+        return result(flights, ready, begin, timeout, **options)
+
+    monkeypatch.setattr(SingleFlight, "result", noted)
+    source.get()
+    source.renew(timeout=1e9)
+    assert waited == [60, 60]
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def test_a_foreign_error_becomes_a_token_error_that_quotes_nothing(
+    auth: AuthorizationServer, make: Make, events: list[Any]
+) -> None:
+    class Scheme(Bearer):
+        def authorization(self, token: Token) -> Any:
+            raise LookupError(token.access_token)
+
+    with pytest.raises(TokenError, match="LookupError was raised on the way") as caught:
+        make(scheme=Scheme()).tokens.get()
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert auth.issued[0] not in str(caught.value)
+    flights_done()
+    assert [type(event) for event in events] == [RenewalFailed]
+
+
+def test_after_a_fetch_that_was_stopped_the_next_one_starts(
+    auth: AuthorizationServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    stops = [SystemExit]
+
+    def secret() -> str:
+        if stops:
+            raise stops.pop()
+        return auth.client_secret
+
+    source = make(secret).tokens
+    with pytest.raises(TokenError, match="interrupted by SystemExit; try again"):
+        source.get()
+    assert source.get().access_token == auth.issued[0]
+
+
+# -- renew and mark_refused ------------------------------------------------------------------------
+
+
+def test_renew_fetches_another_token(auth: AuthorizationServer, source: TokenSource) -> None:
+    assert source.renew().access_token == auth.issued[0]
+    second = source.renew()
+    assert second.access_token == auth.issued[1]
+    assert source.get() is second
+
+
+def test_renew_fetches_nothing_if_another_token_is_held(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    first = source.get()
+    second = source.renew(first)
+    assert source.renew(first) is second
+    assert count(auth) == 2
+    clock.advance(5000)
+    third = source.renew(first)  # the second has expired
+    assert source.renew(second) is source.renew(first) is third
+    assert count(auth) == 3
+
+
+def test_renew_returns_the_same_token_if_the_server_issues_it_again(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    token = source.get()
+    auth.make_token = lambda: token.access_token
+    assert source.renew(token).access_token == token.access_token
+    assert source.get(timeout=1).access_token == token.access_token
+    assert count(auth) == 2
+
+
+def test_renew_raises_although_the_token_is_still_usable(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    token = source.get()
+    auth.answer_next(unavailable(503, None), None)
+    with pytest.raises(TokenEndpointUnavailable):
+        source.renew()
+    assert source.get() is token
+
+
+def test_a_refused_token_is_renewed_first_and_used_if_that_fails(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    token = source.get()
+    source.mark_refused(token)
+    auth.answer_next(unavailable(503, None), 3)
+    assert source.get() is token
+    clock.advance(1)
+    other = source.get()
+    assert other is not token
+    source.mark_refused(token)  # an old token: this changes nothing
+    assert source.get() is other
+
+
+def test_a_refused_token_is_used_if_the_renewal_takes_longer_than_the_timeout(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    token = source.get()
+    source.mark_refused(token)
+    with auth.hold():
+        assert source.get(timeout=0.01) is token
+    flights_done()
+    assert source.get() is not token
+
+
+def test_while_a_refused_token_is_renewed_nobody_gets_it(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    refused, got = source.get(), list[Any]()
+    with auth.hold() as gate:
+        waiting = in_threads(1, lambda: got.append(source.renew(refused)))
+        gate.wait_for(1)
+        waiting += in_threads(1, lambda: got.append(source.get()))
+        until(lambda: waiters_of(source) == 2 or bool(got))
+    joined(waiting)
+    assert [token.access_token for token in got] == [auth.issued[1]] * 2
+
+
+# -- for requests that an API refused --------------------------------------------------------------
+
+
+def refused_now(source: TokenSource, clock: Clock, api: str = API) -> Refusal:
+    """Return the refusal of a request that was sent now with the token held."""
+    return Refusal(source.get(), Route("GET", origin_of(api), api), clock.wall)
+
+
+def replayed(status: int) -> RequestReplayed:
+    return RequestReplayed("GET", API, 401, status)
+
+
+def test_another_token_replaces_the_refused_one(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    refusal = refused_now(source, clock)
+    assert source._may_replace(refusal)
+    other = source._replacement_for(refusal, None)
+    assert other is not None
+    assert other.token.access_token == auth.issued[1]
+    assert source._replacement_for(refusal, None) is other
+    assert count(auth) == 2
+
+
+def test_the_same_token_again_replaces_nothing_and_begins_a_pause(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    refusal = refused_now(source, clock)
+    auth.make_token = lambda: refusal.token.access_token
+    assert source._replacement_for(refusal, None) is None
+    assert not source._may_replace(refusal)
+    assert source._replacement_for(refusal, None) is None
+    assert count(auth) == 2
+    assert source._may_replace(refused_now(source, clock, OTHER))
+    clock.advance(1)
+    assert source._may_replace(refusal)
+
+
+def test_the_answer_to_a_replay_begins_or_ends_the_pause(
+    source: TokenSource, clock: Clock, events: list[Any]
+) -> None:
+    refusal = refused_now(source, clock)
+    flights_done()
+    events.clear()
+    source._replayed(refusal, replayed(401), refusal.token)
+    assert not source._may_replace(refusal)
+    source._replayed(refusal, replayed(200), None)
+    assert source._may_replace(refusal)
+    assert events == [replayed(401), replayed(200)]
+
+
+def test_refusals_without_a_replay_renew_the_token_less_and_less_often(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    renewed = []
+    for second in range(20):
+        if source._refused_without_replay(refused_now(source, clock)):
+            renewed.append(second)
+        clock.advance(1)
+    assert renewed == [0, 1, 3, 7, 15]
+    assert count(auth) == 6
+    assert source._may_replace(refused_now(source, clock))
+
+
+def test_a_newer_token_is_used_during_the_pause(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    old = refused_now(source, clock)
+    source.renew(old.token)
+    new = refused_now(source, clock)
+    source._replayed(old, replayed(401), new.token)
+    assert not source._may_replace(new)
+    assert source._may_replace(old)
+    other = source._replacement_for(old, None)
+    assert other is not None
+    assert other.token is new.token
+
+
+def test_a_refusal_while_an_outage_is_remembered_raises_that_error(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    refusal = refused_now(source, clock)
+    auth.answer_next(unavailable(503, None), None)
+    for _ in range(5):
+        with pytest.raises(TokenEndpointUnavailable):
+            source._replacement_for(refusal, None)
+    assert count(auth) == 4
+
+
+def test_a_token_of_the_store_that_may_be_revoked_too_replaces_no_other(
+    auth: AuthorizationServer, make: Make, clock: Clock
+) -> None:
+    class SlowStore(MemoryStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.free = threading.Event(), threading.Event()
+
+        def load(self, key: str) -> Any:
+            self.asked.set()
+            assert self.free.wait(20)
+            return super().load(key)
+
+    store = SlowStore()
+    store.free.set()
+    source, other = (make(store=store).tokens for _ in range(2))
+    first = source.get()
+    clock.advance(2900)
+    other.renew(first)
+    store.free.clear()
+    store.asked.clear()
+    source.get()  # begins an early renewal, which is about to find the token of the other source
+    assert store.asked.wait(20)
+    clock.advance(1)  # all tokens are revoked, and a request with this one is refused
+    refusal, found = refused_now(source, clock), list[Any]()
+    waiting = in_threads(2, lambda: found.append(source._replacement_for(refusal, None)))
+    until(lambda: waiters_of(source) == 2)
+    store.free.set()
+    joined(waiting)
+    assert {current.token.access_token for current in found} == {auth.issued[2]}
+    assert count(auth) == 3
+
+
+# -- forget ----------------------------------------------------------------------------------------
+
+
+def test_forget_drops_the_token_and_the_remembered_error(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    source.get()
+    source.forget()
+    assert count(auth) == 1
+    auth.refuse_next()
+    for _ in range(2):
+        with pytest.raises(TokenRequestDenied):
+            source.get()
+    assert count(auth) == 2
+    source.forget()
+    assert source.get().access_token == auth.issued[1]
+
+
+def test_forget_ends_the_pause_of_early_renewal(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    for _ in range(2):  # the pause of the first round would forbid the renewal of the second
+        source.get()
+        clock.advance(3000)
+        auth.answer_next(unavailable(503, "300"), 1)
+        source.get()
+        flights_done()
+        source.forget()
+    assert count(auth) == 4
+
+
+def test_forget_ends_the_pauses_of_apis(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    refusal = refused_now(source, clock)
+    source._replayed(refusal, replayed(401), refusal.token)
+    assert source._refused_without_replay(refusal)
+    assert not source._may_replace(refusal)
+    source.forget()
+    refusal = refused_now(source, clock)
+    assert source._may_replace(refusal)
+    assert source._refused_without_replay(refusal)
+
+
+def test_a_fetch_in_progress_does_not_bring_back_what_was_forgotten(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    got: list[Any] = []
+
+    def call() -> None:
+        try:
+            got.append(source.get().access_token)
+        except TokenRequestDenied as error:
+            got.append(error.error)
+
+    for problem in (False, True):
+        auth.answer_normally()
+        if problem:
+            auth.refuse_next()
+        with auth.hold() as gate:
+            waiting = in_threads(1, call)
+            gate.wait_for(1)
+            source.forget()
+        joined(waiting)
+        assert state_of(source).current is None
+    assert got == [auth.issued[0], "invalid_client"]  # its caller gets the outcome
+    assert source.get().access_token == auth.issued[1]
+
+
+def test_a_caller_after_forget_joins_no_fetch_that_began_before(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    with auth.hold() as gate:
+        waiting = in_threads(1, source.get)
+        gate.wait_for(1)
+        source.forget()
+        waiting += in_threads(1, source.get)
+        gate.wait_for(2)
+    joined(waiting)
+    source.get()
+    assert count(auth) == 2
+
+
+def test_forget_leaves_a_token_in_the_store(auth: AuthorizationServer, make: Make) -> None:
+    source = make(store=MemoryStore()).tokens
+    token = source.get()
+    source.forget()
+    assert source.get() == token
+    assert count(auth) == 1
+
+
+# -- configuration and copies ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "renew_at",
+    [None, (0.7,), (0.8, 0.6), (0.0, 0.5), (0.6, 1.1), ("a", "b"), (0.1, 0.2, 0.3)],
+    ids=repr,
+)
+def test_impossible_shares_of_a_lifetime_are_rejected(make: Make, renew_at: Any) -> None:
+    with pytest.raises(ConfigurationError, match="renew_at must be two shares"):
+        make(renew_at=renew_at)
+
+
+def test_an_observer_that_cannot_be_called_is_rejected(source: TokenSource) -> None:
+    with pytest.raises(ConfigurationError, match="on_event must be a callable"):
+        source._sibling(on_event="print")
+
+
+def test_the_source_of_another_api_has_its_own_scope_and_shares_the_rest(
+    auth: AuthorizationServer, make: Make, events: list[Any]
+) -> None:
+    session = make()
+    other = session.add_api(API, scope="other")
+    assert other.get().scope == "other"
+    assert auth.token_requests[0].client_id == auth.client_id
+    flights_done()
+    assert [type(event) for event in events] == [TokenObtained]
+    assert session.tokens.get().access_token != other.get().access_token
+    options: dict[str, Any] = {"renew_at": (0.1, 0.2), "store": MemoryStore()}
+    quiet = session.add_api(OTHER, scope="third", on_event=None, **options)
+    quiet.get()
+    flights_done()
+    assert len(events) == 2
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda s: pickle.loads(pickle.dumps(s)), copy.deepcopy], ids=["pickle", "deepcopy"]
+)
+def test_a_copy_has_its_own_locks_and_no_token(
+    auth: AuthorizationServer, clock: Clock, copied: Callable[[TokenSource], TokenSource]
+) -> None:
+    client = auth.token_url, auth.client_id, auth.client_secret
+    options: dict[str, Any] = {"renew_at": (0.3, 0.4), "store": MemoryStore()}
+    with ClientCredentialsSession(*client, **options) as session:
+        source = session.tokens
+        source.endpoint.verify = "/ca.pem"
+        token = source.get()
+        made = copied(source)
+        assert state_of(made).current is None
+        assert made.endpoint.verify == "/ca.pem"
+        assert token.access_token.encode() not in pickle.dumps(source)
+        with flight_lock_of(source):
+            (own,) = together(1, lambda: made.get(timeout=5))
+        assert isinstance(own, Token)
+        before = count(auth)
+        clock.advance(1441)  # beyond 40 % of the lifetime
+        made.get()
+        flights_done()
+        assert count(auth) == before + 1
+        made.close()
+
+
+def test_close_waits_for_no_fetch_and_its_token_is_kept(
+    auth: AuthorizationServer, source: TokenSource
+) -> None:
+    with auth.hold() as gate:
+        waiting = in_threads(1, source.get)
+        gate.wait_for(1)
+        source.close()
+    joined(waiting)
+    assert source.get().access_token == auth.issued[0]
+    assert count(auth) == 1
