@@ -1,9 +1,9 @@
 """A simulated day: the token requests of 10,000 workers on 1,000 machines.
 
 All workers start without a token at midnight and are restarted together at 9:00. From 15:00 on, the
-token endpoint refuses every request for ten minutes. `oauthcc/tokens/renewal.py` itself decides when to
-renew; the requests, the network and the stores are simulated. Without a store, every worker has its
-own token. With files, the workers of one machine share a token; with Redis, all workers share one.
+token endpoint refuses every request for ten minutes. `oauthcc/tokens/renewal.py` itself decides
+when to renew; the requests, the network and the stores are simulated. Without a store, every
+worker has its own token. With files, the workers of one machine share a token; with Redis, all workers share one.
 Files and Redis survive the restart. The last line is a common solution by hand: no store, and a
 renewal one minute before the expiry. Tokens are valid for an hour, and each worker sends a request
 every two seconds on average. The worst hour does not include the first one. Refused requests count

@@ -26,9 +26,7 @@ class _AuthHandler(Handle401):
 
     is_from_auth = True
 
-    def __init__(self, allowed_urls: AllowedURLs[TokenSource], *args: Any) -> None:
-        super().__init__(*args)
-        self._allowed_urls = allowed_urls
+    allowed_urls: AllowedURLs[TokenSource]
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         if response.request is None:
@@ -47,7 +45,7 @@ class _AuthHandler(Handle401):
         url = str(response.url or response.request.url)
         target = urljoin(url, response.headers["Location"])
         same_origin = origin_of(target) == origin_of(url)
-        return not same_origin or self._allowed_urls.find(target)[0] is None
+        return not same_origin or self.allowed_urls.find(target)[0] is None
 
 
 class ClientCredentialsAuth(AuthBase):
@@ -93,6 +91,8 @@ class ClientCredentialsAuth(AuthBase):
         self._allowed_urls.note_origin(url, origin)
         current = tokens._get()
         put_token(r, current, tokens._config.scheme)
-        handler = _AuthHandler(self._allowed_urls, r, tokens, current, self._refused_status)
+        handler = _AuthHandler(
+            r, tokens, current, self._refused_status, allowed_urls=self._allowed_urls
+        )
         r.hooks["response"] = [handler, *hooks_of_the_user(r.hooks).get("response", ())]
         return r

@@ -245,7 +245,7 @@ class ClientCredentialsSession(requests.Session):
 
         1. Find the token source for the URL. None: send the request as requests does.
         2. Copy the request, because the caller may use it again, in other threads too.
-        3. Get the token held; wait for a fetch if there is none.
+        3. Get the current token; wait for a fetch if there is none.
         4. Put the token on the copy, and our response hook before the user's hooks.
         5. Send the copy. The hook answers a 401 by one renewal and one replay.
         6. requests calls the user's hooks and follows redirects. Each hop is a new `send`.
@@ -257,11 +257,17 @@ class ClientCredentialsSession(requests.Session):
         copied = authorization.copy_request(request)
         timeout = kwargs.get("timeout")
         current = tokens._get(None if timeout is None else seconds(timeout))
+        allowed = self._allowed_urls
         handler = Handle401(
-            copied, tokens, current, self._refused_status, session=self, origin=origin
+            copied,
+            tokens,
+            current,
+            self._refused_status,
+            session=self,
+            allowed_urls=allowed,
+            origin=origin,
         )
         authorization.put_token(copied, current, tokens._config.scheme, handler)
-        allowed = self._allowed_urls
         if not allowed.is_limited and origin != allowed.first_origin:
             allowed.note_origin(str(copied.url), origin)
         if origin is not None and origin.scheme == "http" and is_loopback(origin):
@@ -324,7 +330,8 @@ class ClientCredentialsSession(requests.Session):
         if authorization.brings_its_own(request):
             return None, None
         handler = getattr(request.hooks, "handler", None)  # if they are `TokenHooks`
-        if isinstance(handler, Handle401) and handler.is_of(self):  # a redirect, or sent again
+        # A redirect, or a request that was sent before by this session or by a copy of it.
+        if getattr(handler, "allowed_urls", None) is self._allowed_urls:
             return (tokens, origin) if self._stays_at_its_api(request) else (None, None)
         if tokens is None:
             self._allowed_urls.refuse_plain_http(request.url)
@@ -332,10 +339,9 @@ class ClientCredentialsSession(requests.Session):
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
         """Return whether a request still goes to the origin and the API that its token is for."""
-        handler = getattr(request.hooks, "handler", None)
+        handler: Any = getattr(request.hooks, "handler", None)
         return (
-            isinstance(handler, Handle401)
-            and handler.is_of(self)
+            getattr(handler, "allowed_urls", None) is self._allowed_urls
             and authorization.token_header(request) is not None
             and (handler.tokens, handler.origin) == self._allowed_urls.find(str(request.url))
         )

@@ -49,7 +49,7 @@ def delay_release(tokens: TokenSource, free: threading.Event) -> None:
 
 
 def state_of(tokens: TokenSource) -> TokenState:
-    """Return the state: the token held and the failure remembered."""
+    """Return the state: the current token and the failure remembered."""
     return tokens._state
 
 
@@ -80,7 +80,7 @@ def fetcher_of(tokens: TokenSource) -> TokenFetcher:
 
 
 def held_by(tokens: TokenSource) -> CurrentToken:
-    """Return the token held; fail if there is none."""
+    """Return the current token; fail if there is none."""
     current = tokens._state.current
     assert current is not None
     return current
@@ -94,8 +94,3 @@ def config_of(tokens: TokenSource) -> ClientConfig:
 def owner_of(tokens: TokenSource) -> requests.Session | None:
     """Return the session through whose adapters tokens are fetched."""
     return tokens._owner
-
-
-def parts_of(tokens: TokenSource) -> tuple[object, ...]:
-    """Return the parts that have locks of their own."""
-    return tokens._state, tokens._pauses, tokens._flights

@@ -38,8 +38,8 @@ VERBS = set(
 NOT_FOR_FUNCTIONS = set("A An Be Give Have Hold It Say Stand Tell The This What".split())  # noqa: SIM905
 # "where" is for places. Conditions say "if" or "when".
 WHERE_FOR_IF = re.compile(
-    r"(?:^|[,;:(] ?|\. )[Ww]here (?:it|the|a|an|one|no|there|none|that|this|they|you|nobody|somebody"
-    r"|its)\b|\b[Ww]here (?:there|none|no|nobody|nothing)\b",
+    r"(?:^|[,;:(] ?|\. )[Ww]here (?:it|the|a|an|one|no|there|none|that|this|they|you|nobody"
+    r"|somebody|its)\b|\b[Ww]here (?:there|none|no|nobody|nothing)\b",
     re.MULTILINE,
 )
 OLD_WORDS = re.compile(

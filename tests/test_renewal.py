@@ -130,7 +130,7 @@ class Player:
         self.auth.forget()
         self.events.clear()
         got: Token | None = None
-        # A call that should not wait would wait in vain.
+        # A call that waits although it should not gets no token.
         gate = self.auth.hold() if expected == "use, renew" else None
         try:
             got = self.source.get(timeout=20)

@@ -27,6 +27,7 @@ from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
 from ..tokens.state import CurrentToken
 from ..urls import Origin, origin_of, public_url
+from .allowed_urls import AllowedURLs
 from .authorization import ResponseHandler, copy_request, put_token
 from .body import UnreplayableBody, body_position, rewind
 
@@ -51,13 +52,15 @@ class Handle401(ResponseHandler):
         refused_status: Collection[int],
         *,
         session: requests.Session | None = None,
+        allowed_urls: AllowedURLs[TokenSource],
         origin: Origin | None = None,
     ) -> None:
         self._request = weakref.ref(request)
         self._session = None if session is None else weakref.ref(session)
         self.tokens = tokens
         self._scheme = tokens._config.scheme
-        #: The origin for which the session decided to send the token.
+        #: By which rules, and for which origin, the session decided to send the token.
+        self.allowed_urls = allowed_urls
         self.origin = origin
         self._current = self._first = current
         self._sent_at = time.time()
@@ -179,10 +182,6 @@ class Handle401(ResponseHandler):
     ) -> None:
         method, url = refusal.route.method, self._redacted(refusal.route.url)
         self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
-
-    def is_of(self, session: requests.Session) -> bool:
-        """Return whether this session has put the token on the request."""
-        return self._session is not None and self._session() is session
 
     def redact_error(self, error: requests.RequestException) -> None:
         """Remove our tokens from an error that quotes what a broken server echoed."""

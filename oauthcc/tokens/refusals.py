@@ -50,22 +50,23 @@ class RefusalPauses:
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # guards `_pauses`; re-entrant for signal handlers
 
-    def is_over(self, refusal: Refusal, *, replayable: bool = True) -> bool:
-        """Return whether a refusal on this route may force a renewal."""
-        _, pause = self._pauses.get((refusal.route.origin, replayable), (None, None))
+    def is_over(self, refusal: Refusal) -> bool:
+        """Return whether a refusal on this route may force a renewal for a replay."""
+        _, pause = self._pauses.get((refusal.route.origin, True), (None, None))
         return pause is None or clock.monotonic() >= pause.until
 
     def record(self, refusal: Refusal, *, replayable: bool = True) -> bool:
-        """Begin or extend the pause of the route, after it refused a new token.
+        """Begin or extend the pause of the route, after it refused a token; return whether it did.
 
-        Return False if this has been recorded already: many threads may be refused with the same
-        token, which counts once during a pause.
+        Many threads may be refused with the same token, which counts once during a pause. A
+        refusal without a replay counts only if the pause is over.
         """
         key, token, now = (refusal.route.origin, replayable), refusal.token, clock.now()
         with self._lock:
             last, pause = self._pauses.get(key, (None, None))
             is_known = last is not None and last.access_token == token.access_token
-            if is_known and pause and now.monotonic < pause.until:
+            is_active = pause is not None and now.monotonic < pause.until
+            if is_active and (is_known or not replayable):
                 return False
             self._pauses[key] = token, renewal.after_refusal(pause, now)
             return True

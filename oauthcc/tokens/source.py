@@ -123,7 +123,7 @@ class TokenSource:
     def forget(self) -> None:
         """Drop the token, remembered failures and pauses, for tests and operators.
 
-        The next request fetches a token. A token in a store stays there.
+        The next request fetches a token. A token in a store stays there, and may be used again.
         """
         self._flights.abandon()
         self._state.forget()
@@ -162,7 +162,7 @@ class TokenSource:
         return TokenSource._of(**{**inherited, **options})
 
     def _get(self, timeout: float | None = None) -> CurrentToken:
-        """Return the token held: at once if it is fresh or aging, else after a fetch.
+        """Return the current token: at once if it is fresh or aging, else after a fetch.
 
         If the fetch fails, a token in its margin is used.
         """
@@ -176,7 +176,7 @@ class TokenSource:
             self._renew_early()
             return current
         try:
-            return self._fetch(self._state.usable, _need(_why(phase), current), timeout)
+            return self._fetch(self._state.usable, self._begin, timeout)
         except OAuthCCError:
             current, phase = self._state.look()
             if current is None or phase is Phase.EXPIRED:
@@ -210,10 +210,10 @@ class TokenSource:
         No replay shows whether the renewal helps, so each API causes this less and less often.
         Return False if the last time was too recent.
         """
-        if not self._pauses.is_over(refusal, replayable=False):
+        if not self._pauses.record(refusal, replayable=False):
             return False
         self._state.mark_refused(refusal.token)
-        return self._pauses.record(refusal, replayable=False)
+        return True
 
     def _replayed(
         self, refusal: Refusal, event: events.RequestReplayed, refused: Token | None
@@ -232,21 +232,23 @@ class TokenSource:
         began = time.monotonic()
         ready = partial(self._state.replace_or_mark, refused, sent_at)
         need = TokenNeed("refused", refused.access_token, sent_at)
-        other = self._fetch(ready, need, timeout)
+        begin = partial(self._state.permit, need)
+        other = self._fetch(ready, begin, timeout)
         if not other.is_from_store or other.may_replace(refused, sent_at):
             return other
         # The fetch had begun before the refusal, and found a token of that time in the store.
-        return self._fetch(ready, need, _limited(timeout) - (time.monotonic() - began))
+        return self._fetch(ready, begin, _limited(timeout) - (time.monotonic() - began))
 
     def _fetch(
-        self, ready: Callable[[], CurrentToken | None], need: TokenNeed, timeout: float | None
+        self,
+        ready: Callable[[], CurrentToken | None],
+        begin: Callable[[], TokenNeed],
+        timeout: float | None,
     ) -> CurrentToken:
         """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
         patience = _limited(timeout)
         try:
-            return self._flights.result(
-                ready, partial(self._state.permit, need), patience, in_caller=_is_mocked()
-            )
+            return self._flights.result(ready, begin, patience, in_caller=_is_mocked())
         except StillRunning:
             raise TokenEndpointTimeout(
                 f"No token arrived from {self._state.name} within {patience:g} seconds; the fetch"
@@ -261,6 +263,11 @@ class TokenSource:
                 "The session was used inside of its own token request (by a secret callable, an"
                 " adapter or a hook of the token endpoint); use another session there."
             ) from None
+
+    def _begin(self) -> TokenNeed:
+        """Return the need of a caller without a usable token; raise the remembered error."""
+        current, phase = self._state.look()
+        return self._state.permit(_need(_why(phase), current))
 
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""

@@ -1,4 +1,4 @@
-"""What a token source knows: the token held, and the failure remembered.
+"""What a token source knows: the current token, and the remembered failure.
 
 Rule of this module: the state is asked and told, never changed from outside. It owns its lock. A
 result that comes late never displaces a newer one, whether it is a token or an error. renewal.py
@@ -78,7 +78,7 @@ class TokenState:
         self.name = name
         self._renew_at = renew_at
         self._is_shared = is_shared
-        #: The token held. It may be read without the lock, because it is one immutable value.
+        #: The current token. It may be read without the lock, because it is one immutable value.
         self.current: CurrentToken | None = None
         self._failure: _Failure | None = None
         self._early_pause: Backoff | None = None
@@ -93,17 +93,17 @@ class TokenState:
         self._lock = threading.RLock()  # guards all of the above; re-entrant for signal handlers
 
     def look(self) -> tuple[CurrentToken | None, Phase | None]:
-        """Return the token held and the phase of its life."""
+        """Return the current token and the phase of its life."""
         current = self.current
         return current, None if current is None else renewal.phase(current.plan, clock.now())
 
     def usable(self) -> CurrentToken | None:
-        """Return the token held if nobody has to wait for another one."""
+        """Return the current token if nobody has to wait for another one."""
         current = self.current
         return current if current is not None and current.is_usable() else None
 
     def replacement_for(self, refused: Token, sent_at: float) -> CurrentToken | None:
-        """Return the token held if it may replace a refused one (see `CurrentToken`)."""
+        """Return the current token if it may replace a refused one (see `CurrentToken`)."""
         current = self.usable()
         return current if current is not None and current.may_replace(refused, sent_at) else None
 
