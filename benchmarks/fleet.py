@@ -2,12 +2,12 @@
 
 All workers start without a token at midnight and are restarted together at 9:00. From 15:00 on, the
 token endpoint refuses every request for ten minutes. `oauthcc/tokens/renewal.py` itself decides
-when to renew; the requests, the network and the stores are simulated. Without a store, every
-worker has its own token. With files, the workers of one machine share a token; with Redis, all workers share one.
-Files and Redis survive the restart. The last line is a common solution by hand: no store, and a
-renewal one minute before the expiry. Tokens are valid for an hour, and each worker sends a request
-every two seconds on average. The worst hour does not include the first one. Refused requests count
-as requests.
+when to renew; the requests, the network and the stores are simulated. Without a store, every worker
+has its own token. With files, the workers of one machine share a token; with Redis, all workers
+share one. Files and Redis survive the restart. The last line is a common solution by hand: no
+store, and a renewal one minute before the expiry. Tokens are valid for an hour, and each worker
+sends a request every two seconds on average. The worst hour does not include the first one. Refused
+requests count as requests.
 
     python benchmarks/fleet.py [seed]        default: 1
 """
