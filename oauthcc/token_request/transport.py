@@ -123,9 +123,9 @@ class TransportSession(OAuth2Session):
         They would write the client's secret and the token to the log, and keep the token here.
         """
         raise ConfigurationError(
-            "session.tokens.endpoint only sends token requests, and by itself: call"
-            " session.tokens.get() for the current token, session.tokens.renew() for a new one, and"
-            " use the session for API requests."
+            "session.tokens.endpoint only sends token requests, and sends them by itself: call"
+            " session.tokens.get() for the current token, or session.tokens.renew() for a new one"
+            " (this grant has no refresh token), and use the session for API requests."
         )
 
     fetch_token = refresh_token = request

@@ -140,14 +140,14 @@ class SingleFlight(Generic[N, R, T]):
     def _run(self, flight: _Flight[T], need: N) -> None:
         """Carry out a flight in this thread, then release its callers."""
         mark = _inside.set((*_inside.get(), flight))
-        outcome: R | None = None
+        outcomes: list[R] = []
         try:
-            outcome = self._work(need)
+            outcomes.append(self._work(need))
             # The outcome is recorded and the flight closed in one step. Otherwise a caller whose
             # request was refused with the very token that this flight brings could still join it.
             with self._lock:
                 try:
-                    flight.result = self._record(outcome)
+                    flight.result = self._record(outcomes[0])
                 finally:
                     if self._flight is flight:
                         self._flight = None
@@ -161,7 +161,7 @@ class SingleFlight(Generic[N, R, T]):
         finally:
             _inside.reset(mark)
             flight.done.set()
-        if outcome is not None:
+        for outcome in outcomes:  # none if the work itself has failed
             self._report(outcome, flight.waiters)
 
 
