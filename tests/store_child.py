@@ -1,6 +1,6 @@
 """A process of its own that uses a store as it is told, and the test's end of it.
 
-Run as ``python -m tests.store_child STORE KEY WORD...``, where STORE is an expression.
+Run as ``python -m tests.store_child STORE KEY WORD``, where STORE is an expression.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from oauthcc.access_token import Token
 from oauthcc.stores import FileStore, RedisStore, TokenStore
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,9 +21,9 @@ PATIENCE = 60.0
 class Child:
     """Start such a process; `with` ends it, by force if need be."""
 
-    def __init__(self, store: str, key: str, *words: str, umask: int = -1) -> None:
+    def __init__(self, store: str, key: str, word: str, *, umask: int = -1) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.store_child", store, key, *words],
+            [sys.executable, "-m", "tests.store_child", store, key, word],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -74,19 +73,6 @@ def heard() -> str:
     return sys.stdin.readline().strip()
 
 
-def count(store: TokenStore, key: str, rounds: str) -> None:
-    """Add to the number that is the token, again and again."""
-    say("ready")
-    heard()
-    for _ in range(int(rounds)):
-        with store.lock(key, PATIENCE):
-            token = store.load(key)
-            number = 0 if token is None else int(token.access_token)
-            now = time.time()
-            store.save(key, Token(str(number + 1), issued_at=now, expires_at=now + 3600))
-    say("done")
-
-
 def hold(store: TokenStore, key: str) -> None:
     """Wait for the lock, and hold it until told."""
     say("waits")
@@ -116,9 +102,9 @@ def hold_and_fork(store: TokenStore, key: str) -> None:
 
 def main() -> None:
     """Do what the words on the command line say."""
-    store, key, word, *more = sys.argv[1:]
+    store, key, word = sys.argv[1:]
     made = eval(store, {"FileStore": FileStore, "RedisStore": RedisStore})
-    {"count": count, "hold": hold, "hold_and_fork": hold_and_fork}[word](made, key, *more)
+    {"hold": hold, "hold_and_fork": hold_and_fork}[word](made, key)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from oauthcc.access_token import Token
 from oauthcc.ledger import Held
 from oauthcc.supplier import Obtained, Order, Supplier
 
-THREADS, RENEWALS, ROUNDS, REPLACED = 8, 100, 50, 3000
+THREADS, RENEWALS, ROUNDS, REPLACED = 8, 100, 50, 1000
 
 
 class Mint:

@@ -172,12 +172,12 @@ def test_a_late_refusal_of_an_old_token_costs_nothing(world: World) -> None:
 def test_one_forbidden_route_beside_good_ones_costs_few_token_requests(world: World) -> None:
     session = world.session()
     world.api.refuse_next(None, path="/bad")
-    for _ in range(600):  # ten minutes, a call of each kind a second
+    for _ in range(120):  # two minutes, a call of each kind a second
         assert session.get(f"{world.api.url}/bad", timeout=20).status_code == 401
         assert world.get(session) == 200
         world.clock.advance(1)
-    # The first one, then one after 0, 1, 2, 4, 8, 16, 32 seconds, and then one a minute.
-    assert world.asked <= 17
+    # The first one, then one after pauses of 0, 1, 2, 4, 8, 16 and 32 seconds.
+    assert world.asked == 8
 
 
 # -- renewal that nobody notices -------------------------------------------------------------------
@@ -188,12 +188,12 @@ def test_no_call_waits_or_fails_over_several_expiries(world: World) -> None:
     session = world.session()
     world.get(session)
     gate, ticks = world.auth.hold(), 0
-    for _ in range(40 * 20):  # 40 calls a second for 20 seconds
-        world.clock.advance(1 / 40)
-        # A call that waited would wait for itself: the gate opens when 12 more calls were made.
+    for _ in range(20 * 20):  # 20 calls a second for 20 seconds
+        world.clock.advance(1 / 20)
+        # A call that waited would wait for itself: the gate opens when 6 more calls were made.
         assert world.get(session) == 200
         ticks += session.tokens._fetching.flight is not None
-        if ticks == 12:  # the token endpoint takes 300 ms
+        if ticks == 6:  # the token endpoint takes 300 ms
             gate.wait_for(1)
             gate.release()
             landed()
@@ -223,8 +223,7 @@ def end_outage(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["503", "refused", "hang"])
-@pytest.mark.parametrize("seed", range(3))
-def test_an_outage_in_the_early_window_is_not_felt(world: World, kind: str, seed: int) -> None:
+def test_an_outage_in_the_early_window_is_not_felt(world: World, kind: str) -> None:
     session = world.session()
     world.auth.token_lifetime = 60
     world.get(session)

@@ -7,6 +7,7 @@ of them are there at once. None of them is a child of the test's own process.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import mmap
 import multiprocessing
@@ -25,6 +26,8 @@ from typing import Any
 from oauthcc import ClientCredentialsSession, renewal
 from oauthcc.access_token import Token
 from oauthcc.stores import FileStore, RedisStore, TokenStore
+
+from .quick_scrypt import quick_scrypt
 
 PATIENCE = 60.0
 
@@ -219,6 +222,16 @@ class Session:
             self.get(url)
         return self._store.operations - before
 
+    def count(self, store: str, key: str, rounds: int) -> None:
+        """Add 1 to the number that is the stored token, again and again."""
+        shared = store_from(store)
+        for _ in range(rounds):
+            with shared.lock(key, PATIENCE):
+                token = shared.load(key)
+                number = 0 if token is None else int(token.access_token)
+                now = time.time()
+                shared.save(key, Token(str(number + 1), issued_at=now, expires_at=now + 3600))
+
     def landed(self) -> None:
         """Wait until no flight is under way."""
         for thread in threading.enumerate():
@@ -238,6 +251,7 @@ def store_from(expression: str) -> TokenStore:
 
 def work(line: Connection) -> None:
     """Do what is told, until the line is closed."""
+    hashlib.scrypt = quick_scrypt  # as in the test's own process, so that keys are the same
     session = Session(line)
     while True:
         try:
