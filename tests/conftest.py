@@ -12,7 +12,7 @@ from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .quick_scrypt import quick_scrypt
 
-pytest_plugins = ["tests.servers.fixtures", "tests.servers.redis_server"]
+pytest_plugins = ["tests.measured", "tests.servers.fixtures", "tests.servers.redis_server"]
 
 
 # On a busy machine any example may take long: no assertion on elapsed time.

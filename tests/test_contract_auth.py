@@ -27,6 +27,7 @@ from .contract import (
     quiet,
 )
 
+pytestmark = pytest.mark.unmeasured
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 

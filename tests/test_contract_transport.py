@@ -22,6 +22,7 @@ from .contract import Case, Cases, Run, Way, World, compare, open_world, quiet, 
 from .servers.certificates import Certificates, make_certificates
 from .servers.connect_proxy import ConnectProxy
 
+pytestmark = pytest.mark.unmeasured
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 tls_cases = Cases()
