@@ -169,6 +169,7 @@ def test_what_is_written_by_the_grammar_is_read_back(data: st.DataObject):
 SIZE = 16 * 1024
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "unit",
     [

@@ -226,6 +226,7 @@ def shown(api: ClientCredentialsSession, *things: Any) -> Iterator[str]:
             yield from (repr(thing.headers), repr(thing.request.headers), repr(vars(thing.request)))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "case",
     [

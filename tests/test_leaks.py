@@ -440,6 +440,7 @@ def also(echo: Answer | Fault, header: str) -> Answer | Fault:
     )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("where", ECHOES)
 @pytest.mark.parametrize("client_auth", ["client_secret_basic", "client_secret_post"])
 def test_a_server_that_echoes_the_secret_does_not_get_it_into_our_errors(
