@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 FRAME := $(VENV)/.made setup.cfg pyproject.toml
 # The tests start Python by the hundred, and it has to find the library compiled.
 export PYTHONDONTWRITEBYTECODE :=
-# More than the two cores of a small machine, since many tests wait for a socket.
-WORKERS ?= 3
-PARALLEL := --numprocesses $(WORKERS) --dist worksteal
+# One more than there are cores, since many tests wait for a socket.
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
+PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 SECONDS ?= 10
 SEED ?= 7
 # Other people's authorization servers, for the tests; without npm they stay uninstalled.
