@@ -3,15 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FRAME := $(VENV)/.made setup.cfg pyproject.toml
+# The tests start Python by the hundred, and it has to find the library compiled.
+export PYTHONDONTWRITEBYTECODE :=
+# One more than there are cores, since many tests wait for a socket.
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
+PARALLEL = --numprocesses $(WORKERS) --dist worksteal
+SECONDS ?= 10
+SEED ?= 7
 # Other people's authorization servers, for the tests; without npm they stay uninstalled.
 SERVERS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package-lock.json,%/node_modules/.installed,\
 	$(wildcard tests/servers/*/package-lock.json)))
 
-.PHONY: help demo test lint format types docs examples build bench clean
+.PHONY: help demo test ready soak lint format types docs examples build bench clean
 
 help:
 	@echo 'make demo      see a token fetched, reused, revoked and renewed'
 	@echo 'make test      run the tests with branch coverage; ARGS="-k name" picks some'
+	@echo 'make soak      call from many threads and forks while servers fail, for SECONDS=10'
 	@echo 'make lint      ruff: rules and format (make format mends both)'
 	@echo 'make types     mypy and pyright'
 	@echo 'make docs      compile or run every Python block of the documentation'
@@ -24,11 +32,18 @@ demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
 # "coverage run" rather than a pytest plugin: a plugin would start after oauthcc is imported.
-test: $(VENV)/.test $(SERVERS)
+# Some tests, picked by ARGS, run in one process, so that "--pdb" and "-s" work.
+test:
+	@$(MAKE) --no-print-directory -j2 ready
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest $(if $(ARGS),$(ARGS),$(PARALLEL))
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report $(if $(ARGS),--fail-under=0)
+
+ready: $(VENV)/.test $(SERVERS)
+
+soak: $(VENV)/.test
+	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -44,10 +59,10 @@ types: $(VENV)/.dev
 		--verifytypes oauthcc --ignoreexternal
 
 docs: $(VENV)/.test
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python -m pytest $(PARALLEL) tests/test_docs.py
 
 examples: $(VENV)/.test
-	$(BIN)/python -m pytest tests/test_examples.py
+	$(BIN)/python -m pytest $(PARALLEL) tests/test_examples.py
 
 # The wheel must work alone: no extras, no source tree.
 build: $(VENV)/.dev

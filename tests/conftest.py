@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .clock import real_clocks
 from .internet import Internet
+from .quick_scrypt import quick_scrypt
 from .refusals import Scene, Sessions
 
 if TYPE_CHECKING:
     from .servers.certificates import Certificates
 
-pytest_plugins = ["tests.servers.fixtures", "tests.servers.redis_server"]
+pytest_plugins = ["tests.measured", "tests.servers.fixtures", "tests.servers.redis_server"]
+
+
+# On a busy machine any example may take long, so no test asserts elapsed time.
+settings.register_profile("oauthcc", deadline=None)
+settings.load_profile("oauthcc")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_cache_keys() -> Iterator[None]:
+    """Make cache keys cheap to compute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hashlib, "scrypt", quick_scrypt)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """A child process that uses a store, and the class by which a test controls it.
 
-It is run as ``python -m tests.store_child STORE KEY COMMAND...``. STORE is a Python expression.
+It is run as ``python -m tests.store_child STORE KEY COMMAND``. STORE is a Python expression.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from oauthcc.access_token import Token
 from oauthcc.stores import FileStore, RedisStore, TokenStore
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,9 +21,9 @@ PATIENCE = 60.0
 class Child:
     """A child process that uses a store; leaving the `with` block kills it."""
 
-    def __init__(self, store: str, key: str, *command: str) -> None:
+    def __init__(self, store: str, key: str, command: str, *, umask: int = -1) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.store_child", store, key, *command],
+            [sys.executable, "-m", "tests.store_child", store, key, command],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -65,17 +64,8 @@ def write_line(line: str) -> None:
     sys.stdout.flush()
 
 
-def count(store: TokenStore, key: str, rounds: str) -> None:
-    """Use the token as a counter and increase it this many times under the lock."""
-    write_line("ready")
-    sys.stdin.readline()
-    for _ in range(int(rounds)):
-        with store.lock(key, PATIENCE):
-            token = store.load(key)
-            number = 0 if token is None else int(token.access_token)
-            now = time.time()
-            store.save(key, Token(str(number + 1), issued_at=now, expires_at=now + 3600))
-    write_line("done")
+def heard() -> str:
+    return sys.stdin.readline().strip()
 
 
 def hold(store: TokenStore, key: str) -> None:
@@ -107,9 +97,9 @@ def hold_and_fork(store: TokenStore, key: str) -> None:
 
 def main() -> None:
     """Run the command from the command line."""
-    store, key, command, *arguments = sys.argv[1:]
+    store, key, command = sys.argv[1:]
     made = eval(store, {"FileStore": FileStore, "RedisStore": RedisStore})
-    {"count": count, "hold": hold, "hold_and_fork": hold_and_fork}[command](made, key, *arguments)
+    {"hold": hold, "hold_and_fork": hold_and_fork}[command](made, key)
 
 
 if __name__ == "__main__":

@@ -219,6 +219,7 @@ def shown(session: ClientCredentialsSession, *things: Any) -> Iterator[str]:
             yield from (repr(thing.headers), repr(thing.request.headers), repr(vars(thing.request)))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "case",
     [

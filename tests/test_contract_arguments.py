@@ -15,6 +15,7 @@ from requests.structures import CaseInsensitiveDict
 
 from .contract import Case, Cases, Run, Way, World, compare, open_world
 
+pytestmark = pytest.mark.unmeasured
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 

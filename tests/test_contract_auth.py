@@ -24,6 +24,7 @@ from .contract import (
     open_world,
 )
 
+pytestmark = pytest.mark.unmeasured
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 

@@ -23,6 +23,7 @@ from oauthcc import ClientCredentialsSession
 from .contract import Case, Cases, Run, Way, World, compare, open_world, quiet
 from .look import look
 
+pytestmark = pytest.mark.unmeasured
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 

@@ -20,6 +20,7 @@ from .contract import Case, Cases, Run, Way, World, compare, open_world, quiet, 
 from .servers.certificates import Certificates
 from .servers.connect_proxy import ConnectProxy
 
+pytestmark = pytest.mark.unmeasured
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 tls_cases = Cases()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,7 @@ def exists(name: str, page: Path) -> bool:
     return any(any(folder.glob(name)) for folder in folders)
 
 
+@cache
 def names_in(path: Path) -> set[str]:
     """Return the names of the tests in a module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

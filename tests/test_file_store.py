@@ -17,6 +17,7 @@ from oauthcc.stores import file as file_module
 
 from .store_child import PATIENCE, Child
 from .test_stores import UNUSABLE
+from .worker import all_do, workers
 
 KEY = "0" * 64
 TOKEN = Token("abc", issued_at=1000.0, expires_at=4600.0)
@@ -382,16 +383,8 @@ def test_a_disk_without_locks_raises_and_no_marker_file_is_used(folder, monkeypa
 
 def test_sixteen_processes_that_count_under_the_lock_lose_no_update(folder):
     rounds = 5
-    children = [Child(repr(FileStore(folder)), KEY, "count", str(rounds)) for _ in range(16)]
-    try:
-        for child in children:
-            assert child.read_line() == "ready"
-        for child in children:
-            child.send()
-        assert [child.read_line() for child in children] == ["done"] * 16
-    finally:
-        for child in children:
-            child.__exit__(None, None, None)
+    with workers(16) as started:
+        all_do(started, "count", store=repr(FileStore(folder)), key=KEY, rounds=rounds)
     token = FileStore(folder).load(KEY)
     assert token is not None
     assert token.access_token == str(16 * rounds)

@@ -441,6 +441,7 @@ def also(echo: Answer | Fault, header: str) -> Answer | Fault:
     )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("where", ECHOES)
 @pytest.mark.parametrize("client_auth", ["client_secret_basic", "client_secret_post"])
 def test_no_error_shows_a_secret_that_the_server_echoes(

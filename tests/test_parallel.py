@@ -28,7 +28,7 @@ from oauthcc.tokens.state import CurrentToken
 
 from .inside import state_of
 
-THREADS, RENEWALS, ROUNDS, REPLACED = 8, 100, 50, 3000
+THREADS, RENEWALS, ROUNDS, REPLACED = 8, 100, 50, 1000
 
 
 class Mint:

@@ -19,6 +19,7 @@ from oauthcc.stores import redis as redis_module
 from .servers.redis_server import PASSWORD, RedisServer
 from .store_child import PATIENCE, Child
 from .test_stores import UNUSABLE
+from .worker import all_do, workers
 
 KEY = "0" * 64
 TOKEN_NAME, LOCK_NAME = f"oauthcc:token:{KEY}", f"oauthcc:lock:{KEY}"
@@ -348,16 +349,8 @@ def expression(server: RedisServer) -> str:
 
 def test_sixteen_processes_that_count_under_the_lock_lose_no_update(redis_server, store):
     rounds = 5
-    children = [Child(expression(redis_server), KEY, "count", str(rounds)) for _ in range(16)]
-    try:
-        for child in children:
-            assert child.read_line() == "ready"
-        for child in children:
-            child.send()
-        assert [child.read_line() for child in children] == ["done"] * 16
-    finally:
-        for child in children:
-            child.__exit__(None, None, None)
+    with workers(16) as started:
+        all_do(started, "count", store=expression(redis_server), key=KEY, rounds=rounds)
     assert store.load(KEY).access_token == str(16 * rounds)
 
 

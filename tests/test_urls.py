@@ -18,7 +18,7 @@ from oauthcc.urls import (
 )
 
 API = Origin("https", "api.example", 443)
-every_time_the_same = settings(derandomize=True, deadline=None, max_examples=400)
+every_time_the_same = settings(derandomize=True, deadline=None, max_examples=150)
 
 HEADS = st.sampled_from(
     [

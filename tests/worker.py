@@ -7,6 +7,7 @@ them start at once. None of them is a child of the test's own process.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import mmap
 import multiprocessing
@@ -26,6 +27,8 @@ import oauthcc.clock
 from oauthcc import ClientCredentialsSession
 from oauthcc.access_token import Token
 from oauthcc.stores import FileStore, RedisStore, TokenStore
+
+from .quick_scrypt import quick_scrypt
 
 PATIENCE = 60.0
 
@@ -222,6 +225,16 @@ class Session:
             self.get(url)
         return self._store.operations - before
 
+    def count(self, store: str, key: str, rounds: int) -> None:
+        """Use the stored token as a counter, and increase it this many times under the lock."""
+        shared = store_from(store)
+        for _ in range(rounds):
+            with shared.lock(key, PATIENCE):
+                token = shared.load(key)
+                number = 0 if token is None else int(token.access_token)
+                now = time.time()
+                shared.save(key, Token(str(number + 1), issued_at=now, expires_at=now + 3600))
+
     def flights_done(self) -> None:
         """Wait until no flight is in progress."""
         for thread in threading.enumerate():
@@ -241,6 +254,7 @@ def store_from(expression: str) -> TokenStore:
 
 def work(line: Connection) -> None:
     """Carry out commands until the connection is closed."""
+    hashlib.scrypt = quick_scrypt  # as in the process of the test, so that keys are the same
     session = Session(line)
     while True:
         try:
