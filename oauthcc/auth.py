@@ -91,8 +91,6 @@ class ClientCredentialsAuth(AuthBase):
         self._allowed_urls.note_origin(url, origin)
         current = tokens._get()
         put_token(r, current, tokens._config.scheme)
-        handler = _AuthHandler(
-            r, tokens, current, self._refused_status, allowed_urls=self._allowed_urls
-        )
+        handler = _AuthHandler(r, tokens, current, self._refused_status, self._allowed_urls)
         r.hooks["response"] = [handler, *hooks_of_the_user(r.hooks).get("response", ())]
         return r

@@ -259,13 +259,7 @@ class ClientCredentialsSession(requests.Session):
         current = tokens._get(None if timeout is None else seconds(timeout))
         allowed = self._allowed_urls
         handler = Handle401(
-            copied,
-            tokens,
-            current,
-            self._refused_status,
-            session=self,
-            allowed_urls=allowed,
-            origin=origin,
+            copied, tokens, current, self._refused_status, allowed, session=self, origin=origin
         )
         authorization.put_token(copied, current, tokens._config.scheme, handler)
         if not allowed.is_limited and origin != allowed.first_origin:
@@ -311,13 +305,13 @@ class ClientCredentialsSession(requests.Session):
         """Become the owner of the sources that have none: a new one, or one that was unpickled."""
         sources = [self.tokens, *self._own, *self._allowed_urls.values()]
         for tokens in sources:
-            if tokens._owner is None:
-                tokens._adopt(self)
+            if tokens._owner() is None:
+                tokens._owner.adopt(self)
                 self._own = list(dict.fromkeys([*self._own, tokens]))
         # A source refers weakly to its owner, through whose adapters, proxies and CA bundle it
         # fetches. So a session that uses the source of another session keeps that one alive.
-        owners = {id(tokens._owner): tokens._owner for tokens in sources}
-        self._owners = [owner for owner in owners.values() if owner is not self]
+        owners = {id(owner): owner for tokens in sources if (owner := tokens._owner()) is not self}
+        self._owners = list(owners.values())
         forks.renewed_in_child(self)
 
     def _tokens_for(self, request: PreparedRequest) -> tuple[TokenSource | None, Origin | None]:

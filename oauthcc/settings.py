@@ -16,19 +16,8 @@ from typing import Any
 
 from .errors import ConfigurationError
 
-_KEYS = (
-    "token_url",
-    "issuer",
-    "client_id",
-    "client_secret",
-    "client_secret_file",
-    "scope",
-    "api_url",
-    "audience",
-    "resource",
-    "client_auth",
-)
 _PLAIN = ("token_url", "issuer", "client_id", "client_secret", "scope", "audience", "client_auth")
+_KEYS = (*_PLAIN, "client_secret_file", "api_url", "resource")
 _POSIX = os.name == "posix"
 _READABLE_BY_OTHERS = 0o044
 

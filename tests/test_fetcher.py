@@ -45,7 +45,7 @@ def make(auth: AuthorizationServer, clock: Clock) -> Iterator[Make]:
         def made(store: Any = None, secret: Any = None) -> TokenFetcher:
             config = ClientConfig.of(auth.token_url, auth.client_id, secret or auth.client_secret)
             fetcher = TokenFetcher(config, store)
-            fetcher.adopt(stack.enter_context(requests.Session()))
+            fetcher.owner.adopt(stack.enter_context(requests.Session()))
             stack.callback(fetcher.close)
             return fetcher
 
@@ -208,13 +208,13 @@ def test_the_owner_provides_the_transport_and_is_not_kept_alive(
     auth: AuthorizationServer, make: Make
 ) -> None:
     fetcher, owner, other = make(), requests.Session(), requests.Session()
-    fetcher.adopt(owner)
+    fetcher.owner.adopt(owner)
     endpoint = fetcher.endpoint
     assert endpoint.get_adapter(auth.token_url) is owner.get_adapter(auth.token_url)
-    fetcher.adopt(other)
-    assert fetcher.owner is other
+    fetcher.owner.adopt(other)
+    assert fetcher.owner() is other
     assert endpoint.get_adapter(auth.token_url) is other.get_adapter(auth.token_url)
     left = weakref.ref(other)
     del other
     gc.collect()
-    assert left() is fetcher.owner is None
+    assert left() is fetcher.owner() is None

@@ -50,9 +50,9 @@ class Handle401(ResponseHandler):
         tokens: TokenSource,
         current: CurrentToken,
         refused_status: Collection[int],
+        allowed_urls: AllowedURLs[TokenSource],
         *,
         session: requests.Session | None = None,
-        allowed_urls: AllowedURLs[TokenSource],
         origin: Origin | None = None,
     ) -> None:
         self._request = weakref.ref(request)

@@ -35,7 +35,7 @@ from ..urls import check_token_url
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
 from .response import read_token
-from .transport import TransportSession
+from .transport import Owner, TransportSession
 
 #: How often an unavailable endpoint is asked in one fetch while callers wait.
 ATTEMPTS = 3
@@ -59,7 +59,7 @@ class Fetched:
 class TokenEndpoint(TransportSession):
     """The token endpoint of one client configuration (RFC 6749 section 4.4.2)."""
 
-    def __init__(self, config: ClientConfig, owner: requests.Session | None = None) -> None:
+    def __init__(self, config: ClientConfig, owner: Owner) -> None:
         super().__init__(config.client_id, owner)
         self._config = config
         self._discovery = None if config.issuer is None else Discovery(config.issuer)

@@ -15,16 +15,8 @@ from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
+from requests import exceptions
 from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.exceptions import (
-    ChunkedEncodingError,
-    ContentDecodingError,
-    InvalidHeader,
-    InvalidSchema,
-    InvalidURL,
-    ProxyError,
-    SSLError,
-)
 from requests.sessions import merge_setting
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import HTTPError, ReadTimeoutError
@@ -56,6 +48,24 @@ _SETTINGS = (
 )
 
 
+class Owner:
+    """The session whose transport is used, as long as that session exists.
+
+    It is not kept alive by this reference: it refers to us, and is to be freed when it is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._ref: Callable[[], requests.Session | None] = lambda: None
+
+    def adopt(self, session: requests.Session) -> None:
+        """Use the transport of this session from now on."""
+        self._ref = weakref.ref(session)
+
+    def __call__(self) -> requests.Session | None:
+        """Return the session, or None if there is none any more."""
+        return self._ref()
+
+
 class TransportSession(OAuth2Session):
     """A session for one authorization server.
 
@@ -68,10 +78,8 @@ class TransportSession(OAuth2Session):
     _verify: Any = None
     _trust_env: bool | None = None
 
-    def __init__(self, client_id: str, owner: requests.Session | None = None) -> None:
-        self._owner: Callable[[], requests.Session | None] = lambda: None
-        if owner is not None:
-            self.adopt(owner)
+    def __init__(self, client_id: str, owner: Owner) -> None:
+        self._owner = owner
         # OAuth2Session needs a client. Token requests have clients of their own (endpoint.py).
         super().__init__(client=BackendApplicationClient(client_id))
         # requests-oauthlib has hooks on the request since 2.0. Here they work with 1.3 too.
@@ -82,10 +90,6 @@ class TransportSession(OAuth2Session):
         self._defaults = self.adapters
         self.adapters: MutableMapping[str, BaseAdapter] = type(self.adapters)()
         forks.renewed_in_child(self)
-
-    def adopt(self, owner: requests.Session) -> None:
-        """Use the transport of this session, which is not kept alive by that."""
-        self._owner = weakref.ref(owner)
 
     @property
     def verify(self) -> Any:
@@ -152,7 +156,7 @@ class TransportSession(OAuth2Session):
         """Return the adapter mounted here, else the owner's."""
         try:
             return super().get_adapter(url)
-        except InvalidSchema:
+        except exceptions.InvalidSchema:
             owner = self._owner()
             if owner is not None:
                 return owner.get_adapter(url=url)
@@ -250,34 +254,28 @@ def _read(response: requests.Response, url: str, deadline: float) -> None:
 
 
 _MAX_TEXT = 500
-_TIMEOUTS = (requests.Timeout, ReadTimeoutError, TimeoutError)
-_BROKEN = (requests.ConnectionError, ChunkedEncodingError, HTTPError, ConnectionError)
+_TIMEOUTS = (exceptions.Timeout, ReadTimeoutError, TimeoutError)
+_BROKEN = (
+    *(exceptions.ConnectionError, exceptions.ChunkedEncodingError),
+    *(HTTPError, ConnectionError),
+)
+_UNSENDABLE = (exceptions.InvalidURL, exceptions.InvalidHeader, exceptions.InvalidSchema)
+_TLS = (
+    "No trusted TLS connection to {}: set session.verify or session.tokens.endpoint.verify to your"
+    " CA bundle"
+)
+_PROXY = (
+    "The proxy did not connect to {}: set session.proxies or session.tokens.endpoint.proxies, or"
+    " NO_PROXY"
+)
 #: Transport errors, the special before the general, with our error and its message.
 _TRANSLATIONS: tuple[tuple[Any, type[OAuthCCError], str], ...] = (
     (_TIMEOUTS, TokenEndpointTimeout, "{} did not answer in time"),
-    (
-        SSLError,
-        TokenEndpointUnreachable,
-        (
-            "No trusted TLS connection to {}: set session.verify or session.tokens.endpoint.verify"
-            " to your CA bundle"
-        ),
-    ),
-    (
-        ProxyError,
-        TokenEndpointUnreachable,
-        (
-            "The proxy did not connect to {}: set session.proxies or"
-            " session.tokens.endpoint.proxies, or NO_PROXY"
-        ),
-    ),
-    (ContentDecodingError, InvalidTokenResponse, "{} answered with a badly compressed body"),
+    (exceptions.SSLError, TokenEndpointUnreachable, _TLS),
+    (exceptions.ProxyError, TokenEndpointUnreachable, _PROXY),
+    (exceptions.ContentDecodingError, InvalidTokenResponse, "{} sent a badly compressed body"),
     (_BROKEN, TokenEndpointUnreachable, "No answer from {}"),
-    (
-        (InvalidURL, InvalidHeader, InvalidSchema),
-        ConfigurationError,
-        "The request to {} could not be made",
-    ),
+    (_UNSENDABLE, ConfigurationError, "The request to {} could not be made"),
 )
 
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import random
 import time
 import traceback
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import requests
 
 from .. import clock
 from ..access_token import Token
@@ -33,6 +29,7 @@ from ..stores import TokenStore
 from ..stores.guarded import GuardedStore
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
+from ..token_request.transport import Owner
 from . import renewal
 from .renewal import Phase
 
@@ -106,7 +103,7 @@ class TokenFetcher:
         self.settings: dict[str, Any] = {}
         # Its only entry is the endpoint. A dict, because `setdefault` needs no lock.
         self._made: dict[str, TokenEndpoint] = {}
-        self._owner: Callable[[], requests.Session | None] = lambda: None
+        self.owner = Owner()
         self._cache_key: tuple[bytes, str] | None = None
 
     @property
@@ -114,7 +111,7 @@ class TokenFetcher:
         """Return the session for the token endpoint, made when it is first needed."""
         endpoint = self._made.get("endpoint")
         if endpoint is None:
-            made = TokenEndpoint(self.config, self._owner())
+            made = TokenEndpoint(self.config, self.owner)
             made.apply(self.settings)
             endpoint = self._made.setdefault("endpoint", made)  # two threads get the same one
         return endpoint
@@ -128,17 +125,6 @@ class TokenFetcher:
         """Close the connections of the endpoint."""
         for endpoint in self._made.values():
             endpoint.close()
-
-    @property
-    def owner(self) -> requests.Session | None:
-        """Return the session whose transport is used, as long as it exists."""
-        return self._owner()
-
-    def adopt(self, owner: requests.Session) -> None:
-        """Use the transport of this session from now on, without keeping it alive."""
-        self._owner = weakref.ref(owner)
-        for endpoint in self._made.values():
-            endpoint.adopt(owner)
 
     def fetch(self, need: TokenNeed) -> FetchResult:
         """Return a token that meets the need, or the error, within the budget of one fetch."""

@@ -63,6 +63,8 @@ class TokenSource:
         self._on_event = on_event
         self._config = config
         self._fetcher = TokenFetcher(config, store)
+        #: The session through whose adapters tokens are fetched.
+        self._owner = self._fetcher.owner
         name = public_url(config.issuer or config.token_url)
         self._state = TokenState(name, self._renew_at, is_shared=store is not None)
         self._pauses = RefusalPauses()
@@ -134,15 +136,6 @@ class TokenSource:
         self._fetcher.close()
 
     # What follows is for the session, `ClientCredentialsAuth` and their handling of a 401.
-
-    @property
-    def _owner(self) -> requests.Session | None:
-        """Return the session through whose adapters tokens are fetched, as long as it exists."""
-        return self._fetcher.owner
-
-    def _adopt(self, owner: requests.Session) -> None:
-        """Fetch tokens through the adapters of this session, which is not kept alive by that."""
-        self._fetcher.adopt(owner)
 
     def _sibling(self, **options: Any) -> TokenSource:
         """Return a source for another API, by default of the same client and server."""
