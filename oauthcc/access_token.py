@@ -18,7 +18,7 @@ class Token:
     token request, not of the response, so the token is never used for longer than it is valid.
     ``expires_at`` is None if the server gave no usable lifetime. ``scope`` is the scope that the
     server granted, or the requested scope if the response has none. ``extra`` holds all other
-    members of the response.
+    members of the response. Whether a token counts as expired is decided in tokens/renewal.py.
     """
 
     access_token: str = field(repr=False)

@@ -39,7 +39,7 @@ class _AuthHandler(Handle401):
         return answer
 
     def _request_of(self, response: Response) -> PreparedRequest:
-        return response.request  # also that of a hop, to which requests copied this hook
+        return response.request  # requests copies this hook to the request of each hop
 
     def _leaves_its_api(self, response: Response) -> bool:
         url = str(response.url or response.request.url)

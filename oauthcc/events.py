@@ -61,7 +61,10 @@ class RenewalFailed:
 
 @dataclass(frozen=True, slots=True)
 class RefusalRemembered:
-    """The error that all callers get for ``seconds`` seconds, without another token request."""
+    """A token request failed, and only a change of configuration can help.
+
+    All callers get this error for ``seconds`` seconds, without another token request.
+    """
 
     token_url: str
     error: Exception
@@ -120,8 +123,8 @@ _active: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar(
 def emit(event: Event, observer: Observer | None) -> None:
     """Write an event to the log and call the observer.
 
-    Exceptions in the observer are logged and not raised. An observer that uses the session itself
-    gets no events of that use, because it could then call itself without end.
+    Exceptions in the observer are logged and not raised. An observer that uses the session gets no
+    events for that use. Otherwise it could call itself without end.
     """
     log.log(event.level, "%r", event)
     if observer is None or observer in _active.get():

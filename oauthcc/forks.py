@@ -25,20 +25,20 @@ class _Renewable(Protocol):
 _known: weakref.WeakValueDictionary[int, _Renewable] = weakref.WeakValueDictionary()
 
 
-def renewed_in_child(thing: _Renewable) -> None:
+def reset_in_child(thing: _Renewable) -> None:
     """Call ``thing._after_fork()`` in every child that is forked while the object exists."""
     _known[id(thing)] = thing
 
 
-def renew_session(session: requests.Session) -> None:
+def reset_session(session: requests.Session) -> None:
     """Replace the connection pools and the lock of the cookie jar of a session in a child."""
     for adapter in list(session.adapters.values()):
-        renew_adapter(adapter)
+        reset_adapter(adapter)
     with contextlib.suppress(AttributeError):  # requests accepts other cookie jars too
         session.cookies._cookies_lock = threading.RLock()  # type: ignore[attr-defined]
 
 
-def renew_adapter(adapter: Any) -> None:
+def reset_adapter(adapter: Any) -> None:
     """Replace the connection pools of an adapter, if it has pools of urllib3."""
     managers: list[Any] = [getattr(adapter, "poolmanager", None)]
     managers += dict(getattr(adapter, "proxy_manager", None) or {}).values()

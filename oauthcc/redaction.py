@@ -1,8 +1,9 @@
-"""Everything that keeps secrets and tokens out of texts, errors and logs (promise P9).
+"""Everything that removes secrets and tokens from texts, errors and logs.
 
-Rule of this module: whatever hides a secret or a token is here. To audit the promise, read this
-file. Its only helper elsewhere is ``urls.public_url``, which leaves userinfo, query and fragment
-out of a URL.
+Rule of this module: nothing else replaces a secret or a token in a text. To audit that none is
+shown, read this file, and know what other modules leave out from the beginning: ``urls.public_url``
+drops userinfo, query and fragment, fields of values have ``repr=False``, `single_flight` and
+`fetcher` drop the frames of errors, and messages of `secret` and `settings` name no value.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _HARMLESS_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class SecretHeader(str):
-    """A header value that is complete on the wire and redacted everywhere else.
+    """A header value that is sent completely and shown as ``Bearer ***``.
 
     ``encode()``, comparison, hashing, slicing, joining and adding use the true value. Requests,
     urllib3 and http.client do nothing else with it. ``repr()``, ``str()``, ``format()``, ``"%s"``

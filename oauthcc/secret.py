@@ -1,7 +1,8 @@
 """A secret that is a string, comes from a callable, or is in a file.
 
 A callable is called and a file is read again for every token request, so that a rotated secret
-takes effect without a restart. No ``repr`` and no error shows a secret.
+takes effect without a restart. After ``invalid_client`` it is read once more
+(``token_request/endpoint.py``). No ``repr`` and no error shows a secret.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ T = TypeVar("T")
 SecretLike = str | Callable[[], str] | os.PathLike[str]
 
 #: The largest file that is read. No secret or key needs more, and /dev/zero never ends.
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 # RFC 6749 appendix A allows VSCHAR only. Servers accept more, but no control characters.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -122,13 +123,13 @@ def read_file(path: Path, what: str) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            octets = file.read(MOST_BYTES + 1)
+            octets = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or type(error).__name__
         raise TokenError(f"The {what} in {str(path)!r} cannot be read: {problem}.") from error
-    if len(octets) > MOST_BYTES:
+    if len(octets) > MAX_BYTES:
         raise ConfigurationError(
-            f"{str(path)!r} is larger than {MOST_BYTES} bytes: it must hold the {what} and nothing"
+            f"{str(path)!r} is larger than {MAX_BYTES} bytes: it must hold the {what} and nothing"
             " else."
         )
     return octets

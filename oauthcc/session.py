@@ -22,7 +22,7 @@ from . import forks
 from .access_token import Token
 from .api_request import authorization
 from .api_request.allowed_urls import AllowedURLs
-from .api_request.handle_401 import Handle401, checked_status, seconds
+from .api_request.handle_401 import Handle401, checked_status, wait_limit
 from .client_auth import ClientAuth
 from .errors import ConfigurationError
 from .events import Observer
@@ -90,16 +90,16 @@ class ClientCredentialsSession(requests.Session):
     __attrs__: list[str] = [  # noqa: RUF012 - as in requests
         *requests.Session.__attrs__,
         "tokens",
-        "_own",
+        "_own_sources",
         "_allowed_urls",
         "_refused_status",
-        "_owners",
+        "_kept_alive",
     ]
 
     #: The source of the tokens of this session.
     tokens: TokenSource
     # The sources that are closed with this session.
-    _own: list[TokenSource]
+    _own_sources: list[TokenSource]
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class ClientCredentialsSession(requests.Session):
         return tokens
 
     def prepare_request(self, request: Request) -> PreparedRequest:
-        """Prepare a request as requests does. This adds nothing and uses no network."""
+        """Prepare a request as requests does. `send` adds the token later; no network is used."""
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
             prepared.hooks = authorization.CallerHooks(prepared.hooks)
@@ -256,7 +256,7 @@ class ClientCredentialsSession(requests.Session):
             return super().send(authorization.without_token(request), **kwargs)
         copied = authorization.copy_request(request)
         timeout = kwargs.get("timeout")
-        current = tokens._get(None if timeout is None else seconds(timeout))
+        current = tokens._get(None if timeout is None else wait_limit(timeout))
         allowed = self._allowed_urls
         handler = Handle401(
             copied, tokens, current, self._refused_status, allowed, session=self, origin=origin
@@ -286,7 +286,7 @@ class ClientCredentialsSession(requests.Session):
     def close(self) -> None:
         """Close the adapters and the connections to the token endpoint. Nothing is waited for."""
         super().close()
-        for tokens in self._own:
+        for tokens in self._own_sources:
             tokens.close()
 
     def _begin(
@@ -296,26 +296,26 @@ class ClientCredentialsSession(requests.Session):
         refused_status: Iterable[int],
     ) -> None:
         self.tokens = tokens
-        self._own = []
+        self._own_sources = []
         self._allowed_urls = AllowedURLs(tokens, api_url)
         self._refused_status = checked_status(refused_status)
         self._adopt_sources()
 
     def _adopt_sources(self) -> None:
         """Become the owner of the sources that have none: a new one, or one that was unpickled."""
-        sources = [self.tokens, *self._own, *self._allowed_urls.values()]
+        sources = [self.tokens, *self._own_sources, *self._allowed_urls.values()]
         for tokens in sources:
             if tokens._owner() is None:
                 tokens._owner.adopt(self)
-                self._own = list(dict.fromkeys([*self._own, tokens]))
-        # A source refers weakly to its owner, through whose adapters, proxies and CA bundle it
-        # fetches. So a session that uses the source of another session keeps that one alive.
+                self._own_sources = list(dict.fromkeys([*self._own_sources, tokens]))
+        # A source has only a weak reference to its owner, whose adapters, proxies and CA bundle it
+        # uses. So this session keeps the owners of other sessions' sources alive.
         owners = {id(owner): owner for tokens in sources if (owner := tokens._owner()) is not self}
-        self._owners = list(owners.values())
-        forks.renewed_in_child(self)
+        self._kept_alive = list(owners.values())
+        forks.reset_in_child(self)
 
     def _tokens_for(self, request: PreparedRequest) -> tuple[TokenSource | None, Origin | None]:
-        """Return whose token belongs on a request, and the origin; None if it is sent as it is."""
+        """Return the token source, or None for a request without a token, and the origin."""
         if not isinstance(request, PreparedRequest) or not request.url or request.headers is None:
             return None, None  # requests raises an error about that
         if self.auth is not None:
@@ -363,7 +363,7 @@ class ClientCredentialsSession(requests.Session):
             kwargs["proxies"] = resolve_proxies(request, proxies, self.trust_env)
         proxies = kwargs["proxies"]
         if proxies and select_proxy(str(request.url), proxies) is not None:
-            # For this host only: a redirect may lead to one that only the proxy can reach.
+            # For this host only: a redirect may lead to a host that only the proxy can reach.
             kwargs["proxies"] = {**proxies, f"http://{origin.host}": ""}
             request.headers.pop("Proxy-Authorization", None)  # set for a redirect
 
@@ -377,7 +377,7 @@ class ClientCredentialsSession(requests.Session):
         return {**kwargs, "cert": self.cert} if is_ours else kwargs
 
     def _after_fork(self) -> None:
-        forks.renew_session(self)
+        forks.reset_session(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]

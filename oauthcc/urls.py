@@ -25,12 +25,12 @@ UNREADABLE = "<unreadable URL>"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_HEAD = re.compile(r"(https?)://([a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?")
 #: The scheme, the authority and the path of a URL, unchanged.
-PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)", re.IGNORECASE)
+URL_PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)", re.IGNORECASE)
 #: Characters that parsers read differently.
-ODD = re.compile(r"[\x00-\x20\x7f\s\\]")
+AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\s\\]")
 # The faults of a configured URL: description, advice, pattern. The first that matches is reported.
 _FAULTS = (
-    ("holds a space, control character or backslash", "take it out", ODD),
+    ("holds a space, control character or backslash", "take it out", AMBIGUOUS),
     ("has no scheme", "begin it with https://", re.compile(r"(?![A-Za-z][A-Za-z0-9+.-]*://)\A")),
     ("is neither https nor http", "begin it with https://", re.compile(r"(?!(?i:https?)://)\A")),
     ("has a user name", "leave out everything up to the @", re.compile(r"\A[^/]*//[^/?#]*@")),
@@ -83,8 +83,8 @@ def _plain_origin(head: str) -> Origin:
 
 def _careful_origin(url: str) -> Origin | None:
     """Return the origin if both parsers agree on it, else None."""
-    match = PARTS.match(url)
-    if match is None or ODD.search(match[2]) or "%" in match[2].rpartition("@")[2]:
+    match = URL_PARTS.match(url)
+    if match is None or AMBIGUOUS.search(match[2]) or "%" in match[2].rpartition("@")[2]:
         return None
     scheme, head = match[1].lower(), f"{match[1]}://{match[2]}"
     try:
@@ -129,7 +129,7 @@ def check_token_url(url: str, name: str = "token_url") -> str:
     origin, _ = read_configured(url, name, "https://as.example/token")
     if not is_secure(origin) and not os.environ.get("OAUTHLIB_INSECURE_TRANSPORT"):
         advice = "write https:// (OAUTHLIB_INSECURE_TRANSPORT=1 allows http, for tests only)"
-        refuse(name, url, "would send the client's secret over plain http", advice)
+        raise_bad_url(name, url, "would send the client's secret over plain http", advice)
     return url
 
 
@@ -138,9 +138,9 @@ def public_url(url: object) -> str:
 
     Never raise: the result for any other value is `<unreadable URL>`.
     """
-    match = PARTS.match(url) if isinstance(url, str) else None
+    match = URL_PARTS.match(url) if isinstance(url, str) else None
     origin = origin_of(match[0]) if match else None
-    if origin is None or match is None or ODD.search(match[3]):
+    if origin is None or match is None or AMBIGUOUS.search(match[3]):
         return UNREADABLE
     return origin_text(origin) + quote(match[3], "!$%&'()*+,/:;=@~", errors="backslashreplace")
 
@@ -151,21 +151,23 @@ def read_configured(url: str, name: str, example: str) -> tuple[Origin, str]:
     Raise ConfigurationError if the URL cannot be used. ``name`` is its name in the message.
     """
     if not isinstance(url, str) or not url:
-        refuse(name, url, "is empty or not a string", f"write it as in {example}")
+        raise_bad_url(name, url, "is empty or not a string", f"write it as in {example}")
     for fault, advice, pattern in _FAULTS:
         if pattern.search(url):
-            refuse(name, url, fault, advice)
+            raise_bad_url(name, url, fault, advice)
     request = requests.PreparedRequest()
     with suppress(ValueError):  # also InvalidURL of requests, whose message may show a secret
         request.prepare_url(url, None)
     prepared = request.url or ""
     origin = origin_of(prepared)
     if origin is None or origin != origin_of(url):
-        refuse(name, url, "has no usable host or port", f"check host and port, as in {example}")
+        raise_bad_url(
+            name, url, "has no usable host or port", f"check host and port, as in {example}"
+        )
     return origin, prepared
 
 
-def refuse(name: str, url: object, fault: str, advice: str) -> NoReturn:
+def raise_bad_url(name: str, url: object, fault: str, advice: str) -> NoReturn:
     """Raise ConfigurationError with the fault of a configured URL and the advice."""
     # An unreadable URL is never shown: it may be a secret in the wrong place.
     raise ConfigurationError(f"{name} {fault}: {advice}. Given: {public_url(url)}")

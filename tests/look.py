@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from oauthcc.api_request.authorization import ResponseHandler
 from oauthcc.redaction import SecretHeader
 
-_OURS_ALONE = {"tokens", "_own", "_allowed_urls", "_refused_status", "_owners"}
+_OURS_ALONE = {"tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive"}
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _DIGEST = re.compile(r'((?:cnonce|response)=)"[^"]*"')
 

@@ -117,11 +117,11 @@ def test_a_deep_copy_has_one_source_for_each_source_of_the_original(
         session.add_api("https://one.example", scope="a")
         with copy.deepcopy(session) as copied:
             found = copied._allowed_urls.find("https://one.example/x")[0]
-            assert copied.tokens in copied._own
-            assert found in copied._own
+            assert copied.tokens in copied._own_sources
+            assert found in copied._own_sources
             assert found is not copied.tokens
-            assert len(copied._own) == 2
-            assert all(owner_of(tokens) is copied for tokens in copied._own)
+            assert len(copied._own_sources) == 2
+            assert all(owner_of(tokens) is copied for tokens in copied._own_sources)
             assert flight_lock_of(copied.tokens) is not flight_lock_of(session.tokens)
 
 
@@ -227,7 +227,7 @@ def test_a_copy_has_the_same_prefixes_with_tokens_of_its_own_and_of_other_sessio
             assert (find(f"{api.url}/other")[0] is other.tokens) is is_shared
             octets = pickle.dumps(copied)
             assert not [token for token in auth.issued if token.encode() in octets]
-            for owner in copied._owners:
+            for owner in copied._kept_alive:
                 owner.close()
 
 

@@ -533,7 +533,7 @@ def test_a_cookie_jar_without_a_lock_is_accepted(
 
     session.cookies = Slotted()  # type: ignore[assignment]
     in_child(lambda: None)  # an error there would be printed, not raised
-    forks.renew_session(session)
+    forks.reset_session(session)
 
 
 def test_an_idle_connection_that_cannot_be_closed_does_not_hinder_a_child(

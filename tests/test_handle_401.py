@@ -14,7 +14,7 @@ from urllib3.exceptions import ProtocolError
 from urllib3.util import Timeout
 
 from oauthcc import ConfigurationError
-from oauthcc.api_request.handle_401 import RELEASE_LIMIT, checked_status, release, seconds
+from oauthcc.api_request.handle_401 import RELEASE_LIMIT, checked_status, release, wait_limit
 
 # A refused answer
 
@@ -183,7 +183,7 @@ def test_an_answer_without_a_stream_is_unchanged() -> None:
 def test_a_caller_waits_for_a_token_as_long_as_its_timeout(
     timeout: Any, expected: float | None
 ) -> None:
-    assert seconds(timeout) == expected
+    assert wait_limit(timeout) == expected
 
 
 # Statuses that mean a refused token

@@ -21,7 +21,7 @@ pytestmark = fork_among_threads
 METHODS = multiprocessing.get_all_start_methods()
 
 #: The session of a process in a pool, as in any server that starts workers.
-_own: list[ClientCredentialsSession] = []
+_own_sources: list[ClientCredentialsSession] = []
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def call_once(session: ClientCredentialsSession, url: str) -> int:
 
 def prepare(session: ClientCredentialsSession) -> None:
     """Keep a session in a process of a pool."""
-    _own.append(session)
+    _own_sources.append(session)
 
 
 def call_by_own(url: str) -> tuple[int, int]:
     """Send a request in a process of a pool, with the session of that process."""
-    return os.getpid(), _own[0].get(url).status_code
+    return os.getpid(), _own_sources[0].get(url).status_code
 
 
 @pytest.mark.parametrize("method", METHODS)

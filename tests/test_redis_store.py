@@ -58,7 +58,7 @@ def enter(lock):
         (3600.0, 3600),
         (0.5, 0.5),
         (None, redis_module.UNKNOWN_TTL),
-        (1e12, redis_module.MOST_TTL),
+        (1e12, redis_module.MAX_TTL),
     ],
 )
 def test_redis_deletes_a_token_when_it_expires(lifetime, seconds, store, client, monkeypatch):
@@ -147,7 +147,7 @@ def test_waiters_ask_less_and_less_often_but_until_the_timeout(store, client, mo
     with pytest.raises(TimeoutError):
         store._acquire(LOCK_NAME, "me", 1.0)
     assert pauses[:4] == [0.02, 0.04, 0.08, 0.16]
-    assert max(pauses) == redis_module.POLL_MOST
+    assert max(pauses) == redis_module.POLL_MAX
     assert clock[0] == pytest.approx(101.0)
 
 

@@ -392,9 +392,9 @@ def test_no_nonce_prevents_a_proof(nonce: str) -> None:
 
 def test_the_number_of_origins_is_limited_and_the_oldest_is_dropped() -> None:
     scheme = DPoP()
-    for number in range(dpop.MOST_ORIGINS + 1):
+    for number in range(dpop.MAX_ORIGINS + 1):
         assert scheme.learn(f"https://api{number}.example/", {"DPoP-Nonce": f"n{number}"})
-    assert len(scheme._nonces) == dpop.MOST_ORIGINS
+    assert len(scheme._nonces) == dpop.MAX_ORIGINS
     assert nonce_in(scheme, "https://api0.example/") is None
     assert nonce_in(scheme, "https://api1.example/") == "n1"
     assert nonce_in(scheme, f"https://api{number}.example/") == f"n{number}"
@@ -419,7 +419,7 @@ def test_threads_may_store_nonces_at_the_same_time() -> None:
     for thread in threads:
         thread.join()
     assert faults == []
-    assert len(scheme._nonces) == dpop.MOST_ORIGINS
+    assert len(scheme._nonces) == dpop.MAX_ORIGINS
 
 
 DEMAND = {"error": "use_dpop_nonce", "error_description": "..."}

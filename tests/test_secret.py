@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oauthcc.errors import ConfigurationError, TokenError
-from oauthcc.secret import MOST_BYTES, Secret, absolute
+from oauthcc.secret import MAX_BYTES, Secret, absolute
 
 SECRET = "s3cr3t:with/all%sorts+of &things"
 
@@ -127,7 +127,7 @@ def test_a_result_of_another_type_is_refused_by_read() -> None:
         (b"\n", "is empty"),
         (b"hidden\nhidden", "control character"),
         (b"hidden\xff", "not valid Unicode"),
-        (b"x" * (MOST_BYTES + 1), "larger than"),
+        (b"x" * (MAX_BYTES + 1), "larger than"),
     ],
 )
 def test_the_error_for_invalid_content_names_the_file(

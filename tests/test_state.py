@@ -92,7 +92,7 @@ def scene() -> Scene:
 def test_a_new_state_knows_nothing(scene: Scene) -> None:
     state = scene.state
     assert state.look() == (None, None)
-    assert state.usable() is None
+    assert state.fresh_or_aging() is None
     assert state.replace_or_mark(Token("refused"), 0.0) is None
     assert state.permit(NEED) is NEED
     state.pause_early_renewal()
@@ -106,7 +106,7 @@ def test_a_token_that_arrives_is_held_and_ages(scene: Scene) -> None:
     phases = []
     for seconds in (69.9, 0.2, 20.0, 10.0):
         scene.clock.advance(seconds)
-        phases.append((scene.phase(), scene.state.usable() is current))
+        phases.append((scene.phase(), scene.state.fresh_or_aging() is current))
     assert phases == [
         (Phase.FRESH, True),
         (Phase.AGING, True),

@@ -1,4 +1,4 @@
-"""Stores that are down, slow, full or broken: reported, by-passed, and used again afterwards."""
+"""Stores that are down, slow, full or broken: reported, bypassed, and used again afterwards."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ UNUSABLE = {
     "a time that is not a number": written(expires_at=float("nan")),
     "a number with too many digits": b'{"format": ' + b"9" * 5000 + b"}",
     "nesting that is too deep": b"[" * 200_000,
-    "too long": b" " * base.MOST_BYTES + base.encode(TOKEN, None),
+    "too long": b" " * base.MAX_BYTES + base.encode(TOKEN, None),
 }
 
 

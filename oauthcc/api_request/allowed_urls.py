@@ -1,7 +1,7 @@
 """The URLs that may carry a token: those under the named prefixes, else all that are requested.
 
-Rules of this module: whole path segments are compared, and a path that the API might read in
-another way than we do is under no prefix that has a path. A token never goes over plain http beyond
+Rules of this module: whole path segments are compared, and a path that can be read in several ways
+never matches a prefix that has a path. A token never goes over plain http beyond
 loopback, unless a prefix says so explicitly.
 """
 
@@ -18,16 +18,16 @@ from requests.utils import requote_uri
 
 from ..errors import ConfigurationError, InsecureURLError
 from ..urls import (
-    ODD,
-    PARTS,
+    AMBIGUOUS,
+    URL_PARTS,
     Origin,
     is_loopback,
     is_secure,
     origin_of,
     origin_text,
     public_url,
+    raise_bad_url,
     read_configured,
-    refuse,
 )
 
 T = TypeVar("T")
@@ -70,9 +70,9 @@ class AllowedURLs(Generic[T]):
             self.add(prefix, default)
 
     def add(self, prefix: str, value: T) -> None:
-        """Let a value belong to the URLs under a prefix; raise ConfigurationError if it is none.
+        """Let a value belong to the URLs under a prefix; raise ConfigurationError for a bad one.
 
-        Of two concurrent calls one may be lost.
+        Call this in one thread: of two calls at the same time, one may have no effect.
         """
         parsed = Prefix.parse(prefix)
         depth, values = self._origins.get(parsed.origin, (0, {}))
@@ -117,7 +117,8 @@ class AllowedURLs(Generic[T]):
         elif origin != self.first_origin:
             self._has_warned = True
             _log.warning(
-                "The token that went to %s goes to %s too; pass api_url= to say where it may go.",
+                "The token was sent to %s and is now also sent to %s. Pass api_url= to limit where"
+                " it is sent.",
                 origin_text(self.first_origin),
                 origin_text(origin),
             )
@@ -152,12 +153,12 @@ class Prefix:
         name, example = "a URL prefix (api_url)", "https://api.example/v1"
         origin, prepared = read_configured(text, name, example)
         if "?" in text:
-            refuse(name, text, "has a query", f"write only origin and path, as in {example}")
+            raise_bad_url(name, text, "has a query", f"write only origin and path, as in {example}")
         segments = first_segments(prepared, prepared.count("/"))
         # The text is checked too, because preparing a URL silently resolves its dot segments.
         if segments is None or first_segments(text, 1) is None:
             fault = "has dot segments, an encoded slash or backslash, or double encoding"
-            refuse(name, text, fault, "write the plain path that the API serves")
+            raise_bad_url(name, text, fault, "write the plain path that the API serves")
         return cls(origin, segments[:-1] if segments[-1] == "" else segments)
 
     def __str__(self) -> str:
@@ -166,7 +167,7 @@ class Prefix:
 
 def first_segments(url: str, count: int) -> tuple[str, ...] | None:
     """Return the first path segments of a URL, or None if its path can be read in several ways."""
-    match = PARTS.match(url)
+    match = URL_PARTS.match(url)
     path = _comparable((match[3] if match else "") or "/")
     return None if path is None else tuple(path.split("/", count + 1)[1 : count + 1])
 
@@ -175,7 +176,7 @@ def _comparable(path: str) -> str | None:
     """Return a path in the form that `requests` prepares, or None if it can be read otherwise."""
     if _PLAIN_PATH.fullmatch(path):
         return path
-    if ODD.search(path):
+    if AMBIGUOUS.search(path):
         return None
     try:
         path = requote_uri(path)

@@ -46,7 +46,7 @@ def no_hook(response: requests.Response, **kwargs: Any) -> None:
 
 
 class CallerHooks(dict[str, Any]):
-    """The hooks of a request whose authorization is the caller's decision."""
+    """The hooks of a request without a token: its caller decided so, or it left its API."""
 
 
 class TokenHooks(dict[str, Any]):
@@ -98,7 +98,8 @@ def brings_its_own(request: PreparedRequest) -> bool:
 def carries_token_of_auth(request: PreparedRequest) -> bool:
     """Return whether a `ClientCredentialsAuth` of the caller put a token on a request.
 
-    Not if the caller copied the headers of another request: that moves no token to a new place.
+    Return False if the caller copied the headers of another request: copying must not send a token
+    to a new URL.
     """
     if token_header(request) is None or isinstance(request.hooks, TokenHooks):
         return False

@@ -21,7 +21,9 @@ def body_position(body: Any) -> Any:
     """
     if body is None or isinstance(body, (bytes, str)):
         return None
-    if not hasattr(body, "read") and _is_bytes_like(body):  # an mmap is both, and is read
+    if not hasattr(body, "read") and _is_bytes_like(
+        body
+    ):  # an mmap has `read` too, and is treated as a file
         return None
     if not all(callable(getattr(body, name, None)) for name in ("read", "seek", "tell")):
         raise UnreplayableBody(f"a {type(body).__name__} body can be read only once")

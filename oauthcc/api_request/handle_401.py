@@ -18,6 +18,7 @@ import requests
 from requests import PreparedRequest, Response
 from urllib3.exceptions import HTTPError
 
+from .. import clock
 from ..challenge import find_error
 from ..errors import ConfigurationError
 from ..events import ReplayImpossible, RequestReplayed
@@ -40,8 +41,8 @@ _cookies: Any = requests.cookies  # its functions are not typed
 class Handle401(ResponseHandler):
     """The response hook of one request that carries a token.
 
-    It is made for one sending and knows the token that was sent. It refers weakly to the request,
-    which refers back, and to the session, which a response must not keep alive.
+    It is made for one sending and knows the token that was sent. Its references are weak: the
+    request has a reference to this hook, and a response must not keep the session alive.
     """
 
     def __init__(
@@ -59,11 +60,11 @@ class Handle401(ResponseHandler):
         self._session = None if session is None else weakref.ref(session)
         self.tokens = tokens
         self._scheme = tokens._config.scheme
-        #: By which rules, and for which origin, the session decided to send the token.
+        #: The URL rules and the origin that the session used for its decision.
         self.allowed_urls = allowed_urls
         self.origin = origin
         self._current = self._first = current
-        self._sent_at = time.time()
+        self._sent_at = clock.wall()
         self._refused_status = refused_status
         self._is_spent = False
         self._position: Any = None
@@ -76,7 +77,7 @@ class Handle401(ResponseHandler):
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
         if self._is_spent:
-            return None  # the request was sent again through a plain session
+            return None  # called again, because the request was sent through a plain session
         self._is_spent = not self.is_from_auth
         if not self._scheme.proves and response.status_code not in self._refused_status:
             return None
@@ -116,7 +117,7 @@ class Handle401(ResponseHandler):
                 self._report_impossible(refusal, response, reason)
             return response
         release(response)
-        current = tokens._replacement_for(refusal, seconds(kwargs.get("timeout")))
+        current = tokens._replacement_for(refusal, wait_limit(kwargs.get("timeout")))
         if current is None:
             return response
         answer = self._replay(adapter, request, response, current, kwargs)
@@ -158,13 +159,13 @@ class Handle401(ResponseHandler):
         release(response)
         _keep_cookies(None if self._session is None else self._session(), request, response)
         put_token(request, current, self._scheme)
-        self._current, self._sent_at = current, time.time()
+        self._current, self._sent_at = current, clock.wall()
         cert = self.tokens._config.client_auth.cert
         if cert is not None and cert == kwargs.get("cert"):
-            # It may have been renewed, and the new token be bound to the new one.
+            # The certificate may have been renewed. The new token is then bound to the new one.
             drop_idle_connections(adapter)
         # Not through `Session.send`, which would call the hooks and follow redirects a second time.
-        # So what that does around the adapter (cookies, `elapsed`) is done here.
+        # So this does what `send` does around the adapter (cookies, `elapsed`).
         began = time.perf_counter()
         answer: Response = adapter.send(request, **kwargs)
         answer.elapsed = timedelta(seconds=time.perf_counter() - began)
@@ -259,7 +260,7 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
         del request.headers["Cookie"]
 
 
-def seconds(timeout: Any) -> float | None:
+def wait_limit(timeout: Any) -> float | None:
     """Return how long a caller with this ``timeout=`` waits for a token, None without a limit."""
     if timeout is None or isinstance(timeout, (int, float)):
         return timeout

@@ -1,8 +1,7 @@
 """Client authentication at the token endpoint: one class for each registered method.
 
 Secrets, keys and assertions are read again for each attempt. No ``repr`` shows them. A pickle of a
-method holds the arguments of the method: a key that was given as text is in it, of a file only the
-path is.
+method contains its arguments: a key that was given as text, but only the path of a key file.
 """
 
 from __future__ import annotations

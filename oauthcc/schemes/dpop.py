@@ -34,9 +34,9 @@ from ..secret import absolute, at_construction, read_source
 from ..urls import Origin, origin_of, origin_text, public_url
 
 #: The number of origins whose nonces are stored. The oldest origin is dropped first.
-MOST_ORIGINS = 256
+MAX_ORIGINS = 256
 # The size of the largest error response that is parsed, in bytes.
-_MOST_BYTES = 65_536
+_MAX_BYTES = 65_536
 # NQCHAR, as section 8.1 requires. A longer nonce could make the proof too long for a header.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
 
@@ -129,14 +129,13 @@ class DPoP:
         """Store the nonce of a success or an error for the origin of the URL (section 8.2).
 
         Return False if there is no nonce, if it is invalid, or if it is stored already, for example
-        by another thread. So the result does not decide whether a response that `demands_nonce` is
-        replayed.
+        by another thread. Use `demands_nonce`, not this result, to decide about a replay.
         """
         nonce, origin = _nonce(headers), origin_of(url)
         if nonce is None or origin is None or self._nonces.get(origin) == nonce:
             return False
         self._nonces[origin] = nonce
-        for oldest in list(self._nonces)[:-MOST_ORIGINS]:
+        for oldest in list(self._nonces)[:-MAX_ORIGINS]:
             self._nonces.pop(oldest, None)
         return True
 
@@ -188,7 +187,7 @@ def _nonce(headers: Mapping[str, str]) -> str | None:
 
 def _json_error(response: requests.Response) -> object:
     content = response._content
-    if not isinstance(content, bytes) or len(content) > _MOST_BYTES:
+    if not isinstance(content, bytes) or len(content) > _MAX_BYTES:
         return None
     try:
         body = json.loads(content)

@@ -15,7 +15,7 @@ S = TypeVar("S", bound="BaseStore")
 #: Increased when older versions can no longer read what this version writes.
 FORMAT = 1
 #: More than any token needs. Longer content was not written by this library.
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 #: The characters of an access token (RFC 6749 appendix A.12: 1*VSCHAR). Any other character would
 #: not pass through a header unchanged, and http.client would quote the token in its error.
 ACCESS_TOKEN = re.compile("[\x20-\x7e]+")
@@ -25,7 +25,7 @@ class TokenStore(Protocol):
     """A place that keeps tokens by key, with a lock for each key.
 
     Keys are hexadecimal digests and reveal nothing. The methods are called by many threads at the
-    same time. An exception from `load` or `save` is reported, and the store is by-passed; the same
+    same time. An exception from `load` or `save` is reported, and the store is bypassed; the same
     goes for `lock`, except for TimeoutError. A store that is down costs token requests, but no
     request to an API fails because of it. `load` and `save` should not block for more than a few
     seconds.
@@ -85,7 +85,7 @@ def decode(data: bytes | str, cipher: Cipher | None) -> Token | None:
     Data that is damaged, foreign, encrypted with another key or written by a later version counts
     as absent and may be overwritten. A lost token costs one token request.
     """
-    if len(data) > MOST_BYTES:
+    if len(data) > MAX_BYTES:
         return None
     try:
         content: Any = json.loads(data if cipher is None else _decrypt(data, cipher))

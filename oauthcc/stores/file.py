@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..access_token import Token
 from ..errors import ConfigurationError
-from .base import MOST_BYTES, BaseStore, Cipher, decode, encode
+from .base import MAX_BYTES, BaseStore, Cipher, decode, encode
 
 #: Seconds between two attempts to get a lock that is held.
 POLL = 0.05
@@ -205,6 +205,6 @@ def _private_content(path: Path) -> bytes | None:
         if _POSIX and (facts.st_uid != os.geteuid() or facts.st_mode & 0o077):
             return None
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(MOST_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""A token store that may fail: a store that is down is reported and by-passed, not an outage."""
+"""A token store that may fail: a store that is down is reported and bypassed, not an outage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOK_EVERY = 1.0
 
 
 class GuardedStore:
-    """A token store whose failures are reported and by-passed, for one fetch.
+    """A token store whose failures are reported and bypassed, for one fetch.
 
     After the first failure the store is not used again. The next fetch tries it again. ``report``
     is called with the operation that failed and its error.

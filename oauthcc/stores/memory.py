@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..access_token import Token
-from ..forks import renewed_in_child
+from ..forks import reset_in_child
 from .base import BaseStore
 
 
@@ -24,7 +24,7 @@ class MemoryStore(BaseStore):
     def __init__(self) -> None:
         self._tokens: dict[str, Token] = {}
         self._after_fork()
-        renewed_in_child(self)
+        reset_in_child(self)
 
     def _after_fork(self) -> None:
         """Create new locks: in a child, threads that do not exist there may hold the old ones."""

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 #: (`renewal.TOTAL_BUDGET`), and 15 seconds for everything else.
 LEASE = 75.0
 #: Seconds between two attempts to get a lock that is held: at first, and at most.
-POLL_FIRST, POLL_MOST = 0.02, 0.25
+POLL_FIRST, POLL_MAX = 0.02, 0.25
 #: Seconds for which Redis keeps a token without an expiry, and any token at most.
-UNKNOWN_TTL, MOST_TTL = 86400.0, 365 * 86400.0
+UNKNOWN_TTL, MAX_TTL = 86400.0, 365 * 86400.0
 
 # redis-py's Lock is not used: if the answer to its SET is lost and SET is sent again, that lock
 # waits for itself.
@@ -84,7 +84,7 @@ class RedisStore(BaseStore):
         data, name = encode(token, self._cipher), self._name("token", key)
         ttl = UNKNOWN_TTL if token.expires_at is None else token.expires_at - time.time()
         if ttl > 0:
-            self._client.set(name, data, px=math.ceil(min(ttl, MOST_TTL) * 1000))
+            self._client.set(name, data, px=math.ceil(min(ttl, MAX_TTL) * 1000))
         else:
             self._client.delete(name)
 
@@ -114,7 +114,7 @@ class RedisStore(BaseStore):
                 raise TimeoutError(f"Another process held the token lock for {timeout:g} seconds.")
             # Random, so that waiters do not ask at the same moments.
             time.sleep(min(pause * random.uniform(0.5, 1.0), remaining))
-            pause = min(2 * pause, POLL_MOST)
+            pause = min(2 * pause, POLL_MAX)
 
     def _release(self, name: str, holder: str) -> None:
         # A child that was forked inside the context leaves the lock to its parent. A lease that has

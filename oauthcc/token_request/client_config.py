@@ -43,15 +43,14 @@ _SCHEME_MEMBERS = (
     *("name", "proves", "thumbprint"),
     *("accepts", "authorization", "proof", "learn", "demands_nonce"),
 )
-_OPTION_OF = {
-    "grant_type": "none, because this library only uses client_credentials",
-    "client_id": "client_id",
-    "client_secret": "client_secret",
-    "scope": "scope",
-    "audience": "audience",
-    "resource": "resource",
-    "client_assertion": "client_auth",
-    "client_assertion_type": "client_auth",
+_RESERVED = {
+    "grant_type": "it is always client_credentials",
+    "client_assertion": "use client_auth",
+    "client_assertion_type": "use client_auth",
+    **{
+        name: f"use the option {name}"
+        for name in ("client_id", "client_secret", "scope", "audience", "resource")
+    },
 }
 
 
@@ -81,7 +80,9 @@ class ClientConfig:
     ) -> ClientConfig:
         """Check a configuration; raise ConfigurationError that says what to write instead."""
         if token_url is not None and issuer is not None:
-            raise ConfigurationError("Pass token_url or issuer, not both: one leads to the other.")
+            raise ConfigurationError(
+                "Pass token_url or issuer, not both: the token URL is discovered from the issuer."
+            )
         secret = client_secret
         if secret is not None and not isinstance(secret, Secret):
             secret = Secret.of(secret)
@@ -182,10 +183,8 @@ def _checked_params(params: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for name, value in params.items():
         if not isinstance(name, str) or not name:
             raise ConfigurationError("The names in token_params must be non-empty strings.")
-        if name in _OPTION_OF:
-            raise ConfigurationError(
-                f"token_params must not contain {name!r}; the option for it is: {_OPTION_OF[name]}."
-            )
+        if name in _RESERVED:
+            raise ConfigurationError(f"token_params must not contain {name!r}: {_RESERVED[name]}.")
         for text in _strings(f"token_params[{name!r}]", value):
             yield name, text
 

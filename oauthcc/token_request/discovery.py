@@ -79,7 +79,10 @@ class Discovery:
             if known is None:
                 raise
             self._until = now.monotonic + PAUSE
-            _log.warning("The metadata could not be renewed, the earlier one is used. %s", error)
+            _log.warning(
+                "The issuer's metadata could not be renewed; the previous metadata is used. %s",
+                error,
+            )
             return known
         self._metadata, self._until = fetched, now.monotonic + MAX_AGE
         return fetched

@@ -48,7 +48,7 @@ _log = logging.getLogger("oauthcc")
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedToken:
     """A token, the number of attempts for it, and the fingerprint of the client that got it."""
 
     token: Token
@@ -77,7 +77,7 @@ class TokenEndpoint(TransportSession):
 
     def fetch(
         self, client_secret: str | None, fingerprint: bytes, *, attempts: int, deadline: float
-    ) -> Fetched:
+    ) -> FetchedToken:
         """Fetch a token; ``deadline`` is on the monotonic clock.
 
         An unavailable endpoint is asked ``attempts`` times. After ``invalid_client`` the secret or
@@ -88,7 +88,7 @@ class TokenEndpoint(TransportSession):
         while True:
             made += 1
             try:
-                return Fetched(self._attempt(client_secret, deadline), made, fingerprint)
+                return FetchedToken(self._attempt(client_secret, deadline), made, fingerprint)
             except TokenRequestDenied as error:
                 if self._discovery is not None and error.status_code in (404, 410):
                     self._discovery.forget()  # the token endpoint may have moved
@@ -260,7 +260,7 @@ def _pause_after(error: TokenEndpointUnavailable, policy: Retry, deadline: float
     if isinstance(error, TokenEndpointTimeout) or error.status_code not in _RETRIED_STATUSES:
         raise error
     try:
-        # Not with the error: the policy would keep it, and the error all of our frames.
+        # Without the error: the policy would keep it, and its traceback keeps our frames.
         policy = policy.increment("POST", "")
     except MaxRetryError:
         raise error from None

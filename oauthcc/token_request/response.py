@@ -1,9 +1,10 @@
 """The answer of the token endpoint: either a valid token or one of our errors.
 
-Rule of this module: reading an answer never raises, whatever its bytes are. Everything is checked
-before oauthlib's parser gets it, because that parser raises whatever it pleases (AttributeError,
-KeyError, ``Warning``). Errors made here have no cause and no context, since a JSONDecodeError
-contains the whole body, and their ``response`` is a new object without secrets (redaction.py).
+Rule of this module: whatever the bytes of an answer are, nothing but a `TokenError` is raised. So
+everything is checked before oauthlib's parser gets it, because that parser raises many exceptions
+(AttributeError, TypeError, ValueError, ``Warning``). Errors made here have no cause and no context,
+since a JSONDecodeError contains the whole body, and their ``response`` is a new object without
+secrets (redaction.py).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _LEAVES = (str, int, float, type(None))
 
 #: The value of a body that is not JSON, or that is nested too deeply.
 NOT_JSON = object()
-#: Error codes that are shown even if a secret of a test is a part of one ("client").
+#: Error codes that are never redacted, even if a secret such as "client" is a part of one.
 _CODES = set(
     "access_denied invalid_client invalid_dpop_proof invalid_grant invalid_request invalid_scope"  # noqa: SIM905 - short
     " invalid_target server_error temporarily_unavailable unauthorized_client"
@@ -240,7 +241,7 @@ def _body_error(answer: Answer) -> TokenError | None:
     elif not answer.text.strip():
         fault = "the answer is empty"
     elif answer.value is NOT_JSON and answer.text.lstrip().startswith("<"):
-        fault = "it answered with HTML or XML instead of JSON; is it a login page or a proxy"
+        fault = "it answered with HTML or XML instead of JSON, perhaps a login page or a proxy"
     elif answer.value is NOT_JSON:
         fault = f"it answered with {answer.kind} that cannot be read as JSON"
     elif not isinstance(answer.value, dict):
@@ -289,8 +290,8 @@ def _type_error(
 
 def _parsed(answer: Answer, parse: Callable[..., Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
     """Return the token and the further members as oauthlib reads them."""
-    # Without scope and lifetime, which oauthlib compares and converts. A null type would hide from
-    # it that the type is missing.
+    # Without scope and lifetime, which oauthlib compares and converts. A `token_type` that is null
+    # is left out, so that oauthlib treats it as missing.
     body = {
         name: value
         for name, value in answer.members.items()
@@ -305,7 +306,9 @@ def _parsed(answer: Answer, parse: Callable[..., Mapping[str, Any]]) -> tuple[st
         extra.pop("token_type", None)
         return access_token, extra
     # Outside of the handler, so that the exception of oauthlib is not the context of ours.
-    raise answer.invalid(f"oauthlib rejects the answer ({name}): check its settings.")
+    raise answer.invalid(
+        f"oauthlib rejects the answer ({name}): check the OAUTHLIB_... environment variables."
+    )
 
 
 def _lifetime(value: Any) -> float | None:

@@ -51,7 +51,7 @@ _SETTINGS = (
 class Owner:
     """The session whose transport is used, as long as that session exists.
 
-    It is not kept alive by this reference: it refers to us, and is to be freed when it is dropped.
+    The reference is weak, because the session refers to us and is freed when it is dropped.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class TransportSession(OAuth2Session):
         self._verify = self._trust_env = None
         self._defaults = self.adapters
         self.adapters: MutableMapping[str, BaseAdapter] = type(self.adapters)()
-        forks.renewed_in_child(self)
+        forks.reset_in_child(self)
 
     @property
     def verify(self) -> Any:
@@ -122,9 +122,10 @@ class TransportSession(OAuth2Session):
         self.__dict__.update(settings)
 
     def request(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ConfigurationError, as the other inherited methods that would leak do.
+        """Raise ConfigurationError.
 
-        They would write the client's secret and the token to the log, and keep the token here.
+        The inherited `request`, `fetch_token` and `refresh_token` would write the client's secret
+        and the token to the log, and keep the token in this session.
         """
         raise ConfigurationError(
             "session.tokens.endpoint only sends token requests, and sends them by itself: call"
@@ -135,9 +136,9 @@ class TransportSession(OAuth2Session):
     fetch_token = refresh_token = request
 
     def _after_fork(self) -> None:
-        forks.renew_session(self)
+        forks.reset_session(self)
         for adapter in self._defaults.values():
-            forks.renew_adapter(adapter)
+            forks.reset_adapter(adapter)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send as requests does."""

@@ -34,7 +34,8 @@ from . import renewal
 from .renewal import Phase
 
 #: Seconds for which a fetch waits for another process that holds the lock of the store, before it
-#: continues without. Drawn, so that the first one to give up brings the token for the others.
+#: continues without it. The value is random, so that not all processes give up at once. The first
+#: one fetches a token for the others.
 LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
 
 
@@ -42,9 +43,10 @@ LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
 class TokenNeed:
     """The token that is needed.
 
-    ``other_than`` is an access token that does not serve. A token from the store must not be older
-    than ``issued_since`` (wall clock). ``known`` is a remembered error with the fingerprint of the
-    client that it belongs to: while the fingerprint is the same, nothing is sent.
+    ``other_than`` is an access token that must not be returned again. A token from the store must
+    not be older than ``issued_since`` (wall clock). ``known`` is a remembered error with the
+    fingerprint of the client that it belongs to: while the fingerprint is the same, nothing is
+    sent.
     """
 
     why: Why
@@ -135,7 +137,8 @@ class TokenFetcher:
         except Exception as error:  # noqa: BLE001 - every caller raises it
             ours = _as_ours(error)
             known = None if need.known is None else need.known[1]
-            # The known error is the same object, so that its memory is not extended.
+            # If the fetch failed in the same way again, this is the same object, and `TokenState`
+            # begins no new pause.
             result.error = known if known is not None and repr(ours) == repr(known) else ours
             # Its frames contain the client's secret.
             result.error.__traceback__ = None
@@ -170,7 +173,7 @@ class TokenFetcher:
             if stored is not None:
                 return stored
             token = request(_attempts(need, has_waited=store.has_waited))
-            if result.fingerprint == fingerprint:  # else the secret, and the key with it, changed
+            if result.fingerprint == fingerprint:  # else the token belongs under another key
                 store.save(token)
             return token
 
@@ -225,12 +228,12 @@ def _as_ours(error: Exception) -> OAuthCCError:
     if isinstance(error, OAuthCCError):
         error.__context__ = None  # it may quote what the error itself redacts
         return error
-    # The message of a foreign error may quote anything; it is the cause, for those who debug. Its
-    # frames are dropped, so the message names where they ended.
+    # The message of a foreign error may quote anything, so the error is kept as `__cause__` only.
+    # Its frames are dropped, so our message names the file and line where it was raised.
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     where = f"{Path(frame.f_code.co_filename).name}, line {line}"
     ours = TokenError(
-        f"No token could be obtained: {type(error).__name__} was raised on the way ({where})."
+        f"No token could be obtained: the fetch raised {type(error).__name__} ({where})."
     )
     ours.__cause__ = without_frames(error)
     return ours

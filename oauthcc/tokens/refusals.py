@@ -1,4 +1,4 @@
-"""The API requests that were refused, and for how long no renewal is forced by the next one."""
+"""Requests that an API refused, and the pause before another refusal may cause a renewal."""
 
 from __future__ import annotations
 
@@ -34,29 +34,30 @@ class Refusal:
 
 
 class RefusalPauses:
-    """For how long an API that refuses new tokens forces no further renewal: 1, 2, 4 ... 60 s.
+    """The pauses in which a 401 causes no renewal, because the API refused a new token.
 
-    Pauses are kept by the origin of the API. Requests whose body cannot be sent again have pauses
-    of their own (``replayable=False``), because no replay shows whether a renewal helps them.
+    They take 1, 2, 4 ... 60 seconds, and are kept by the origin of the API. Requests whose body
+    cannot be sent again have pauses of their own (``replayable=False``), because no replay shows
+    whether a renewal helps them.
     """
 
     def __init__(self) -> None:
-        # By origin and replayable: the token that was refused last, and the pause. Not its text,
-        # because the repr of a `Token` does not show it.
+        # By origin and replayable: the token that was refused last, and the pause. A `Token`, and
+        # not its text, because the repr of a `Token` hides the text.
         self._pauses: dict[tuple[Origin | None, bool], tuple[Token, Backoff]] = {}
         self._after_fork()
-        forks.renewed_in_child(self)
+        forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # guards `_pauses`; re-entrant for signal handlers
 
     def is_over(self, refusal: Refusal) -> bool:
-        """Return whether a refusal on this route may force a renewal for a replay."""
+        """Return whether the pause of this API is over, so that a renewal may be forced."""
         _, pause = self._pauses.get((refusal.route.origin, True), (None, None))
         return pause is None or clock.monotonic() >= pause.until
 
     def record(self, refusal: Refusal, *, replayable: bool = True) -> bool:
-        """Begin or extend the pause of the route, after it refused a token; return whether it did.
+        """Begin or extend the pause of the API. Return False if nothing changed.
 
         Many threads may be refused with the same token, which counts once during a pause. A
         refusal without a replay counts only if the pause is over.
@@ -72,7 +73,7 @@ class RefusalPauses:
             return True
 
     def end(self, route: Route) -> None:
-        """End the pauses of a route that accepted a new token."""
+        """End the pauses of an API that accepted a new token."""
         with self._lock:
             for replayable in (False, True):
                 self._pauses.pop((route.origin, replayable), None)

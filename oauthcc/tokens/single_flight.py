@@ -1,8 +1,8 @@
 """One piece of work for many callers: started once, waited for together.
 
 Each flight runs on its own short-lived daemon thread, and every caller only waits, also the first.
-So a caller that is impatient, interrupted or killed harms no other. Nothing here knows what a token
-is.
+So a caller that times out, is interrupted or ends does not affect the others. Nothing here knows
+what a token is.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SingleFlight(Generic[N, R, T]):
     one, but those who already wait still get its late result. Each flight has three steps.
     ``work`` gets a need and returns an outcome. ``record`` gets the outcome, while nobody can join,
     and returns the result for all callers or raises their error. ``report`` gets the outcome and
-    the number of callers, when all of them were released.
+    the number of callers, after all of them were released.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class SingleFlight(Generic[N, R, T]):
         self._record = record
         self._report = report
         self._after_fork()
-        forks.renewed_in_child(self)
+        forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
         # Guards `_flight`. Re-entrant, because a signal handler or a finalizer may use the session
-        # in the very thread that holds it. Such a use then ends at its timeout.
+        # in the very thread that holds it. That use waits for the flight until its timeout.
         self._lock = threading.RLock()
         self._flight: _Flight[T] | None = None
 
@@ -78,10 +78,10 @@ class SingleFlight(Generic[N, R, T]):
         """Return what is ready, else the result of the flight in progress, else of a new one.
 
         ``ready`` is called under the lock, because another flight may have ended meanwhile.
-        ``begin`` returns the need for a new flight; what it raises, the caller gets. Waits at most
-        ``timeout`` seconds and then raises `StillRunning`. Raises a copy of the flight's error,
-        `Interrupted` if its thread was stopped, and `InsideItself`. ``in_caller`` runs a new flight
-        in the thread of the caller, as it also does if there is no thread for it.
+        ``begin`` returns the need for a new flight; its exceptions are raised in the caller. Waits
+        at most ``timeout`` seconds and then raises `StillRunning`. Raises a copy of the flight's
+        error, `Interrupted` if its thread was stopped, and `InsideItself`. ``in_caller`` runs a new
+        flight in the thread of the caller, as it also does if there is no thread for it.
         """
         with self._lock:
             found = ready()
@@ -143,8 +143,8 @@ class SingleFlight(Generic[N, R, T]):
         outcomes: list[R] = []
         try:
             outcomes.append(self._work(need))
-            # The outcome is recorded and the flight closed in one step. Otherwise a caller whose
-            # request was refused with the very token that this flight brings could still join it.
+            # The outcome is recorded and the flight closed in one step. Otherwise a caller that was
+            # refused with the new token could join this flight, and get the same token again.
             with self._lock:
                 try:
                     flight.result = self._record(outcomes[0])

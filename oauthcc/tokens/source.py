@@ -165,11 +165,12 @@ class TokenSource:
             if clock.monotonic() < aging.monotonic and clock.wall() < aging.wall:
                 return current
         current, phase = self._state.look()
+        # It may be fresh, if another thread has renewed it since the lines above.
         if current is not None and phase in (Phase.FRESH, Phase.AGING):
             self._renew_early()
             return current
         try:
-            return self._fetch(self._state.usable, self._begin, timeout)
+            return self._fetch(self._state.fresh_or_aging, self._begin, timeout)
         except OAuthCCError:
             current, phase = self._state.look()
             if current is None or phase is Phase.EXPIRED:
@@ -184,10 +185,10 @@ class TokenSource:
         )
 
     def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
-        """Return a token for a replay, fetched if needed.
+        """Return a token for a replay, fetched if needed. Raises as `get`.
 
-        None if the server has no other, or if no renewal may be forced any more: another request
-        may have begun the pause since `_may_replace`. Raises as `get`.
+        Return None if the server issued the same token again, or if another request has begun the
+        pause since `_may_replace` and no other token is held.
         """
         if not self._pauses.is_over(refusal):
             return self._state.replacement_for(refusal.token, refusal.sent_at)
@@ -200,8 +201,8 @@ class TokenSource:
     def _refused_without_replay(self, refusal: Refusal) -> bool:
         """Mark a token as refused although there is no replay; it is renewed before its next use.
 
-        No replay shows whether the renewal helps, so each API causes this less and less often.
-        Return False if the last time was too recent.
+        No replay shows whether the renewal helps, so the pause of the API grows with each such
+        refusal. Return False during the pause.
         """
         if not self._pauses.record(refusal, replayable=False):
             return False
@@ -229,7 +230,8 @@ class TokenSource:
         other = self._fetch(ready, begin, timeout)
         if not other.is_from_store or other.may_replace(refused, sent_at):
             return other
-        # The fetch had begun before the refusal, and found a token of that time in the store.
+        # This caller joined a fetch that had begun before the refusal and found a token in the
+        # store. That one may be revoked too, so fetch again.
         return self._fetch(ready, begin, _limited(timeout) - (time.monotonic() - began))
 
     def _fetch(

@@ -1,8 +1,9 @@
 """What a token source knows: the current token, and the remembered failure.
 
-Rule of this module: the state is asked and told, never changed from outside. It owns its lock. A
-result that comes late never displaces a newer one, whether it is a token or an error. renewal.py
-decides when something may happen.
+Rule of this module: other modules read the state, and change it only through the methods of
+`TokenState`, which owns the lock. If an earlier fetch ends after a later one, its token or error
+does not replace what the later one brought (except a token that has expired). renewal.py decides
+when something may happen.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ class CurrentToken:
     token: Token
     header: SecretHeader
     plan: Schedule
-    #: Whether the token was in the store, fetched before anybody here knew of a refusal.
+    #: Whether the token came from the store, and was not fetched to replace a refused one.
     is_from_store: bool = False
 
-    def is_usable(self) -> bool:
+    def is_fresh_or_aging(self) -> bool:
         """Return whether the token is fresh or aging, so that nobody has to wait for another."""
         margin = self.plan.margin
         return clock.monotonic() < margin.monotonic and clock.wall() < margin.wall
@@ -50,8 +51,8 @@ class CurrentToken:
     def may_replace(self, refused: Token, sent_at: float) -> bool:
         """Return whether a request that was refused may be sent again with this token.
 
-        If all tokens were revoked at once, one that was in the store was revoked too, unless it
-        was issued after the refused request was sent (wall clock).
+        Several tokens may be revoked together. So a token from the store is used for a replay only
+        if it was issued after the refused request was sent (wall clock).
         """
         is_new = not self.is_from_store or self.token.issued_at >= sent_at
         return is_new and self.is_other_than(refused)
@@ -87,7 +88,7 @@ class TokenState:
         # everything was forgotten. These only put results in order, so no test moves them.
         self._token_began = self._newest_began = self._forgotten_at = -math.inf
         self._after_fork()
-        forks.renewed_in_child(self)
+        forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # guards all of the above; re-entrant for signal handlers
@@ -97,14 +98,14 @@ class TokenState:
         current = self.current
         return current, None if current is None else renewal.phase(current.plan, clock.now())
 
-    def usable(self) -> CurrentToken | None:
+    def fresh_or_aging(self) -> CurrentToken | None:
         """Return the current token if nobody has to wait for another one."""
         current = self.current
-        return current if current is not None and current.is_usable() else None
+        return current if current is not None and current.is_fresh_or_aging() else None
 
     def replacement_for(self, refused: Token, sent_at: float) -> CurrentToken | None:
         """Return the current token if it may replace a refused one (see `CurrentToken`)."""
-        current = self.usable()
+        current = self.fresh_or_aging()
         return current if current is not None and current.may_replace(refused, sent_at) else None
 
     def replace_or_mark(self, refused: Token, sent_at: float) -> CurrentToken | None:
@@ -137,8 +138,9 @@ class TokenState:
     def permit(self, need: TokenNeed) -> TokenNeed:
         """Return the need if a fetch is permitted; raise a copy of the remembered error if not.
 
-        Once a second one caller is let through, with the error added to its need: that caller finds
-        out whether the secret or key has changed, or the shared store has a token.
+        Once per second, one caller may start a fetch although an error is remembered. The error is
+        added to its need: a token request is sent only if the secret or key has changed, and a
+        token in the shared store is used too.
         """
         with self._lock:
             failure, now = self._failure, clock.monotonic()
@@ -211,7 +213,8 @@ class TokenState:
         pause = renewal.after_failure(
             None if last is None else last.pause, now, permanent=permanent, retry_after=retry_after
         )
-        # A callable that returns a new value every time does not end the pause.
+        # If the secret or key was another one each time (from a callable), a change does not mean
+        # that the cause was corrected. So nothing is checked before the pause ends.
         is_unsteady = permanent and last is not None and last.fingerprint != result.fingerprint
         self._failure = _Failure(error, pause, permanent, result.fingerprint)
         self._checked_at = pause.until if is_unsteady else now.monotonic
