@@ -184,7 +184,7 @@ def test_an_origin_of_add_api_causes_no_warning(
             session.get(url)
         assert caplog.text == ""
         session.get("https://c.example")
-        assert "https://c.example too" in caplog.text
+        assert "also sent to https://c.example" in caplog.text
         assert "b.example" not in caplog.text
 
 

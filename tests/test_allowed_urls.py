@@ -848,8 +848,8 @@ def test_a_second_origin_causes_one_warning(
         session.get(url)
     assert [record.getMessage() for record in caplog.records] == [
         (
-            "The token that went to https://api.example goes to https://foreign.example too;"
-            " pass api_url= to say where it may go."
+            "The token was sent to https://api.example and is now also sent to"
+            " https://foreign.example. Pass api_url= to limit where it is sent."
         )
     ]
     caplog.clear()

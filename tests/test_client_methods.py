@@ -396,11 +396,11 @@ BAD: dict[str, tuple[Bad, str]] = {
     "resource with a fragment": (lambda *_: {"resource": "https://a.example/#x"}, "fragment"),
     "parameter that has an option": (
         lambda *_: {"token_params": {"scope": "x"}},
-        "the option for it is: scope",
+        "use the option scope",
     ),
     "another grant type": (
         lambda *_: {"token_params": {"grant_type": "password"}},
-        "only uses client_credentials",
+        "it is always client_credentials",
     ),
 }
 

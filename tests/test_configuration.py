@@ -84,13 +84,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"resource": "https://[::1"}, r"absolute URI"),
     ({"resource": ["https://a.example", "b"]}, r"resource 'b'"),
     ({"resource": 5}, r"resource must be"),
-    ({"token_params": {"grant_type": "password"}}, r"this library only uses client_credentials"),
+    ({"token_params": {"grant_type": "password"}}, r"it is always client_credentials"),
     *(
-        ({"token_params": {name: "x"}}, f"must not contain '{name}'; the option for it is: {name}")
+        ({"token_params": {name: "x"}}, f"must not contain '{name}': use the option {name}")
         for name in ("client_id", "client_secret", "scope", "audience", "resource")
     ),
-    ({"token_params": {"client_assertion": "x"}}, r"the option for it is: client_auth"),
-    ({"token_params": {"client_assertion_type": "x"}}, r"the option for it is: client_auth"),
+    ({"token_params": {"client_assertion": "x"}}, r"use client_auth"),
+    ({"token_params": {"client_assertion_type": "x"}}, r"use client_auth"),
     ({"token_params": {"tenant": ""}}, r"token_params\['tenant'\] must be a non-empty string"),
     ({"token_params": {"tenant": 5}}, r"token_params\['tenant'\] must be a non-empty string"),
     ({"token_params": {5: "x"}}, r"names in token_params must be non-empty strings"),

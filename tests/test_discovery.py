@@ -32,7 +32,7 @@ from oauthcc.token_request.discovery import (
     locations,
     method_warning,
 )
-from oauthcc.token_request.transport import TransportSession
+from oauthcc.token_request.transport import Owner, TransportSession
 
 from .clock import Clock
 from .json_values import nested
@@ -481,7 +481,7 @@ def test_earlier_metadata_is_used_while_the_issuer_is_unavailable_and_a_warning_
     kept.clock.advance(MAX_AGE)
     kept.web.answers[OAUTH] = trouble
     assert kept.metadata() is first
-    assert "the earlier one is used" in caplog.text
+    assert "the previous metadata is used" in caplog.text
     asked = len(kept.web.asked)
     kept.clock.advance(PAUSE - 1)
     assert kept.metadata() is first
@@ -528,7 +528,7 @@ def test_a_pickle_contains_only_the_issuer_and_the_repr_shows_it(kept: Kept) -> 
 
 
 def test_a_real_issuer_is_discovered_by_bounded_requests(oidc: OIDCServer) -> None:
-    with TransportSession("any") as session:
+    with TransportSession("any", Owner()) as session:
         session.trust_env = False
         asked: list[str] = []
 

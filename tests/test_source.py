@@ -202,7 +202,7 @@ def test_a_foreign_error_becomes_a_token_error_that_quotes_nothing(
         def authorization(self, token: Token) -> Any:
             raise LookupError(token.access_token)
 
-    with pytest.raises(TokenError, match="LookupError was raised on the way") as caught:
+    with pytest.raises(TokenError, match="the fetch raised LookupError") as caught:
         make(scheme=Scheme()).tokens.get()
     assert isinstance(caught.value.__cause__, LookupError)
     assert auth.issued[0] not in str(caught.value)

@@ -436,7 +436,7 @@ def test_the_message_for_an_unknown_error_has_its_type_and_the_error_is_the_caus
     error = RuntimeError("the adapter is broken")
     with (
         connected(raising(error)) as session,
-        pytest.raises(TokenError, match="RuntimeError was raised on the way") as caught,
+        pytest.raises(TokenError, match="the fetch raised RuntimeError") as caught,
     ):
         session.tokens.get()
     assert caught.value.__cause__ is error
