@@ -6,8 +6,13 @@ linearly with the length of the text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from urllib.request import parse_http_list
+
+# A quoted string, which may contain anything, or the parameter. An error code contains no quotes.
+# Some servers leave out the comma before or after it.
+_ERROR = re.compile(r'(?is)"(?:[^"\\]|\\.)*"?|(?<![^\s"])error\s*=\s*"?([^\s"]*)')
 
 
 def find_error(value: str | None, schemes: Collection[str] = ("bearer",)) -> str | None:
@@ -20,11 +25,11 @@ def find_error(value: str | None, schemes: Collection[str] = ("bearer",)) -> str
     wanted, scheme = {name.lower() for name in schemes}, ""
     for item in parse_http_list(value or ""):
         # "Basic realm=x" and "Negotiate" begin a challenge, "error=x" belongs to the last one.
-        before, equals, after = item.partition("=")
+        before, equals, _ = item.partition("=")
         words = before.lower().split()
         if words and (len(words) > 1 or not equals):
             scheme = words[0]
-        if equals and words[-1:] == ["error"] and scheme in wanted:
-            # An error code holds no quotes. Some servers leave out the comma after it.
-            return after.strip().removeprefix('"').partition('"')[0]
+        for match in _ERROR.finditer(item) if scheme in wanted else ():
+            if match[1] is not None:
+                return match[1]
     return None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 #: The clock that nobody can set back, in seconds from an unknown start.
-monotonic = time.monotonic
+monotonic: Callable[[], float] = time.monotonic
 #: Seconds since the epoch, as other processes and machines see them.
-wall = time.time
+wall: Callable[[], float] = time.time
 
 
 class Instant(NamedTuple):

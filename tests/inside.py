@@ -33,7 +33,7 @@ def waiters_in(flights: SingleFlight[Any, Any, Any]) -> int:
 
 def flight_lock_of(tokens: TokenSource) -> Any:
     """Return the lock that guards the flight."""
-    return tokens._flights._lock
+    return tokens._flights.lock
 
 
 def abandon(tokens: TokenSource) -> None:
@@ -59,8 +59,8 @@ def parts_of(tokens: TokenSource) -> list[Any]:
 
 
 def locks_of(tokens: TokenSource) -> list[Any]:
-    """Return the locks of these parts."""
-    return [part._lock for part in parts_of(tokens)]
+    """Return the locks of the parts of a source."""
+    return [tokens._flights.lock, tokens._state._lock, tokens._pauses._lock]
 
 
 def failure_of(tokens: TokenSource) -> Exception | None:

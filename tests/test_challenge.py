@@ -40,6 +40,10 @@ ERROR = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_chara
         ("Bearer authorization_uri=https://as.example/a?b=c, error=invalid_token", "invalid_token"),
         ('Bearer error="invalid_token" realm="no comma before it"', "invalid_token"),
         ("Bearer error_description=It expired, error=invalid_token", "invalid_token"),
+        # A missing comma.
+        ('Bearer realm="api" error="insufficient_scope"', "insufficient_scope"),
+        ("Bearer error=insufficient_scope scope=foo", "insufficient_scope"),
+        ('Bearer realm="say error=no" error="invalid_token"', "invalid_token"),
         ("Bearer error", None),
         ("error=invalid_token, Bearer", None),
         ('"Bearer error=invalid_token"', None),

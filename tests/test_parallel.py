@@ -21,7 +21,6 @@ from urllib3 import HTTPResponse
 
 from oauthcc import ClientCredentialsSession, TokenSource
 from oauthcc.access_token import Token
-from oauthcc.events import Why
 from oauthcc.schemes import Bearer
 from oauthcc.tokens.fetcher import FetchResult, TokenFetcher, TokenNeed
 from oauthcc.tokens.state import CurrentToken
@@ -41,19 +40,18 @@ class Mint:
         self.most_busy = 0
 
     def fetch(self, need: TokenNeed) -> FetchResult:
-        began = time.monotonic()
         self.busy += 1  # by one thread at a time, or the test fails
         self.most_busy = max(self.most_busy, self.busy)
         self.last = next(self.numbers)
         self.busy -= 1
-        return self.result(need.why, self.last, began)
+        return self.result(need, self.last)
 
     @staticmethod
-    def result(why: Why, number: int, began: float, lifetime: float = 3600.0) -> FetchResult:
+    def result(need: TokenNeed, number: int, lifetime: float = 3600.0) -> FetchResult:
         now = time.time()
         token = Token(str(number), issued_at=now, expires_at=now + lifetime)
         header = Bearer().authorization(token)
-        return FetchResult(why, began, token=token, header=header, attempts=1)
+        return FetchResult(need.why, need.number, token=token, header=header, attempts=1)
 
 
 @pytest.fixture
@@ -127,8 +125,9 @@ def test_readers_see_whole_tokens_while_the_token_is_replaced(
     # Unlike a renewal, this does not put the token held into its margin before.
     def replace() -> None:
         for number in range(2, REPLACED):
-            result = Mint.result("expired", number, time.monotonic(), 3600 + 10 * number)
-            state_of(session.tokens).record(result)
+            state = state_of(session.tokens)
+            need = state.number(TokenNeed("expired"))
+            state.record(Mint.result(need, number, 3600 + 10 * number))
 
     while_others_read(session.tokens, replace)
 

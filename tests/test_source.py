@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import pickle
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from oauthcc.schemes import Bearer
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import oauth_error, unavailable
+from oauthcc.tokens import renewal
 from oauthcc.tokens.refusals import Refusal, Route
 from oauthcc.tokens.single_flight import SingleFlight
 from oauthcc.urls import origin_of
@@ -68,6 +70,37 @@ def source(make: Make) -> TokenSource:
 
 def count(auth: AuthorizationServer) -> int:
     return len(auth.token_requests)
+
+
+def test_a_finalizer_inside_of_mark_refused_may_use_the_source_while_another_thread_does(
+    source: TokenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = source.get()
+    source.mark_refused(token)
+    original, inside, got = renewal.refused, threading.Event(), []
+
+    def in_result(thread: threading.Thread) -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame is not None and frame.f_code is not SingleFlight.result.__code__:
+            frame = frame.f_back
+        return frame is not None
+
+    def refused(plan: Any) -> Any:  # called with the lock of the state, as a finalizer may be
+        if not inside.is_set():
+            inside.set()
+            until(lambda: in_result(other))
+            got.append(source.get(timeout=0.1))
+        return original(plan)
+
+    def use() -> None:
+        inside.wait(20)
+        got.append(source.get(timeout=20))
+
+    monkeypatch.setattr(renewal, "refused", refused)
+    (other,) = in_threads(1, use)
+    (marking,) = in_threads(1, lambda: source.mark_refused(token))
+    joined([marking, other])
+    assert len(got) == 2
 
 
 # -- get -------------------------------------------------------------------------------------------

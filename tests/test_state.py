@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,19 +28,21 @@ class Scene:
         self.clock.monotonic = 1000.0  # so that sums are exact
         self.clock.install()
         self.state = TokenState(NAME, (0.7, 0.7), is_shared=is_shared)
-        self.began = 0.0
 
-    def result(self, why: Why, began: float | None, **parts: Any) -> FetchResult:
-        """Return the result of a fetch that by default began after all others."""
-        self.began += 1.0
-        return FetchResult(why, self.began if began is None else began, **parts)
+    def result(self, why: Why, number: int | None, **parts: Any) -> FetchResult:
+        """Return the result of a fetch that by default begins now."""
+        return FetchResult(why, self.begin() if number is None else number, **parts)
+
+    def begin(self) -> int:
+        """Return the number of a fetch that begins now."""
+        return self.state.number(TokenNeed("absent")).number
 
     def arrive(
         self,
         name: str,
         why: Why = "absent",
         *,
-        began: float | None = None,
+        number: int | None = None,
         attempts: int = 1,
         lifetime: float = 100.0,
     ) -> CurrentToken:
@@ -48,7 +50,7 @@ class Scene:
         now = self.clock.wall
         token = Token(name, issued_at=now, expires_at=now + lifetime)
         header = Bearer().authorization(token)
-        result = self.result(why, began, token=token, header=header, attempts=attempts)
+        result = self.result(why, number, token=token, header=header, attempts=attempts)
         return self.state.record(result)
 
     def fail(
@@ -57,10 +59,10 @@ class Scene:
         why: Why = "expired",
         fingerprint: bytes = b"p",
         *,
-        began: float | None = None,
+        number: int | None = None,
     ) -> list[Event]:
         """Record an error; return the events."""
-        result = self.result(why, began, error=error, fingerprint=fingerprint)
+        result = self.result(why, number, error=error, fingerprint=fingerprint)
         with pytest.raises(type(error)) as caught:
             self.state.record(result)
         assert caught.value is error
@@ -75,7 +77,7 @@ class Scene:
     def remembered(self) -> Exception | None:
         """Return the error that a caller gets."""
         try:
-            assert self.state.permit(NEED) == NEED
+            assert self.state.permit(NEED).known is None
         except TokenError as error:
             return error
         return None
@@ -94,7 +96,7 @@ def test_a_new_state_knows_nothing(scene: Scene) -> None:
     assert state.look() == (None, None)
     assert state.fresh_or_aging() is None
     assert state.replace_or_mark(Token("refused"), 0.0) is None
-    assert state.permit(NEED) is NEED
+    assert state.permit(NEED) == replace(NEED, number=1)
     state.pause_early_renewal()
     assert not state.may_renew_early()
 
@@ -180,41 +182,41 @@ def test_a_token_from_the_store_replaces_a_refused_one_only_if_it_is_younger(sce
 
 
 def test_a_late_token_replaces_only_an_expired_one(scene: Scene) -> None:
-    current = scene.arrive("new", began=5.0)
+    current = scene.arrive("new", number=50)
     for wait in (0.0, 75.0, 20.0):  # fresh, aging, in its margin
         scene.clock.advance(wait)
-        assert scene.arrive("late", began=4.0).token.access_token == "late"
+        assert scene.arrive("late", number=40).token.access_token == "late"
         assert scene.state.current is current
     scene.clock.advance(10.0)
     assert scene.phase() is Phase.EXPIRED
-    assert scene.arrive("late", began=4.0) is scene.state.current
+    assert scene.arrive("late", number=40) is scene.state.current
 
 
 def test_a_late_token_does_not_end_a_failure(scene: Scene) -> None:
-    scene.arrive("new", began=5.0)
-    scene.fail(TokenError(), began=6.0)
-    scene.arrive("late", began=4.0)
+    scene.arrive("new", number=50)
+    scene.fail(TokenError(), number=60)
+    scene.arrive("late", number=40)
     assert scene.remembered() is not None
 
 
 def test_a_token_is_held_although_a_newer_fetch_has_failed(scene: Scene) -> None:
-    scene.fail(TokenError(), began=5.0)
-    assert scene.arrive("late", began=4.0) is scene.state.current
+    scene.fail(TokenError(), number=50)
+    assert scene.arrive("late", number=40) is scene.state.current
     assert scene.remembered() is None
 
 
 def test_a_late_failure_is_reported_and_displaces_no_newer_result(scene: Scene) -> None:
     newer, late = TokenError("newer", retry_after=3), TokenRequestDenied("late", retry_after=60)
-    scene.arrive("one", began=5.0)
+    scene.arrive("one", number=50)
     event = RenewalFailed(NAME, "absent", late, usable=True, next_try_in=0.0)
-    assert scene.fail(late, "absent", began=4.0) == [event]
+    assert scene.fail(late, "absent", number=40) == [event]
     assert scene.remembered() is None
     scene.clock.advance(75)
     assert scene.state.may_renew_early()
     scene.clock.advance(25)
-    assert len(scene.fail(newer, began=6.0)) == 1
+    assert len(scene.fail(newer, number=60)) == 1
     event = RenewalFailed(NAME, "absent", late, usable=False, next_try_in=0.0)
-    assert scene.fail(late, "absent", began=5.5) == [event]
+    assert scene.fail(late, "absent", number=55) == [event]
     assert str(scene.remembered()) == "newer"
     scene.clock.advance(3)
     assert scene.remembered() is None
@@ -227,21 +229,21 @@ def test_a_clock_that_is_set_back_does_not_make_a_token_late(scene: Scene) -> No
 
 
 def test_forget_drops_everything_that_fetches_before_it_bring_too(scene: Scene) -> None:
-    before = time.monotonic()
-    scene.arrive("one", began=before)
+    before = scene.begin()
+    scene.arrive("one", number=before)
     scene.clock.advance(75)
-    scene.fail(TokenError(retry_after=60), "aging", began=before)
+    scene.fail(TokenError(retry_after=60), "aging", number=before)
     scene.state.forget()
     assert scene.state.look() == (None, None)
     assert scene.remembered() is None
-    assert scene.arrive("late", began=before).token.access_token == "late"
-    scene.fail(TokenError("late"), began=before)
+    assert scene.arrive("late", number=before).token.access_token == "late"
+    scene.fail(TokenError("late"), number=before)
     assert scene.state.look() == (None, None)
     assert scene.remembered() is None
-    scene.arrive("two", began=time.monotonic())
+    scene.arrive("two", number=scene.begin())
     scene.clock.advance(75)
     assert scene.state.may_renew_early()
-    scene.fail(TokenError(), began=time.monotonic())
+    scene.fail(TokenError(), number=scene.begin())
     assert scene.remembered() is not None
 
 

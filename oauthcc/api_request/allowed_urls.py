@@ -51,7 +51,7 @@ class AllowedURLs(Generic[T]):
     def __init__(self, default: T, api_url: str | Iterable[str] | None) -> None:
         self._default = default
         #: Whether the default belongs to the prefixes in ``api_url`` only.
-        self.is_limited = api_url is not None
+        self.is_limited: bool = api_url is not None
         # By origin: the depth of its deepest prefix, and the values by path.
         self._origins: dict[Origin, tuple[int, dict[tuple[str, ...], T]]] = {}
         #: The first origin that got a token without a prefix that allows it.

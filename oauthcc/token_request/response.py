@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -69,7 +70,7 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """A response that was read completely, the JSON value of its body, and the client's secrets.
 
@@ -89,7 +90,7 @@ class Answer:
         text = _decoded(content) if isinstance(content, bytes) else ""
         return cls(response, text, _json(text), tuple(secrets))
 
-    @property
+    @cached_property
     def redactor(self) -> Redactor:
         """Return what removes the secrets and tokens from the texts of an error."""
         return Redactor(self.secrets, self.response.request, self.value)
@@ -111,7 +112,7 @@ class Answer:
         value = self.members.get(name)
         if not isinstance(value, str) or value in _CODES:
             return value if isinstance(value, str) else None
-        text = " ".join(self.redactor.text(value).split()).replace('"', "'")
+        text = " ".join(self.redactor.content(value).split()).replace('"', "'")
         text = _NOT_URI.sub("", text) if name == "error_uri" else _NOT_TEXT.sub("?", text)
         # Redacted once more, because dropping characters can join the parts of a secret.
         return self.redactor.text(text)[:_MAX_TEXT] or None

@@ -133,7 +133,8 @@ class TransportSession(OAuth2Session):
             " (this grant has no refresh token), and use the session for API requests."
         )
 
-    fetch_token = refresh_token = request
+    fetch_token: Any = request
+    refresh_token: Any = request
 
     def _after_fork(self) -> None:
         forks.reset_session(self)

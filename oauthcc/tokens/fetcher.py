@@ -44,14 +44,15 @@ class TokenNeed:
     """The token that is needed.
 
     ``other_than`` is an access token that must not be returned again. A token from the store must
-    not be older than ``issued_since`` (wall clock). ``known`` is a remembered error with the
-    fingerprint of the client that it belongs to: while the fingerprint is the same, nothing is
-    sent.
+    not be older than ``issued_since`` (wall clock). ``number`` puts fetches in the order in which
+    they began. ``known`` is a remembered error with the fingerprint of the client that it belongs
+    to: while the fingerprint is the same, nothing is sent.
     """
 
     why: Why
     other_than: str | None = field(default=None, repr=False)
     issued_since: float = 0.0
+    number: int = 0
     known: tuple[bytes | None, Exception] | None = field(default=None, repr=False)
 
     def error_for(self, fingerprint: bytes) -> Exception | None:
@@ -78,14 +79,14 @@ class TokenNeed:
 class FetchResult:
     """What one fetch brought: a token or an error.
 
-    ``why`` is the reason for the fetch, ``began`` when it began on the monotonic clock, and
-    ``seconds`` how long it took. ``fingerprint`` is that of the client when the last request
-    was sent, and ``attempts`` the number of requests (0: the token was in the store). ``events``
-    are to be emitted when all callers have been released.
+    ``why`` is the reason for the fetch, ``number`` that of its need, and ``seconds`` the time that
+    it took. ``fingerprint`` is that of the client when the last request was sent, and ``attempts``
+    the number of requests (0: the token was in the store). ``events`` are to be emitted when all
+    callers have been released.
     """
 
     why: Why
-    began: float
+    number: int
     seconds: float = 0.0
     token: Token | None = None
     header: SecretHeader | None = None
@@ -105,7 +106,7 @@ class TokenFetcher:
         self.settings: dict[str, Any] = {}
         # Its only entry is the endpoint. A dict, because `setdefault` needs no lock.
         self._made: dict[str, TokenEndpoint] = {}
-        self.owner = Owner()
+        self.owner: Owner = Owner()
         self._cache_key: tuple[bytes, str] | None = None
 
     @property
@@ -130,9 +131,10 @@ class TokenFetcher:
 
     def fetch(self, need: TokenNeed) -> FetchResult:
         """Return a token that meets the need, or the error, within the budget of one fetch."""
-        result = FetchResult(need.why, began=time.monotonic())
+        began = time.monotonic()
+        result = FetchResult(need.why, need.number)
         try:
-            result.token = self._obtain(need, result, result.began + renewal.TOTAL_BUDGET)
+            result.token = self._obtain(need, result, began + renewal.TOTAL_BUDGET)
             result.header = self.config.scheme.authorization(result.token)
         except Exception as error:  # noqa: BLE001 - every caller raises it
             ours = _as_ours(error)
@@ -142,7 +144,7 @@ class TokenFetcher:
             result.error = known if known is not None and repr(ours) == repr(known) else ours
             # Its frames contain the client's secret.
             result.error.__traceback__ = None
-        result.seconds = time.monotonic() - result.began
+        result.seconds = time.monotonic() - began
         return result
 
     def _obtain(self, need: TokenNeed, result: FetchResult, deadline: float) -> Token:

@@ -11,6 +11,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -62,9 +63,11 @@ class SingleFlight(Generic[N, R, T]):
         forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
-        # Guards `_flight`. Re-entrant, because a signal handler or a finalizer may use the session
-        # in the very thread that holds it. That use waits for the flight until its timeout.
-        self._lock = threading.RLock()
+        #: Guards `_flight`. Re-entrant, because a signal handler or a finalizer may use the session
+        #: in the very thread that holds it. That use waits for the flight until its timeout. For
+        #: the same reason this lock comes first: `ready`, `begin` and `record` take other locks
+        #: inside of it, so a thread that holds one of those must hold this one too.
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self._flight: _Flight[T] | None = None
 
     def result(
@@ -83,7 +86,7 @@ class SingleFlight(Generic[N, R, T]):
         error, `Interrupted` if its thread was stopped, and `InsideItself`. ``in_caller`` runs a new
         flight in the thread of the caller, as it also does if there is no thread for it.
         """
-        with self._lock:
+        with self.lock:
             found = ready()
             if found is not None:
                 return found
@@ -104,7 +107,7 @@ class SingleFlight(Generic[N, R, T]):
 
         Does nothing if a flight is in progress, or if ``begin`` finds that none is needed.
         """
-        with self._lock:
+        with self.lock:
             if self._flight is not None and self._flight.is_joinable:
                 return True
             need = begin()
@@ -117,13 +120,14 @@ class SingleFlight(Generic[N, R, T]):
 
     def abandon(self) -> None:
         """Let the next caller start a new flight, even if one is in progress."""
-        with self._lock:
+        with self.lock:
             self._flight = None
 
     def _start(self, need: N, *, on_thread: bool) -> tuple[_Flight[T], bool]:
         """Make a flight and start it; return whether it has a thread."""
-        flight = self._flight = _Flight(time.monotonic() + self._budget)
+        flight: _Flight[T] = _Flight(time.monotonic() + self._budget)
         try:
+            self._flight = flight
             if not on_thread:
                 return flight, False
             # In the context of the caller: an observer of events that uses the session is active
@@ -145,7 +149,7 @@ class SingleFlight(Generic[N, R, T]):
             outcomes.append(self._work(need))
             # The outcome is recorded and the flight closed in one step. Otherwise a caller that was
             # refused with the new token could join this flight, and get the same token again.
-            with self._lock:
+            with self.lock:
                 try:
                     flight.result = self._record(outcomes[0])
                 finally:
@@ -214,6 +218,12 @@ class _Latch:
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; return whether the latch is set."""
-        if not self.is_set and self._gate.acquire(timeout=timeout):
-            self._gate.release()  # for the next one
+        deadline = time.monotonic() + timeout
+        while not self.is_set:
+            left = deadline - time.monotonic()
+            # In steps: a KeyboardInterrupt between these two lines leaves the gate locked.
+            if self._gate.acquire(timeout=max(0.0, min(left, 1.0))):
+                self._gate.release()  # for the next one
+            elif left <= 0:
+                break
         return self.is_set

@@ -120,15 +120,18 @@ class TokenSource:
 
         If the renewal fails, the token is used until it expires, because another API may accept it.
         """
-        self._state.mark_refused(token)
+        with self._flights.lock:
+            self._state.mark_refused(token)
 
     def forget(self) -> None:
         """Drop the token, remembered failures and pauses, for tests and operators.
 
-        The next request fetches a token. A token in a store stays there, and may be used again.
+        The next request fetches a token, even if a fetch is in progress, whose token is not used
+        then. A token in a store stays there, and may be used again.
         """
-        self._flights.abandon()
-        self._state.forget()
+        with self._flights.lock:
+            self._flights.abandon()
+            self._state.forget()
         self._pauses.forget()
 
     def close(self) -> None:
@@ -206,7 +209,7 @@ class TokenSource:
         """
         if not self._pauses.record(refusal, replayable=False):
             return False
-        self._state.mark_refused(refusal.token)
+        self.mark_refused(refusal.token)
         return True
 
     def _replayed(
@@ -266,14 +269,18 @@ class TokenSource:
 
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
+        state, flights = self._state, self._flights
 
         def begin() -> TokenNeed | None:
             # Checked under the lock: another fetch may have ended meanwhile.
-            return _need("aging", state.current) if state.may_renew_early() else None
+            if not state.may_renew_early():
+                return None
+            return state.number(_need("aging", state.current))
 
-        state = self._state
-        if state.may_renew_early() and not self._flights.start_unless_running(begin):
-            state.pause_early_renewal()
+        if state.may_renew_early():
+            with flights.lock:
+                if not flights.start_unless_running(begin):
+                    state.pause_early_renewal()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: a copy has locks of its own and holds no token yet."""

@@ -8,10 +8,9 @@ when something may happen.
 
 from __future__ import annotations
 
-import math
+import itertools
 import random
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -84,9 +83,10 @@ class TokenState:
         self._failure: _Failure | None = None
         self._early_pause: Backoff | None = None
         self._checked_at = 0.0
-        # When the fetches began that brought the current token and the newest result, and when
-        # everything was forgotten. These only put results in order, so no test moves them.
-        self._token_began = self._newest_began = self._forgotten_at = -math.inf
+        # Fetches are numbered in the order in which they begin. These are the numbers of those that
+        # brought the current token and the newest result, and of the last call of `forget`.
+        self._numbers = itertools.count(1)
+        self._token_number = self._newest_number = self._forget_number = 0
         self._after_fork()
         forks.reset_in_child(self)
 
@@ -145,12 +145,16 @@ class TokenState:
         with self._lock:
             failure, now = self._failure, clock.monotonic()
             if failure is None or now >= failure.pause.until:
-                return need
+                return self.number(need)
             may_check = failure.permanent or self._is_shared
             if may_check and now >= self._checked_at + CHECK_PAUSE:
                 self._checked_at = now
-                return replace(need, known=(failure.fingerprint, failure.error))
+                return replace(self.number(need), known=(failure.fingerprint, failure.error))
         raise copy_error(failure.error)
+
+    def number(self, need: TokenNeed) -> TokenNeed:
+        """Return the need with the number of the fetch that begins now."""
+        return replace(need, number=next(self._numbers))
 
     def record(self, result: FetchResult) -> CurrentToken:
         """Record what a fetch brought; return the token for those who waited, or raise the error.
@@ -167,7 +171,7 @@ class TokenState:
         """Drop the token, the remembered error and the pauses, also for fetches in progress."""
         with self._lock:
             self.current = self._failure = self._early_pause = None
-            self._forgotten_at = time.monotonic()
+            self._forget_number = next(self._numbers)
 
     def _record_token(self, result: FetchResult) -> CurrentToken:
         assert result.token is not None  # noqa: S101 - there is no error
@@ -176,12 +180,12 @@ class TokenState:
         is_from_store = result.attempts == 0 and result.why != "refused"
         arrived = CurrentToken(result.token, result.header, plan, is_from_store)
         current = self.current
-        if result.began < self._token_began and self.look()[1] is not Phase.EXPIRED:
+        if result.number < self._token_number and self.look()[1] is not Phase.EXPIRED:
             return arrived
-        if result.began < self._forgotten_at:
+        if result.number < self._forget_number:
             return arrived
-        self._token_began = result.began
-        self._newest_began = max(self._newest_began, result.began)
+        self._token_number = result.number
+        self._newest_number = max(self._newest_number, result.number)
         self._failure = None
         if (
             current is not None
@@ -202,11 +206,11 @@ class TokenState:
             return  # a check has found that nothing was corrected
         current, phase = self.look()
         usable = current is not None and phase is not Phase.EXPIRED
-        if result.began < max(self._newest_began, self._forgotten_at):
+        if result.number < max(self._newest_number, self._forget_number):
             # An abandoned flight has failed. A newer one has brought a result meanwhile.
             yield RenewalFailed(self.name, result.why, error, usable, 0.0)
             return
-        self._newest_began = result.began
+        self._newest_number = result.number
         permanent = isinstance(error, PERMANENT_ERRORS)
         retry_after = getattr(error, "retry_after", None)
         last = failure if failure is not None and failure.permanent == permanent else None
