@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import oauthcc
@@ -105,8 +105,9 @@ def main() -> None:
 
 def set_clocks_forward(seconds: float) -> None:
     """Let the library believe that it is later, so that its token is aging."""
-    clock.monotonic = lambda: time.monotonic() + seconds
-    clock.wall = lambda: time.time() + seconds
+    clock.system = SimpleNamespace(
+        monotonic=lambda: time.monotonic() + seconds, time=lambda: time.time() + seconds
+    )
 
 
 if __name__ == "__main__":

@@ -1,20 +1,32 @@
 """The two clocks of the library.
 
-Rule of this module: every decision about the life of a token reads the time here, by
-``clock.monotonic()``, ``clock.wall()`` or ``clock.now()``, so that a test can move both clocks.
+Rule of this module: the life of a token is measured with ``clock.system.monotonic()`` (the clock
+that nobody can set back) and ``clock.system.time()`` (seconds since the epoch, as other processes
+see them), or with ``clock.now()`` for both. A test can replace ``clock.system``. Tools that patch
+the module ``time`` work too.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-#: The clock that nobody can set back, in seconds from an unknown start.
-monotonic: Callable[[], float] = time.monotonic
-#: Seconds since the epoch, as other processes and machines see them.
-wall: Callable[[], float] = time.time
+
+class Clocks(Protocol):
+    """The part of the module ``time`` that is used."""
+
+    def monotonic(self) -> float:
+        """Return seconds from an unknown start."""
+        raise NotImplementedError
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+        raise NotImplementedError
+
+
+#: Not functions of our own, which would cost every request a call.
+system: Clocks = time
 
 
 class Instant(NamedTuple):
@@ -30,4 +42,4 @@ ALWAYS = Instant(-math.inf, -math.inf)
 
 def now() -> Instant:
     """Return the time of both clocks."""
-    return Instant(monotonic(), wall())
+    return Instant(system.monotonic(), system.time())

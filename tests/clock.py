@@ -42,8 +42,7 @@ class Clock:
 
     def install(self) -> Clock:
         """Replace the clocks of the library; the end of the test puts them back."""
-        oauthcc.clock.monotonic = lambda: self.monotonic
-        oauthcc.clock.wall = lambda: self.wall
+        oauthcc.clock.system = SimpleNamespace(monotonic=lambda: self.monotonic, time=self.time)
         return self
 
 
@@ -53,13 +52,14 @@ def _even(seconds: float) -> float:
 
 def shift_clocks(seconds: float) -> None:
     """Set the clocks of the library forward; the end of the test puts them back."""
-    oauthcc.clock.monotonic = lambda: time.monotonic() + seconds
-    oauthcc.clock.wall = lambda: time.time() + seconds
+    oauthcc.clock.system = SimpleNamespace(
+        monotonic=lambda: time.monotonic() + seconds, time=lambda: time.time() + seconds
+    )
 
 
 def real_clocks() -> None:
     """Put the real clocks back."""
-    oauthcc.clock.monotonic, oauthcc.clock.wall = time.monotonic, time.time
+    oauthcc.clock.system = time
 
 
 def skip_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:

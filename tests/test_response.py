@@ -364,6 +364,13 @@ def test_a_temporary_error_is_not_a_refusal(code, status):
     assert str(error).endswith("Try again later.")
 
 
+def test_a_token_in_an_error_description_is_redacted():
+    body = {"error": "invalid_request", "error_description": "access_token: T0KEN-T0KEN"}
+    error = fault(answered(body, 400), TokenRequestDenied)
+    assert error.error_description == "access_token: ***"
+    assert "T0KEN" not in shown_by(error)
+
+
 def test_the_message_about_an_unavailable_endpoint_has_error_and_description():
     body = {"error": "invalid_client", "error_description": "database gone"}
     error = fault(answered(body, 500), TokenEndpointUnavailable)

@@ -67,6 +67,14 @@ def server_threads() -> list[threading.Thread]:
 # --- The token endpoint
 
 
+def test_a_client_cannot_have_a_method_that_the_server_does_not_have(
+    auth: AuthorizationServer,
+) -> None:
+    method: Any = "private_key_jwt"
+    with pytest.raises(ValueError, match="client_secret_basic, client_secret_post, none"):
+        auth.add_client("other", "secret", method=method)
+
+
 def test_a_token_is_issued_and_accepted(
     auth: AuthorizationServer, api: ProtectedAPI, http: requests.Session
 ) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import oauthcc.clock
@@ -55,8 +55,9 @@ class Clock:
 
     def install(self) -> None:
         """Replace the clocks of the library in this process."""
-        oauthcc.clock.monotonic = lambda: time.monotonic() + self.offset
-        oauthcc.clock.wall = self.time
+        oauthcc.clock.system = SimpleNamespace(
+            monotonic=lambda: time.monotonic() + self.offset, time=self.time
+        )
 
 
 class Worker:

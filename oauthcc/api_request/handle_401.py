@@ -64,7 +64,7 @@ class Handle401(ResponseHandler):
         self.allowed_urls = allowed_urls
         self.origin = origin
         self._current = self._first = current
-        self._sent_at = clock.wall()
+        self._sent_at = clock.system.time()
         self._refused_status = refused_status
         self._is_spent = False
         self._position: Any = None
@@ -159,7 +159,7 @@ class Handle401(ResponseHandler):
         release(response)
         _keep_cookies(None if self._session is None else self._session(), request, response)
         put_token(request, current, self._scheme)
-        self._current, self._sent_at = current, clock.wall()
+        self._current, self._sent_at = current, clock.system.time()
         cert = self.tokens._config.client_auth.cert
         if cert is not None and cert == kwargs.get("cert"):
             # The certificate may have been renewed. The new token is then bound to the new one.

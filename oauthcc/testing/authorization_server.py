@@ -107,8 +107,10 @@ class AuthorizationServer(ScriptedServer):
 
         `scopes` are the scopes that it may have, and that it gets if it asks for none; None: any.
         `method` is the only client authentication that it may use; None: any. A client without a
-        secret is public.
+        secret is public. Raises ValueError for a method that this server does not have.
         """
+        if method not in (None, *get_args(Method)):
+            raise ValueError(f"method must be one of {', '.join(get_args(Method))}: {method!r}")
         allowed = None if scopes is None else tuple(scopes)
         self._registry.add(Client(client_id, client_secret, allowed, method))
 

@@ -172,7 +172,7 @@ class TokenEndpoint(TransportSession):
         hooks = self.compliance_hook["access_token_request"]  # type: ignore[typeddict-item]
         if hooks:
             url, headers, body = _apply_request_hooks(hooks, url, headers, body)
-        asked_at = clock.wall()
+        asked_at = clock.system.time()
         response = self.send_bounded(
             "POST",
             url,

@@ -276,7 +276,11 @@ _TRANSLATIONS: tuple[tuple[Any, type[OAuthCCError], str], ...] = (
     (exceptions.SSLError, TokenEndpointUnreachable, _TLS),
     (exceptions.ProxyError, TokenEndpointUnreachable, _PROXY),
     (exceptions.ContentDecodingError, InvalidTokenResponse, "{} sent a badly compressed body"),
-    (_BROKEN, TokenEndpointUnreachable, "No answer from {}"),
+    (
+        _BROKEN,
+        TokenEndpointUnreachable,
+        "No answer from {}: check its URL, and whether it is running",
+    ),
     (_UNSENDABLE, ConfigurationError, "The request to {} could not be made"),
 )
 

@@ -54,7 +54,7 @@ class RefusalPauses:
     def is_over(self, refusal: Refusal) -> bool:
         """Return whether the pause of this API is over, so that a renewal may be forced."""
         _, pause = self._pauses.get((refusal.route.origin, True), (None, None))
-        return pause is None or clock.monotonic() >= pause.until
+        return pause is None or clock.system.monotonic() >= pause.until
 
     def record(self, refusal: Refusal, *, replayable: bool = True) -> bool:
         """Begin or extend the pause of the API. Return False if nothing changed.

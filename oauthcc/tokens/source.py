@@ -165,7 +165,7 @@ class TokenSource:
         current = self._state.current
         if current is not None:
             aging = current.plan.aging
-            if clock.monotonic() < aging.monotonic and clock.wall() < aging.wall:
+            if clock.system.monotonic() < aging.monotonic and clock.system.time() < aging.wall:
                 return current
         current, phase = self._state.look()
         # It may be fresh, if another thread has renewed it since the lines above.

@@ -41,7 +41,7 @@ class CurrentToken:
     def is_fresh_or_aging(self) -> bool:
         """Return whether the token is fresh or aging, so that nobody has to wait for another."""
         margin = self.plan.margin
-        return clock.monotonic() < margin.monotonic and clock.wall() < margin.wall
+        return clock.system.monotonic() < margin.monotonic and clock.system.time() < margin.wall
 
     def is_other_than(self, token: Token) -> bool:
         """Return whether this is another token."""
@@ -126,7 +126,7 @@ class TokenState:
     def may_renew_early(self) -> bool:
         """Return whether the token is aging and the pause after a failed early renewal is over."""
         pause = self._early_pause
-        is_over = pause is None or clock.monotonic() >= pause.until
+        is_over = pause is None or clock.system.monotonic() >= pause.until
         return is_over and self.look()[1] is Phase.AGING
 
     def pause_early_renewal(self) -> None:
@@ -143,7 +143,7 @@ class TokenState:
         token in the shared store is used too.
         """
         with self._lock:
-            failure, now = self._failure, clock.monotonic()
+            failure, now = self._failure, clock.system.monotonic()
             if failure is None or now >= failure.pause.until:
                 return self.number(need)
             may_check = failure.permanent or self._is_shared
