@@ -10,10 +10,16 @@ import sys
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 import oauthcc
+
+MARKS = ("measured", "unmeasured", "hypothesis")
+#: Only there the threads of the servers of oauthcc.testing are measured: it covers all of them.
+TESTS_OF_THE_SERVERS = "test_testing.py"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,10 +46,15 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Do not measure property tests, nor those that are marked."""
-    if not any(map(item.get_closest_marker, ("hypothesis", "unmeasured"))):
+    """Measure a test, or do not measure it if it is a property test or marked `unmeasured`."""
+    names = (mark.name for mark in item.iter_markers())  # those of the test before the module's
+    decisive = next((name for name in names if name in MARKS), "measured")
+    if decisive != "measured":
+        with _unmeasured():
+            return (yield)
+    if item.path.name == TESTS_OF_THE_SERVERS:
         return (yield)
-    with _unmeasured():
+    with _unmeasured_servers():
         return (yield)
 
 
@@ -74,6 +85,23 @@ def _unmeasured() -> Iterator[None]:
         _set_trace(*before)
 
 
-def _set_trace(here: object, in_new_threads: object) -> None:
-    sys.settrace(here)  # type: ignore[arg-type]
-    threading.settrace(in_new_threads)  # type: ignore[arg-type]
+@contextlib.contextmanager
+def _unmeasured_servers() -> Iterator[None]:
+    before: Any = threading.gettrace()
+
+    def begin(frame: FrameType, event: str, argument: object) -> Any:
+        if threading.current_thread().name.startswith("loopback"):
+            sys.settrace(None)
+            return None
+        return before(frame, event, argument)
+
+    threading.settrace(before and begin)
+    try:
+        yield
+    finally:
+        threading.settrace(before)
+
+
+def _set_trace(here: Any, in_new_threads: Any) -> None:
+    sys.settrace(here)
+    threading.settrace(in_new_threads)

@@ -132,6 +132,7 @@ def steps(value: str) -> int:
     return count
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("start", ["Bearer ", 'Bearer a="'])
 @pytest.mark.parametrize(
     "unit", [",", '"', "\\", '\\"', "=", " ", "a ", "a=,", 'a="\\', ',"', 'Bearer error="b\\"']
