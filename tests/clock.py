@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, TypeVar
-
-import pytest
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import oauthcc.clock
 from oauthcc.clock import Instant
 from oauthcc.token_request import endpoint
+
+if TYPE_CHECKING:
+    import pytest  # the processes that tests start do without it
 
 T = TypeVar("T")
 FLIGHT = "oauthcc-flight"

@@ -152,6 +152,7 @@ class Case:
     warm: bool
     unordered: bool
     refusable: bool
+    measured: bool
 
     @property
     def ways(self) -> tuple[Way, ...]:
@@ -169,24 +170,33 @@ class Cases(list[Case]):
         warm: bool = False,
         unordered: bool = False,
         refusable: bool = True,
+        measured: bool = False,
     ) -> Callable[[P], P]:
         """Add a case.
 
         ``warm`` fetches the token first, ``unordered`` is for threads. A case is not ``refusable``
-        if its first request cannot be sent twice, or if its server has a script of answers.
+        if its first request cannot be sent twice, or if its server has a script of answers. It is
+        ``measured`` if it covers lines of the library that no other test covers.
         """
 
         def enter(play: P) -> P:
-            self.append(Case(play, token, warm, unordered, refusable))
+            self.append(Case(play, token, warm, unordered, refusable, measured))
             return play
 
         return enter
 
     def each(self) -> pytest.MarkDecorator:
         """Parametrize a test that takes ``case`` and ``way`` by every case in every way."""
-        pairs = [(case, way) for case in self for way in case.ways]
-        ids = [f"{case.play.__name__}-{way}" for case, way in pairs]
-        return pytest.mark.parametrize(("case", "way"), pairs, ids=ids)
+        params = [
+            pytest.param(
+                *(case, way),
+                id=f"{case.play.__name__}-{way}",
+                marks=pytest.mark.measured if case.measured else (),
+            )
+            for case in self
+            for way in case.ways
+        ]
+        return pytest.mark.parametrize(("case", "way"), params)
 
 
 @dataclass(frozen=True)

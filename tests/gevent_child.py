@@ -1,4 +1,4 @@
-"""Scenes in a process that gevent has patched: ``python -m tests.gevent_child SCENE``.
+"""Scenes in a process that gevent has patched: ``python -m tests.gevent_child SCENE ...``.
 
 With ``EARLY`` in the environment gevent patches before anything is imported, as its documentation
 requires. Without it the library is imported first, and a session is made after the patching.
@@ -32,7 +32,7 @@ from gevent.event import Event
 from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from .clock import shift_clocks
+from .clock import real_clocks, shift_clocks
 from .inside import waiters_of
 
 MANY = 64
@@ -183,7 +183,7 @@ def fork() -> None:
 
     In the child of gevent's ``fork`` every greenlet continues, so none of them may be busy.
     """
-    token_url, url = sys.argv[2:]
+    token_url, url = os.environ["TOKEN_URL"], os.environ["API_URL"]
     with ClientCredentialsSession(token_url, "demo-client", "demo-secret") as session:
         assert session.get(url).status_code == 200
         child = os.fork()
@@ -221,5 +221,8 @@ SCENES = {
 
 if __name__ == "__main__":
     assert oauthcc.__version__
-    with gevent.Timeout(50):
-        SCENES[sys.argv[1]]()
+    for name in sys.argv[1:]:
+        with gevent.Timeout(50):
+            SCENES[name]()
+        real_clocks()
+        print(name, flush=True)  # noqa: T201 - the test reads it

@@ -494,6 +494,7 @@ LEAVING = [
 ]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("location", LEAVING)
 @pytest.mark.parametrize("status", [302, 307])
 def test_a_redirect_to_another_origin_leaves_the_token_behind(

@@ -35,6 +35,8 @@ from oauthcc.client_auth import Attempt
 from tests.servers.authlib_server import ASSERTION, HELP, AuthlibServer, Client
 from tests.servers.clients import ODD_SECRETS
 
+pytestmark = pytest.mark.unmeasured
+
 Make = Callable[..., ClientCredentialsSession]
 KEY = ec.generate_private_key(ec.SECP256R1())
 PEM = KEY.private_bytes(

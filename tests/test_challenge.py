@@ -136,11 +136,12 @@ def steps(value: str) -> int:
     return count
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("start", ["Bearer ", 'Bearer a="'])
 @pytest.mark.parametrize(
     "unit", [",", '"', "\\", '\\"', "=", " ", "a ", "a=,", 'a="\\', ',"', 'Bearer error="b\\"']
 )
 def test_the_work_grows_linearly_with_the_text(unit: str, start: str) -> None:
-    half, whole = (start + unit * (size // len(unit)) for size in (32 * 1024, 64 * 1024))
+    half, whole = (start + unit * (size // len(unit)) for size in (8 * 1024, 16 * 1024))
     assert steps(whole) <= 2.1 * steps(half)
     assert steps(whole) <= 20 * len(whole)

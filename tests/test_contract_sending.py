@@ -17,6 +17,8 @@ from oauthcc.testing import Answer
 
 from .contract import Case, Cases, Run, Way, World, compare, open_world
 
+pytestmark = pytest.mark.unmeasured
+
 world = pytest.fixture(scope="module")(open_world)
 cases = Cases()
 
@@ -139,7 +141,7 @@ def a_prepared_request_changed_before_it_is_sent(run: Run) -> None:
     run.note(run.session.send(prepared), prepared)
 
 
-@cases.add()
+@cases.add(measured=True)
 def a_prepared_request_whose_headers_are_a_plain_dict(run: Run) -> None:
     prepared: Any = Request("POST", run.url, data=b"x").prepare()
     prepared.headers = dict(prepared.headers)
@@ -153,7 +155,7 @@ def a_prepared_request_with_an_authorization_in_a_plain_dict(run: Run) -> None:
     run.note(run.session.send(prepared), prepared)
 
 
-@cases.add()
+@cases.add(measured=True)
 def objects_that_are_not_prepared_requests(run: Run) -> None:
     several: list[Any] = [Request("GET", run.url), None, "text", PreparedRequest(), object()]
     for thing in several:

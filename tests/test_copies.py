@@ -53,6 +53,7 @@ def through(auth: AuthorizationServer) -> list[str | None]:
     return [seen.headers.get("X-Through") for seen in auth.token_requests]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("duplicate", ALL)
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_a_copy_works_and_renews(

@@ -1,7 +1,8 @@
 """Tests that compile every Python block of the documentation, and run the marked ones.
 
-A block after the line ``<!-- run -->`` runs in a process of its own, with the servers of
-``oauthcc.testing``. It can use these names: token_url, client_id, client_secret, api_url.
+The blocks of a page after the lines ``<!-- run -->`` run one after the other in a process of their
+own. Each has its own names and its own servers of ``oauthcc.testing``. It can use these names:
+token_url, client_id, client_secret, api_url.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SCRIPT = """\
-code = {code!r}
-
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
-with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
-    token_url, client_id, client_secret = auth.token_url, auth.client_id, auth.client_secret
-    api_url = api.url
-    exec(compile(code, {page!r}, "exec"))
+for code in {codes!r}:
+    with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+        names = {{
+            "__name__": "__main__",
+            "token_url": auth.token_url,
+            "client_id": auth.client_id,
+            "client_secret": auth.client_secret,
+            "api_url": api.url,
+        }}
+        exec(compile(code, {page!r}, "exec"), names)
 """
 
 
@@ -39,23 +44,37 @@ def blocks(text: str) -> Iterator[tuple[int, str, bool]]:
         yield line, dedent(match["code"]), match["run"] is not None
 
 
-def collected() -> Iterator[object]:
-    for path in PAGES:
-        page = str(path.relative_to(ROOT))
-        for line, code, runs in blocks(path.read_text(encoding="utf-8")):
-            padded = "\n" * (line - 1) + code  # so that a traceback has the line number of the page
-            yield pytest.param(page, padded, runs, id=f"{page}:{line}")
+def read(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Yield the same of a page, with code whose tracebacks have the line numbers of the page."""
+    for line, code, runs in blocks(path.read_text(encoding="utf-8")):
+        yield line, "\n" * (line - 1) + code, runs
 
 
-@pytest.mark.parametrize(("page", "code", "runs"), list(collected()))
-def test_a_block_of_the_documentation_works(
-    page: str, code: str, runs: bool, tmp_path: Path
-) -> None:
+COMPILED = [
+    pytest.param(page, code, id=f"{page}:{line}")
+    for path in PAGES
+    for page in [str(path.relative_to(ROOT))]
+    for line, code, _ in read(path)
+]
+RUN = [
+    pytest.param(page, codes, id=page)
+    for path in PAGES
+    for page in [str(path.relative_to(ROOT))]
+    for codes in [[code for _, code, runs in read(path) if runs]]
+    if codes
+]
+
+
+@pytest.mark.parametrize(("page", "code"), COMPILED)
+def test_a_block_of_the_documentation_can_be_compiled(page: str, code: str) -> None:
     compile(code, page, "exec")
-    if runs:
-        script = tmp_path / "block.py"
-        script.write_text(SCRIPT.format(page=page, code=code), encoding="utf-8")
-        run_script(script)
+
+
+@pytest.mark.parametrize(("page", "codes"), RUN)
+def test_the_marked_blocks_of_a_page_work(page: str, codes: list[str], tmp_path: Path) -> None:
+    script = tmp_path / "blocks.py"
+    script.write_text(SCRIPT.format(page=page, codes=codes), encoding="utf-8")
+    run_script(script)
 
 
 def test_blocks_are_found_with_their_line_numbers_and_marks() -> None:

@@ -136,7 +136,7 @@ atexit.register(lambda: print(get()))
 
 
 INTERRUPTED = """
-free, statuses = threading.Event(), []
+free, interrupted, statuses = threading.Event(), threading.Event(), []
 
 def secret():
     free.wait()
@@ -147,15 +147,23 @@ def interrupt():
     for thread in others:
         thread.start()
     until(lambda: waiters_of(session.tokens) == 6)
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    # A signal that comes just before the caller begins to wait does not end its wait.
+    while not interrupted.wait(0.01):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+def raise_once(*_):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 session = ClientCredentialsSession(token_url, "demo-client", secret)
 others = [threading.Thread(target=lambda: statuses.append(get())) for _ in range(5)]
+signal.signal(signal.SIGINT, raise_once)
 threading.Thread(target=interrupt).start()
 try:
     get()
 except KeyboardInterrupt:
     print("interrupted")
+interrupted.set()
 free.set()
 for thread in others:
     thread.join()

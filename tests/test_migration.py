@@ -41,18 +41,19 @@ if {kind!r} == "before":
 
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, json_answer
 
-with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
-    token_url, client_id, client_secret = auth.token_url, auth.client_id, auth.client_secret
-    auth.add_client("reader", "reader-secret")
-    if "reader" in {code!r}:
-        auth.token_fields = {{"scope": "orders:read"}}
-    if "plentymarkets" in {code!r}:
-        in_camel_case = {{"accessToken": "plenty", "tokenType": "Bearer", "expiresIn": 86400}}
-        auth.answer_next(json_answer(in_camel_case))
-        api.protected = False
-    api_url = api.url
-    exec(compile({code!r}, "docs/migration.md", "exec"), {{**globals()}})
-    assert auth.token_requests
+for code in {codes!r}:
+    with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+        token_url, client_id, client_secret = auth.token_url, auth.client_id, auth.client_secret
+        auth.add_client("reader", "reader-secret")
+        if "reader" in code:
+            auth.token_fields = {{"scope": "orders:read"}}
+        if "plentymarkets" in code:
+            in_camel_case = {{"accessToken": "plenty", "tokenType": "Bearer", "expiresIn": 86400}}
+            auth.answer_next(json_answer(in_camel_case))
+            api.protected = False
+        api_url = api.url
+        exec(compile(code, "docs/migration.md", "exec"), {{**globals()}})
+        assert auth.token_requests
 """
 
 
@@ -69,13 +70,17 @@ def old(auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield old
 
 
-@pytest.mark.parametrize("number", range(len(BLOCK.findall(PAGE))))
+@pytest.mark.parametrize("kind", ["before", "now"])
 def test_the_blocks_of_the_page_that_are_marked_before_or_now_work(
-    number: int, tmp_path: Path
+    kind: str, tmp_path: Path
 ) -> None:
-    kind, code = BLOCK.findall(PAGE)[number]
-    script = tmp_path / "block.py"
-    script.write_text(SCRIPT.format(kind=kind, code=code), encoding="utf-8")
+    codes = [
+        "\n" * PAGE.count("\n", 0, block.start(2)) + block[2]  # with the line numbers of the page
+        for block in BLOCK.finditer(PAGE)
+        if block[1] == kind
+    ]
+    script = tmp_path / "blocks.py"
+    script.write_text(SCRIPT.format(kind=kind, codes=codes), encoding="utf-8")
     run_script(script)
 
 

@@ -28,6 +28,8 @@ from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, SeenReque
 from tests.servers.oidc import ORDERS, SCOPE, SIGNED, OIDCServer
 from tests.servers.sessions import OIDCSessions
 
+pytestmark = pytest.mark.unmeasured
+
 BODY = b"three pieces" * 10_000
 
 

@@ -23,6 +23,8 @@ from tests.servers.oidc import SCOPE, OIDCServer
 from tests.servers.sessions import OIDCSessions
 from tests.servers.ways import WAYS, Given, Way
 
+pytestmark = pytest.mark.unmeasured
+
 BODY = b"three pieces" * 10_000
 EC = "private_key_jwt/ES256"
 LONG = "not the secret, and as long as a secret of HS256 must be: " + "." * 64

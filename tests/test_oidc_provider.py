@@ -24,6 +24,8 @@ from tests.servers.clients import ODD_SECRETS
 from tests.servers.oidc import ORDERS, SCOPE, SIGNED, STOCK, OIDCServer
 from tests.servers.sessions import OIDCSessions
 
+pytestmark = pytest.mark.unmeasured
+
 Make = Callable[..., ClientCredentialsSession]
 NAMES = ["", "/odd-id", *(f"/{name}" for name in ODD_SECRETS)]
 

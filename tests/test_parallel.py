@@ -27,6 +27,8 @@ from oauthcc.tokens.state import CurrentToken
 
 from .inside import state_of
 
+pytestmark = pytest.mark.unmeasured
+
 THREADS, RENEWALS, ROUNDS, REPLACED = 8, 100, 50, 1000
 
 

@@ -16,7 +16,7 @@ from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .forked import PATIENCE, fork_among_threads
 
-pytestmark = fork_among_threads
+pytestmark = [fork_among_threads, pytest.mark.unmeasured]
 
 METHODS = multiprocessing.get_all_start_methods()
 

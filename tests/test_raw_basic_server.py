@@ -25,6 +25,8 @@ from oauthcc import (
 from tests.servers.clients import ODD_SECRETS
 from tests.servers.oidc import SCOPE, OIDCServer
 
+pytestmark = pytest.mark.unmeasured
+
 Make = Callable[..., ClientCredentialsSession]
 RAW = ClientSecretBasic(encode=False)
 

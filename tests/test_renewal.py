@@ -37,6 +37,8 @@ from oauthcc.tokens.renewal import Backoff, Phase, Schedule
 from .clock import Clock, flights_done, moved_clock
 from .inside import held_by, state_of
 
+pytestmark = pytest.mark.unmeasured
+
 ROWS = json.loads((Path(__file__).parent / "data" / "renewal.json").read_text("utf-8"))
 SECRETS = ("demo-secret", "another-secret")
 

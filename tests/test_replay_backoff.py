@@ -20,6 +20,8 @@ from oauthcc.stores import MemoryStore
 from .clock import Clock
 from .refusals import TWICE, UNAVAILABLE, Arrived, InMemoryAPI, Reply, Scene, Sessions
 
+pytestmark = pytest.mark.unmeasured
+
 API = "https://api.example"
 #: The seconds at which an API that refuses every token forces renewals (pauses of 1, 2 ... 60).
 FORCED = [0, 1, 3, 7, 15, 31, 63, *range(123, 600, 60)]

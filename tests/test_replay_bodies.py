@@ -133,6 +133,7 @@ def digests(scene: Scene) -> list[str]:
     return [hashlib.sha256(seen.body).hexdigest() for seen in scene.api.requests]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("make", AGAIN.values(), ids=AGAIN)
 def test_a_body_that_can_be_sent_again_is_identical_in_the_replay(
     scene: Scene, make: Callable[[], Made]

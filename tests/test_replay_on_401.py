@@ -515,6 +515,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
 def test_a_refusal_with_a_broken_body_causes_a_replay(
@@ -915,6 +916,7 @@ def test_the_nonce_of_any_answer_is_used_from_then_on(
 # What remains
 
 
+@pytest.mark.unmeasured
 def test_requests_leave_no_cycles_for_the_garbage_collector(scene: Scene) -> None:
     session = scene.session()
     session.get(scene.url)

@@ -243,6 +243,7 @@ def test_a_refusal_is_forgotten_when_the_secret_was_replaced(
     assert len(auth.token_requests) == requests + 1
 
 
+@pytest.mark.unmeasured
 def test_a_callable_that_returns_a_new_secret_every_time_does_not_end_the_pause(
     auth: AuthorizationServer, api: ProtectedAPI, make: Make, clock: Clock
 ) -> None:
@@ -422,6 +423,7 @@ def pools_without(pools: Any, pool: Any) -> None:
             del pools[key]
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("revoked", [True, False])
 @pytest.mark.parametrize("hung_up", ["nobody", "server", "api", "both"])
 def test_a_renewed_certificate_is_used_without_a_restart(

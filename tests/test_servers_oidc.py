@@ -22,6 +22,8 @@ from tests.servers.by_hand import GRANT, Prover, basic, bearer, token_for
 from tests.servers.clients import ODD_SECRETS
 from tests.servers.oidc import ORDERS, SCOPE, SIGNED, STOCK, OIDCServer
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).parent.parent
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

@@ -168,12 +168,13 @@ def test_a_request_that_is_refused_and_replayed_changes_files_at_most_57_times(
     assert trail.changes <= 57, trail.files
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("is_refused", [False, True], ids=["warm", "refused"])
-def test_the_number_of_calls_is_the_same_for_1_and_for_1000_prefixes(
+def test_the_number_of_calls_is_the_same_for_1_and_for_100_prefixes(
     auth: AuthorizationServer, api: ProtectedAPI, is_refused: bool
 ) -> None:
     counts = []
-    for number in (1, 1000):
+    for number in (1, 100):
         with session_for(auth, "a") as session:
             for path in range(number):
                 session.add_api(f"{api.url}/api/{path}", scope="b")

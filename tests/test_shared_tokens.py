@@ -28,6 +28,8 @@ from .inside import flight_of, state_of
 from .servers.redis_server import RedisServer
 from .worker import Clock, Worker, all_do, store_from, workers
 
+pytestmark = pytest.mark.unmeasured
+
 MANY = 16
 
 
@@ -436,6 +438,7 @@ def test_a_session_that_waited_for_a_failed_fetch_sends_one_request(
     assert len(auth.token_requests) == ATTEMPTS + 1
 
 
+@pytest.mark.measured
 def test_an_early_renewal_that_waited_for_a_failed_one_sends_no_request(
     auth: AuthorizationServer,
     api: ProtectedAPI,

@@ -142,6 +142,7 @@ def returning(value: Any) -> Callable[[], Any]:
 NAMES = {"enter": "lock"}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("error", "after"),
     [

@@ -322,33 +322,36 @@ import gevent
 from gevent.event import Event
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
 
-store, waits, story = {store}, Event(), []
+def play(store):
+    waits, story = Event(), []
 
-def holder():
-    with store.lock("key", 0):
-        story.append("held")
-        waits.wait()
-        gevent.sleep(0.1)
-        story.append("left")
+    def holder():
+        with store.lock("key", 0):
+            story.append("held")
+            waits.wait()
+            gevent.sleep(0.1)
+            story.append("left")
 
-def waiter():
-    waits.set()
-    with store.lock("key", 60):
-        story.append("next")
+    def waiter():
+        waits.set()
+        with store.lock("key", 60):
+            story.append("next")
 
-jobs = [gevent.spawn(holder)]
-gevent.sleep(0)
-while not story:
-    gevent.sleep(0.01)
-jobs.append(gevent.spawn(waiter))
-gevent.joinall(jobs, raise_error=True)
-assert story == ["held", "left", "next"], story
+    jobs = [gevent.spawn(holder)]
+    gevent.sleep(0)
+    while not story:
+        gevent.sleep(0.01)
+    jobs.append(gevent.spawn(waiter))
+    gevent.joinall(jobs, raise_error=True)
+    assert story == ["held", "left", "next"], (store, story)
+
+for store in (MemoryStore(), FileStore({folder!r}), RedisStore({url!r})):
+    play(store)
 """
 
 
-@pytest.mark.parametrize("store", ["MemoryStore()", "FileStore({0!r})", "RedisStore({1!r})"])
-def test_a_waiting_greenlet_does_not_block_the_holder(store, tmp_path, redis_server):
-    script = GREENLETS.format(store=store.format(str(tmp_path / "tokens"), redis_server.url))
+def test_a_waiting_greenlet_does_not_block_the_holder(tmp_path, redis_server):
+    script = GREENLETS.format(folder=str(tmp_path / "tokens"), url=redis_server.url)
     subprocess.run(
         [sys.executable, "-c", script], cwd=FOLDER_OF_THE_LIBRARY, check=True, timeout=60
     )

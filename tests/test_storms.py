@@ -51,6 +51,8 @@ from .inside import (
     waiters_of,
 )
 
+pytestmark = pytest.mark.unmeasured
+
 MANY = 64
 
 
@@ -405,6 +407,7 @@ def causes(error: BaseException | None) -> list[str]:
     return texts
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("number", [1, 2])
 def test_secrets_that_need_one_another_are_an_error_and_no_deadlock(
     world: World, number: int
@@ -543,6 +546,7 @@ def test_without_a_thread_the_first_caller_fetches_the_token_and_the_others_wait
     assert world.emitted(TokenObtained)[0].waiters == MANY
 
 
+@pytest.mark.measured
 def test_without_a_thread_an_aging_token_is_used_and_the_next_thread_is_tried_later(
     world: World, no_threads: list[int]
 ) -> None:
