@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +27,30 @@ pytest_plugins = ["tests.measured", "tests.servers.fixtures", "tests.servers.red
 # On a busy machine any example may take long, so no test asserts elapsed time.
 settings.register_profile("oauthcc", deadline=None)
 settings.load_profile("oauthcc")
+
+
+#: The modules whose tests take long, because each of them starts processes.
+LONG = ("test_processes", "test_forks", "test_gevent", "test_exit", "test_docs", "test_examples")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long tests first, and the tests with oidc-provider side by side.
+
+    So the workers end together, and only the first of them starts that server.
+    """
+
+    def place(item: pytest.Item) -> int:
+        if "oidc" in getattr(item, "fixturenames", ()):
+            return 0
+        return 1 if item.path.stem in LONG else 2
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and the tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -688,18 +688,18 @@ def test_closing_ends_every_fault(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "field"),
+    ("make", "status", "field"),
     [
-        (faults.html(403), 403, ("Content-Type", "text/html; charset=utf-8")),
-        (faults.empty(), 200, ("Content-Length", "0")),
-        (faults.unavailable(), 503, ("Retry-After", "1")),
-        (faults.redirect("/x", 307), 307, ("Location", "/x")),
+        (lambda: faults.html(403), 403, ("Content-Type", "text/html; charset=utf-8")),
+        (faults.empty, 200, ("Content-Length", "0")),
+        (faults.unavailable, 503, ("Retry-After", "1")),
+        (lambda: faults.redirect("/x", 307), 307, ("Location", "/x")),
     ],
 )
 def test_answers_without_a_token_have_their_status_and_header(
-    auth: AuthorizationServer, http: requests.Session, *, answer, status, field
+    auth: AuthorizationServer, http: requests.Session, *, make, status, field
 ) -> None:
-    auth.answer_next(answer)
+    auth.answer_next(make())
     got = http.post(auth.token_url, allow_redirects=False, timeout=10)
     assert (got.status_code, got.headers[field[0]]) == (status, field[1])
 
