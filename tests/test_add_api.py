@@ -18,7 +18,7 @@ from oauthcc.errors import InsecureURLError
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI
 
-from .clock import in_threads, joined
+from .clock import flights_done, in_threads, joined
 from .inside import config_of, held_by
 from .internet import TOKEN_URL, Internet, Seen
 from .sessions import connected, on, session_for
@@ -133,8 +133,10 @@ def test_store_renewal_and_observer_are_those_of_the_session_by_default(
     store, other = MemoryStore(), MemoryStore()
     with connected(net, store=store, on_event=events.append, renew_at=(0.5, 0.5)) as session:
         session.add_api(f"{API}/a", scope="a").get()
+        flights_done()  # events come after the token
         assert (len(store._tokens), len(events)) == (1, 1)
         session.add_api(f"{API}/b", scope="b", store=other, on_event=None).get()
+        flights_done()
         assert (len(store._tokens), len(other._tokens), len(events)) == (1, 1, 1)
         tokens = session.add_api(f"{API}/c", scope="c")
         tokens.get()
