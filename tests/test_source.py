@@ -72,6 +72,18 @@ def count(auth: AuthorizationServer) -> int:
     return len(auth.token_requests)
 
 
+def test_an_early_renewal_that_another_thread_has_done_meanwhile_is_not_started(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = source.get()
+    clock.advance(0.85 * 3600)
+    may_renew = iter([True, False])  # before and after the lock is taken
+    monkeypatch.setattr(state_of(source), "may_renew_early", lambda: next(may_renew))
+    assert source.get() == token
+    flights_done()
+    assert count(auth) == 1
+
+
 def test_a_finalizer_inside_of_mark_refused_may_use_the_source_while_another_thread_does(
     source: TokenSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
