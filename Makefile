@@ -1,38 +1,38 @@
-# What a newcomer and CI type. Everything is installed into .venv; nothing outside is touched.
+# The commands for people and for CI. Everything is installed into .venv, and nothing elsewhere.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FRAME := $(VENV)/.made setup.cfg pyproject.toml
-# The tests start Python by the hundred, and it has to find the library compiled.
+# The tests start Python hundreds of times, so its modules must be kept compiled.
 export PYTHONDONTWRITEBYTECODE :=
-# One more than there are cores, since many tests wait for a socket.
+# One more than the machine has cores, because many tests wait for a socket.
 WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 SECONDS ?= 10
 SEED ?= 7
-# Other people's authorization servers, for the tests; without npm they stay uninstalled.
+# The authorization servers from npm for the tests. They are installed only if there is npm.
 SERVERS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package-lock.json,%/node_modules/.installed,\
 	$(wildcard tests/servers/*/package-lock.json)))
 
 .PHONY: help demo test ready soak lint format types docs examples build bench clean
 
 help:
-	@echo 'make demo      see a token fetched, reused, revoked and renewed'
-	@echo 'make test      run the tests with branch coverage; ARGS="-k name" picks some'
-	@echo 'make soak      call from many threads and forks while servers fail, for SECONDS=10'
-	@echo 'make lint      ruff: rules and format (make format mends both)'
-	@echo 'make types     mypy and pyright'
+	@echo 'make demo      show how a token is fetched, used again, revoked and renewed'
+	@echo 'make test      run the tests with branch coverage; ARGS="-k name" selects some of them'
+	@echo 'make soak      send requests from many threads and forks while servers fail, for SECONDS=10'
+	@echo 'make lint      check the rules and the format with ruff; make format corrects both'
+	@echo 'make types     check the types with mypy and pyright'
 	@echo 'make docs      compile or run every Python block of the documentation'
 	@echo 'make examples  run every example'
-	@echo 'make build     build sdist and wheel, and try the wheel on its own'
+	@echo 'make build     build sdist and wheel, and run an example with the wheel alone'
 	@echo 'make bench     run the benchmarks'
-	@echo 'make clean     remove what these make'
+	@echo 'make clean     remove all files that these commands create'
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
-# "coverage run" rather than a pytest plugin: a plugin would start after oauthcc is imported.
-# Some tests, picked by ARGS, run in one process, so that "--pdb" and "-s" work.
+# "coverage run" is used instead of a pytest plugin, which would start after oauthcc is imported.
+# With ARGS the tests run in one process, so that "--pdb" and "-s" work.
 test:
 	@$(MAKE) --no-print-directory -j2 ready
 	$(BIN)/coverage erase
@@ -59,12 +59,12 @@ types: $(VENV)/.dev
 		--verifytypes oauthcc --ignoreexternal
 
 docs: $(VENV)/.test
-	$(BIN)/python -m pytest $(PARALLEL) tests/test_docs.py
+	$(BIN)/python -m pytest tests/test_docs.py
 
 examples: $(VENV)/.test
-	$(BIN)/python -m pytest $(PARALLEL) tests/test_examples.py
+	$(BIN)/python -m pytest tests/test_examples.py
 
-# The wheel must work alone: no extras, no source tree.
+# The wheel must work alone, without extras and without the source tree.
 build: $(VENV)/.dev
 	rm -rf dist build/clean
 	$(BIN)/python -m build --outdir dist
@@ -80,7 +80,8 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis \
 		.mypy_cache .pytest_cache .ruff_cache tests/servers/*/node_modules
 
-# A stamp marks what was finished, so that a second run is quick and a broken first one is not.
+# Each of these files is created when an installation is complete. So a complete installation is
+# not repeated, and an incomplete one is.
 $(VENV)/.made:
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@

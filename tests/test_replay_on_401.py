@@ -798,12 +798,14 @@ def test_a_refused_token_that_cannot_be_renewed_is_still_used_at_other_apis(scen
 
 
 def test_the_callers_timeout_bounds_the_wait_for_another_token(scene: Scene) -> None:
-    session = scene.refused()
+    session, statuses = scene.refused(), iter([401, 200])
+    # In memory, because that API answers within every timeout.
+    session.mount("https://api.example", InMemoryAPI(lambda _: (next(statuses), {}, b"")))
     with scene.auth.hold() as gate:
         with pytest.raises(TokenEndpointTimeout):
-            session.get(scene.url, timeout=(0.02, 0.03))
+            session.get("https://api.example/x", timeout=(0.02, 0.03))
         gate.wait_for()
-    assert session.get(scene.url).status_code == 200
+    assert session.get("https://api.example/x").status_code == 200
     assert scene.token_requests == 1  # the fetch continued
 
 
