@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 
 class Clocks(Protocol):
     """The part of the module ``time`` that is used."""
 
-    def monotonic(self) -> float:
-        """Return seconds from an unknown start."""
-        raise NotImplementedError
-
-    def time(self) -> float:
-        """Return seconds since the epoch."""
-        raise NotImplementedError
+    monotonic: Callable[[], float]
+    time: Callable[[], float]
 
 
 #: Not functions of our own, which would cost every request a call.

@@ -289,12 +289,7 @@ class ClientCredentialsSession(requests.Session):
         for tokens in self._own_sources:
             tokens.close()
 
-    def _begin(
-        self,
-        tokens: TokenSource,
-        api_url: str | Iterable[str] | None,
-        refused_status: Iterable[int],
-    ) -> None:
+    def _begin(self, tokens: TokenSource, api_url: Any, refused_status: Iterable[int]) -> None:
         self.tokens = tokens
         self._own_sources = []
         self._allowed_urls = AllowedURLs(tokens, api_url)

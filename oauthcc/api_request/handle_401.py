@@ -123,13 +123,10 @@ class Handle401(ResponseHandler):
         answer = self._replay(adapter, request, response, current, kwargs)
         if may_demand_nonce:
             answer = self._answer_nonce_demand(answer, kwargs)
-        event = RequestReplayed(
-            refusal.route.method,
-            self._redacted(refusal.route.url),
-            response.status_code,
-            answer.status_code,
-        )
-        tokens._replayed(refusal, event, self._current.token if self._is_refusal(answer) else None)
+        method, route_url = refusal.route.method, self._redacted(refusal.route.url)
+        event = RequestReplayed(method, route_url, response.status_code, answer.status_code)
+        refused = self._current.token if self._is_refusal(answer) else None
+        tokens._replayed(refusal, event, refused)
         return answer
 
     def _prepare_replay(self, request: PreparedRequest, response: Response) -> Any:

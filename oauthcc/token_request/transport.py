@@ -257,10 +257,7 @@ def _read(response: requests.Response, url: str, deadline: float) -> None:
 
 _MAX_TEXT = 500
 _TIMEOUTS = (exceptions.Timeout, ReadTimeoutError, TimeoutError)
-_BROKEN = (
-    *(exceptions.ConnectionError, exceptions.ChunkedEncodingError),
-    *(HTTPError, ConnectionError),
-)
+_BROKEN = (requests.ConnectionError, exceptions.ChunkedEncodingError, HTTPError, ConnectionError)
 _UNSENDABLE = (exceptions.InvalidURL, exceptions.InvalidHeader, exceptions.InvalidSchema)
 _TLS = (
     "No trusted TLS connection to {}: set session.verify or session.tokens.endpoint.verify to your"

@@ -10,7 +10,6 @@ import random
 import time
 import traceback
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +65,13 @@ class TokenNeed:
         may_be_fixed = known_fingerprint != fingerprint and isinstance(error, PERMANENT_ERRORS)
         return None if may_be_fixed else error
 
-    def is_met_by(self, token: Token) -> bool:
-        """Return whether a token from the store serves."""
+    def accept(self, token: Token) -> Token | None:
+        """Return a token from the store if it meets the need."""
         if token.access_token == self.other_than or token.issued_at < self.issued_since:
-            return False
+            return None
         now = clock.now()
         phase = renewal.phase(renewal.schedule(token, now, 1.0), now)
-        return phase not in (Phase.MARGIN, Phase.EXPIRED)
+        return token if phase in (Phase.FRESH, Phase.AGING) else None
 
 
 @dataclass(slots=True)
@@ -155,41 +154,31 @@ class TokenFetcher:
             raise known
         if self.config.client_auth.cert is not None:
             self.endpoint.use_certificate_of(fingerprint)
-        request = partial(self._request, result, secret, fingerprint, deadline)
+
+        def request(attempts: int) -> Token:
+            fetched = self.endpoint.fetch(secret, fingerprint, attempts=attempts, deadline=deadline)
+            result.attempts, result.fingerprint = fetched.attempts, fetched.fingerprint
+            return fetched.token
+
         if self.store is None:
-            return request(1 if need.why == "aging" else ATTEMPTS)
+            return request(_attempts(need, has_waited=False))
 
         def report(operation: str, error: Exception) -> None:
             result.events.append(StoreBypassed(operation, error))
 
-        def meets(token: Token) -> Token | None:
-            return token if need.is_met_by(token) else None
-
         store = GuardedStore(self.store, self._key(fingerprint), report)
         if known is not None:
-            stored = store.look(meets)  # another process may have succeeded
+            stored = store.look(need.accept)  # another process may have succeeded
             if stored is None:
                 raise known
             return stored
-        with store.turn(random.uniform(*LOCK_PATIENCE), meets) as stored:
+        with store.turn(random.uniform(*LOCK_PATIENCE), need.accept) as stored:
             if stored is not None:
                 return stored
             token = request(_attempts(need, has_waited=store.has_waited))
             if result.fingerprint == fingerprint:  # else the token belongs under another key
                 store.save(token)
             return token
-
-    def _request(
-        self,
-        result: FetchResult,
-        secret: str | None,
-        fingerprint: bytes,
-        deadline: float,
-        attempts: int,
-    ) -> Token:
-        fetched = self.endpoint.fetch(secret, fingerprint, attempts=attempts, deadline=deadline)
-        result.attempts, result.fingerprint = fetched.attempts, fetched.fingerprint
-        return fetched.token
 
     def _key(self, fingerprint: bytes) -> str:
         if self._cache_key is None or self._cache_key[0] != fingerprint:

@@ -224,8 +224,7 @@ class TokenState:
         self._checked_at = pause.until if is_unsteady else now.monotonic
         if current is not None and usable:
             self._pause_early(current.plan, retry_after)
-        is_aging = phase is Phase.AGING and self._early_pause is not None
-        next_try = self._early_pause if is_aging and self._early_pause else pause
+        next_try = (phase is Phase.AGING and self._early_pause) or pause
         seconds = max(0.0, next_try.until - now.monotonic)
         yield RenewalFailed(self.name, result.why, error, usable, seconds)
         if permanent:
