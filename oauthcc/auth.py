@@ -40,19 +40,24 @@ class _AuthHandler(Handle401):
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         if response.request is None:
             return None  # an adapter left it out, so nobody knows which hop this answers
+        if response.is_redirect and not isinstance(response.request, _AuthRequest):
+            take_token_off(response.request)  # a plain copy, which cannot decide for its hops
         return super().__call__(response, **kwargs)
 
     def put_or_take(self, request: PreparedRequest) -> None:
         """Put the newest token on a request if it stays at its API, else take the token off."""
-        if token_header(request) is None:
-            return  # the caller has put another header there
-        if self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin):
+        stays = self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin)
+        # requests or the caller may have put another header there, or none.
+        if stays and token_header(request) is not None:
             put_token(request, self._current, self._scheme)
         else:
             take_token_off(request)
 
     def _request_of(self, response: Response) -> PreparedRequest:
         return response.request  # that of its hop
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _AuthHandler:
+        return self
 
 
 class _AuthRequest(SentRequest):
@@ -153,11 +158,18 @@ def _check_proxy(url: str, origin: Origin | None) -> None:
     """
     if origin is None or origin.scheme != "http" or not is_loopback(origin):
         return  # plain http to another host is allowed only by an explicit prefix
-    proxy = select_proxy(url, get_environ_proxies(url))
-    used = None if proxy is None else origin_of(_with_scheme(proxy, "http"))
-    if proxy is not None and (used is None or not is_loopback(used)):
+    proxy: Any = select_proxy(url, get_environ_proxies(url))
+    if proxy is not None and not _is_on_this_machine(proxy):
         raise InsecureURLError(
             f"The environment names a proxy for {public_url(url)}, which would read the token on"
             f" plain http: set NO_PROXY={origin.host}, or use ClientCredentialsSession, which"
             " sends such requests directly."
         )
+
+
+def _is_on_this_machine(proxy: str) -> bool:
+    try:
+        origin = origin_of(_with_scheme(proxy, "http"))
+    except ValueError:  # it cannot be read
+        return False
+    return origin is not None and is_loopback(origin)
