@@ -112,39 +112,37 @@ def _discreet(kind: type[HTTPResponse]) -> type[HTTPResponse]:
         _tokens: list[str]
 
         def read(self, *args: Any, **kwargs: Any) -> bytes:
-            with _without(self._tokens):
+            try:
                 data: bytes = super().read(*args, **kwargs)
                 return data
+            except HTTPError as error:
+                redacted = _redacted(error, self._tokens)
+                if redacted is None:
+                    raise
+            raise redacted  # here, so that the first error is not its context
 
         def read_chunked(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
-            with _without(self._tokens):
+            try:
                 yield from super().read_chunked(*args, **kwargs)
+                return
+            except HTTPError as error:
+                redacted = _redacted(error, self._tokens)
+                if redacted is None:
+                    raise
+            raise redacted  # as above
 
     Discreet.__name__, Discreet.__qualname__ = kind.__name__, kind.__qualname__
     return kind if hasattr(kind, "_tokens") else Discreet
 
 
-@contextlib.contextmanager
-def _without(tokens: list[str]) -> Iterator[None]:
-    """Raise another error for one of urllib3 that quotes a token, or whose cause does."""
-    redacted: ProtocolError | None = None
-    try:
-        yield
-    except HTTPError as error:
-        if not _quotes(error, tokens):
-            raise
-        redacted = ProtocolError(redact(str(error), tokens))
-    if redacted is not None:
-        # Outside of the handler, so that the first error is not the context of this one.
-        raise redacted
-
-
-def _quotes(error: BaseException | None, tokens: list[str]) -> bool:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        text = str(error)
-        if redact(text, tokens) != text:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _redacted(error: HTTPError, tokens: list[str]) -> HTTPError | None:
+    """Return an error without the tokens, or None if the error and what led to it quote none."""
+    seen: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in seen:
+        seen.append(one)
+        one = one.__cause__ or one.__context__
+    texts = [str(one) for one in seen]
+    if all(redact(text, tokens) == text for text in texts):
+        return None
+    return ProtocolError(redact(texts[0], tokens))
