@@ -30,7 +30,7 @@ from ..tokens.state import CurrentToken
 from ..urls import Origin, origin_of, public_url
 from .allowed_urls import AllowedURLs
 from .authorization import ResponseHandler, copy_request, put_token
-from .body import UnreplayableBody, body_position, rewind
+from .body import BodyNote, UnreplayableBody, note_body
 
 #: A refused answer is read up to this number of bytes, to keep its connection in the pool.
 RELEASE_LIMIT = 65_536
@@ -67,12 +67,11 @@ class Handle401(ResponseHandler):
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
         self._is_spent = False
-        self._position: Any = None
-        if request.body is not None:
-            try:
-                self._position = body_position(request.body)
-            except UnreplayableBody as reason:
-                self._position = reason
+        self._note: BodyNote | UnreplayableBody
+        try:
+            self._note = note_body(request.body)
+        except UnreplayableBody as reason:
+            self._note = reason.with_traceback(None)  # its frames know the session
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
@@ -139,9 +138,9 @@ class Handle401(ResponseHandler):
         if adapter is None:
             raise UnreplayableBody("the response does not say which adapter it came through")
         if request.body is not None:  # a redirect may have dropped the body
-            if isinstance(self._position, UnreplayableBody):
-                raise self._position
-            rewind(request.body, self._position)
+            if isinstance(self._note, UnreplayableBody):
+                raise self._note
+            self._note.rewind()
         return adapter
 
     def _replay(
