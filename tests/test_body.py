@@ -128,7 +128,7 @@ def test_what_is_not_exactly_a_known_kind_is_not_sent_again(body: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["read", "readline", "seek", "tell", "__iter__"])
-@pytest.mark.parametrize("kind", [io.BytesIO, io.StringIO, "file", "raw file"], ids=str)
+@pytest.mark.parametrize("kind", [io.BytesIO, io.StringIO, "file", "raw file"])
 def test_a_file_with_a_replaced_method_is_not_sent_again(
     folder: Folder, kind: Any, method: str
 ) -> None:
@@ -162,7 +162,7 @@ def raising(error: BaseException) -> Any:
     return call
 
 
-@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))], ids=str)
+@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
 def test_a_buffer_that_has_changed_is_not_sent_again(kind: Any) -> None:
     body = kind(DATA)
     assert refusal_after(partial(body.__setitem__, 5, 99), body) == CHANGED
