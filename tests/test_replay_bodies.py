@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,19 @@ def test_a_body_that_can_be_sent_again_is_identical_in_the_replay(
     assert expected in (scene.api.requests[0].body, None)
     assert scene.token_requests == 1
     assert scene.emitted(ReplayImpossible) == []
+
+
+@pytest.mark.parametrize(
+    "open_file",
+    [tempfile.TemporaryFile, partial(tempfile.SpooledTemporaryFile, max_size=10**6)],
+    ids=["file", "spooled"],
+)
+def test_a_file_is_sent_twice_from_its_position(scene: Scene, open_file: Any) -> None:
+    with open_file() as upload:
+        upload.write(DATA)
+        upload.seek(1000)
+        assert scene.refused().put(scene.url, data=upload).status_code == 200
+    assert [seen.body for seen in scene.api.requests] == [DATA[1000:]] * 2
 
 
 def test_a_text_mode_file_is_sent_twice_from_its_beginning_only(
