@@ -156,7 +156,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("oauthcc.auth", "def f():\n    from .session import x", "not below"),
         ("oauthcc.auth", "if TYPE_CHECKING:\n    from .session import x", "not below"),
         ("oauthcc.stores.file", "from ..schemes import Bearer", "not below"),
-        ("oauthcc.tokens.state", "from ..api_request.body import rewind", "not below"),
+        ("oauthcc.tokens.state", "from ..api_request.body import note_body", "not below"),
         ("oauthcc.token_request.endpoint", "from ..tokens import renewal", "not below"),
         ("oauthcc.testing.server", "from ..pytest_plugin import x", "not below"),
         ("oauthcc.attic", "", "has no floor"),
