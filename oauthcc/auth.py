@@ -146,7 +146,8 @@ class ClientCredentialsAuth(AuthBase):
         hooks = vars(r)["hooks"]
         hooks["response"] = [handler, *hooks_of_the_user(hooks).get("response", ())]
         # It stays the same object, because requests goes on with it.
-        r.__class__ = kind_for(_AuthRequest, r.__class__)
+        kind: Any = type(r)
+        r.__class__ = kind_for(_AuthRequest, kind)
         r.__dict__.update(_handler=handler, _handed_over=None)
         return r
 

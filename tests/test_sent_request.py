@@ -1,4 +1,4 @@
-"""What is replayed is what was handed over the first time, whoever changed it on its way."""
+"""What is replayed is what was handed over the first time, even if it was changed on its way."""
 
 from __future__ import annotations
 
@@ -222,7 +222,6 @@ def test_what_the_caller_changed_after_preparing_is_replayed(
     prepared = session.prepare_request(requests.Request("POST", scene.url, data=b"first"))
     prepared.prepare_body(b"changed", None)
     prepared.headers["X-Mark"] = "here"
-    scene.auth.revoke_all()
     session.get(scene.url)
     scene.auth.revoke_all()
     scene.api.forget()

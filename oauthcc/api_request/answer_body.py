@@ -59,7 +59,7 @@ def _time_limit(raw: Any, seconds: float) -> Iterator[None]:
     The read timeout of requests is for each piece. A server that sends a byte now and then never
     exceeds it.
     """
-    reader = getattr(getattr(getattr(raw, "_fp", None), "fp", None), "raw", None)
+    reader: Any = getattr(getattr(getattr(raw, "_fp", None), "fp", None), "raw", None)
     sock: Any = getattr(reader, "_sock", None) if isinstance(reader, socket.SocketIO) else None
     if sock is None:
         yield
@@ -114,21 +114,23 @@ def _discreet(kind: type[HTTPResponse]) -> type[HTTPResponse]:
         def read(self, *args: Any, **kwargs: Any) -> bytes:
             try:
                 data: bytes = super().read(*args, **kwargs)
-                return data
             except HTTPError as error:
                 redacted = _redacted(error, self._tokens)
                 if redacted is None:
                     raise
+            else:
+                return data
             raise redacted  # here, so that the first error is not its context
 
         def read_chunked(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
             try:
                 yield from super().read_chunked(*args, **kwargs)
-                return
             except HTTPError as error:
                 redacted = _redacted(error, self._tokens)
                 if redacted is None:
                     raise
+            else:
+                return
             raise redacted  # as above
 
     Discreet.__name__, Discreet.__qualname__ = kind.__name__, kind.__qualname__

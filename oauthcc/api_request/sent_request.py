@@ -73,7 +73,8 @@ def kind_for(base: type[SentRequest], kind: Any) -> type[SentRequest]:
 
 def note_later(request: PreparedRequest) -> None:
     """Let a request note itself what is handed over, in place."""
-    request.__class__ = kind_for(SentRequest, request.__class__)
+    kind: Any = type(request)
+    request.__class__ = kind_for(SentRequest, kind)
     request.__dict__["_handed_over"] = None  # that of an earlier sending
 
 

@@ -78,8 +78,8 @@ class RefusalPauses:
             if is_active and (is_known or not replayable):
                 return False
             if pause is None and len(self._pauses) >= MAX_PAUSES:
-                first = max(self._full_until, now.monotonic)
-                self._pauses = {k: kept for k, kept in self._pauses.items() if kept[1].until > first}
+                end = max(self._full_until, now.monotonic)
+                self._pauses = {k: kept for k, kept in self._pauses.items() if kept[1].until > end}
             self._pauses[key] = token, renewal.after_refusal(pause, now)
             if len(self._pauses) >= MAX_PAUSES:
                 self._full_until = min(kept.until for _, kept in self._pauses.values())
