@@ -99,14 +99,15 @@ def test_the_number_of_pauses_is_bounded(pauses: RefusalPauses, clock: Clock) ->
     def of(number: int) -> Refusal:
         return refusal("a", Origin("https", f"api{number}.example", 443))
 
+    step = 2.0**-14
     for number in range(MAX_PAUSES):
         assert pauses.is_over(of(number))
         assert pauses.record(of(number))
-        clock.advance(0.0001)
+        clock.advance(step)
     # While all of them last, other APIs count as paused too.
     assert not pauses.is_over(of(MAX_PAUSES))
     assert not pauses.is_over(of(0))
-    clock.advance(1 - MAX_PAUSES * 0.0001)  # now the first one ends
+    clock.advance(1 - MAX_PAUSES * step)  # now the first one has ended
     assert pauses.is_over(of(MAX_PAUSES))
     assert pauses.record(of(MAX_PAUSES))
     assert not pauses.is_over(of(1))
