@@ -40,14 +40,14 @@ _MARK, _BETWEEN = "\ufdd0", "\ufdd1"
 #: in one another are looked at. A text with more of them is hidden completely.
 _MAX_ESCAPES, _MAX_FOUND, _MAX_LEVELS = 5_000, 5_000, 6
 _ESCAPE = re.compile(
-    r"%(?:25)*(?P<percent>[0-9A-Fa-f]{2})"
+    r"%(?:25){0,8}(?P<percent>[0-9A-Fa-f]{2})"
     r"|\\+u(?P<high>[Dd][89ABab][0-9A-Fa-f]{2})\\+u(?P<low>[Dd][C-Fc-f][0-9A-Fa-f]{2})"
     r"|\\+(?:x(?P<x>[0-9A-Fa-f]{2})|u(?P<u>[0-9A-Fa-f]{4})|U(?P<U>[0-9A-Fa-f]{8}))"
     r"|\\+(?P<control>[abfnrtv0])"
     r"|\\+(?P<plain>[^%&]?)"
-    r"|&(?:amp;)*#(?P<decimal>[0-9]{1,7});"
-    r"|&(?:amp;)*#[xX](?P<hexadecimal>[0-9A-Fa-f]{1,6});"
-    r"|&(?:amp;)*(?P<entity>[A-Za-z][A-Za-z0-9]{1,30};)",
+    r"|&(?:amp;){0,8}#(?P<decimal>[0-9]{1,7});"
+    r"|&(?:amp;){0,8}#[xX](?P<hexadecimal>[0-9A-Fa-f]{1,6});"
+    r"|&(?:amp;){0,8}(?P<entity>[A-Za-z][A-Za-z0-9]{1,30};)",
     re.DOTALL,
 )
 _CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
@@ -57,7 +57,11 @@ _ODD = bytes([*range(0x21), *b'"\\', 0x7F])
 # What looks like a token.
 
 #: At most so many characters of a body are kept in an error, and so many values of a JSON value.
-_MAX_TEXT, _MAX_VALUES, _MAX_TOKENS = 1 << 16, 5_000, 8
+_MAX_TEXT, _MAX_VALUES = 1 << 16, 5_000
+#: At most so many tokens, with so many characters together, are searched for in an answer.
+_MAX_TOKENS, _MAX_TOKENS_LENGTH = 8, 1 << 14
+#: An escape is at most so much longer than its character, a ``***`` that is cut off included.
+_LONGEST_ESCAPE = 36
 _MAX_HEADER, _MAX_NUMBER, _MIN_TOKEN = 1_000, 16, 6
 #: Members with these names contain no token, but they may quote one.
 _HARMLESS_MEMBERS = {
@@ -218,6 +222,10 @@ class Redactor:
         """
         return self._contents([text])[0]
 
+    def header(self, value: str) -> str:
+        """Return a header or a reason as `content` does, and nothing of a long one."""
+        return _REDACTED if len(value) > _MAX_HEADER else self.content(value)
+
     def url(self, url: str | None) -> str:
         """Return the part of a URL that may be shown: origin and path."""
         return self.text(public_url(self.text(url or "")))
@@ -228,9 +236,9 @@ class Redactor:
             target = urljoin(response.url, self.text(response.headers["Location"]))
         except (KeyError, ValueError):
             return self.url(None)
-        shown = self.url(target[:_MAX_TEXT])
+        shown = self.url(target if len(target) <= _MAX_HEADER else None)
         path = urlsplit(shown).path if "//" in shown else ""
-        return shown[: len(shown) - len(path)] + "/".join(map(_without_tokens, path.split("/")))
+        return shown.removesuffix(path) + "/".join(map(_without_tokens, path.split("/")))
 
     def body(self, text: str) -> str:
         """Return the text of a body that is not JSON. It is not shown if it may be a token."""
@@ -276,14 +284,20 @@ class Redactor:
         """Return texts as `content` does. They are searched together, which is much faster."""
         if self._too_many:
             return [_REDACTED] * len(texts)
-        joined = self.text(_BETWEEN.join(text.replace(_BETWEEN, "?") for text in texts))
+        joined = _BETWEEN.join(text.replace(_BETWEEN, "?") for text in texts)
+        # If the text is cut before secrets are found in it, then a half of one may remain at the
+        # end. So as much is dropped there as the longest secret needs.
+        beyond = max(_MAX_TEXT, _LONGEST_ESCAPE * self._secrets.longest)
+        is_cut = len(joined) > _MAX_TEXT + beyond
+        joined = self.text(joined[: _MAX_TEXT + beyond])[: -beyond if is_cut else None]
+        if is_cut or len(joined) > _MAX_TEXT:
+            joined = joined[: joined.rfind(" ", 0, _MAX_TEXT) + 1] + _REDACTED
         shown = joined.split(_BETWEEN)
-        if len(shown) != len(texts):
-            return [_REDACTED] * len(texts)
         if self._secrets.are_scattered(joined):
             shown = [_REDACTED if self._secrets.are_scattered(text) else text for text in shown]
-        joined = _BETWEEN.join(_cut(shown, _MAX_TEXT))
-        return (_words_of if self._strict else _without_tokens)(joined).split(_BETWEEN)
+        joined = (_words_of if self._strict else _without_tokens)(_BETWEEN.join(shown))
+        shown = joined.split(_BETWEEN)
+        return shown + [_REDACTED] * (len(texts) - len(shown))
 
     def response(self, original: requests.Response, content: str) -> requests.Response:
         """Return a new response for an error, with this redacted content.
@@ -294,14 +308,14 @@ class Redactor:
         """
         new = requests.Response()
         new.status_code = original.status_code
-        new.reason = self._short(plain_text(original.reason or ""))
+        new.reason = self.header(plain_text(original.reason or ""))
         new.url, new.elapsed, new.encoding = self.url(original.url), original.elapsed, "utf-8"
         for name, value in original.headers.items():
             if name.lower() == "location":
                 new.headers[name] = self.location(original)
             elif name.lower() not in ("set-cookie", "set-cookie2"):
-                shown = _REDACTED if _names_token(name) else self._short(value)
-                new.headers[self._short(name)] = shown
+                shown = _REDACTED if _names_token(name) else self.header(value)
+                new.headers[self.header(name)] = shown
         # A secret may span what JSON puts between two texts.
         content = self._secrets.hide_unchanged(content)
         new._content = content.encode("utf-8", "backslashreplace")
@@ -315,10 +329,6 @@ class Redactor:
         new.request.method = getattr(original.request, "method", None)
         new.request.url = new.url
         return new
-
-    def _short(self, text: str) -> str:
-        """Return a header or a reason as `content` does, and nothing of a long one."""
-        return _REDACTED if len(text) > _MAX_HEADER else self.content(text)
 
 
 def plain_text(text: str | bytes) -> str:
@@ -350,20 +360,21 @@ def _tokens_in(document: Any, *, everywhere: bool) -> set[str] | None:
     while values:
         value, name = values.pop()
         if isinstance(value, dict):
-            inner = value.items()
-            values += [(item, name if _names_token(name) else key) for key, item in inner]
+            value = [*value.items()]
+        if isinstance(value, tuple):  # a member
+            key, item = value
+            values.append((item, name if _names_token(name) else key))
         elif isinstance(value, list):
+            count += len(value)
+            if count > _MAX_VALUES:
+                return None
             values += [(item, name) for item in value]
-        elif not isinstance(value, str) or len(value.strip()) < _MIN_TOKEN:
-            pass  # a word of a few letters would be found in every text
-        elif _names_token(name):
-            found.add(value.strip())
-        elif everywhere and name not in _HARMLESS_MEMBERS and _words_of(value[:99]) != value:
-            found.add(value.strip())
-        count += 1
-        if count + len(values) > _MAX_VALUES or len(found) > _MAX_TOKENS:
-            return None
-    return found
+        elif isinstance(value, str) and len(value.strip()) >= _MIN_TOKEN:
+            unknown = everywhere and name not in _HARMLESS_MEMBERS
+            if _names_token(name) or (unknown and _words_of(value[:99]) != value):
+                found.add(value.strip())
+    fits = len(found) <= _MAX_TOKENS and sum(map(len, found)) <= _MAX_TOKENS_LENGTH
+    return found if fits else None
 
 
 def _names_token(name: str) -> bool:
@@ -395,18 +406,6 @@ def _words_of(text: str) -> str:
     return _RUN.sub(lambda run: _REDACTED if _NOT_A_WORD.search(run[0]) else run[0], text)
 
 
-def _cut(texts: list[str], most: int) -> list[str]:
-    """Return the texts with so many characters together, and hide what is beyond."""
-    if sum(map(len, texts)) <= most:
-        return texts
-    kept = []
-    for text in texts:
-        # The last word may be half of a token.
-        kept.append(text if len(text) <= most else text[: text.rfind(" ", 0, most) + 1] + _REDACTED)
-        most = max(0, most - len(text))
-    return kept
-
-
 def _latin(secret: str) -> str:
     """Return a text as it looks if its UTF-8 is decoded as latin-1."""
     return secret.encode("utf-8", "surrogatepass").decode("latin-1")
@@ -426,6 +425,8 @@ class _Secrets:
         # UTF-8.
         present |= {_latin(secret) for secret in present}
         self._unchanged = sorted(present, key=len, reverse=True)
+        #: The length of the longest.
+        self.longest = max(map(len, present), default=0)
         self._undone = sorted({n for s in present for n in _needles(s) if n}, key=len, reverse=True)
         self._ends_in_backslash = any("\\" in (s[0], s[-1]) for s in present)
         self._squeezed = [s for s in map(_squeeze, present) if len(s) >= 6]

@@ -77,7 +77,7 @@ class Answer:
     """A response that was read completely, the JSON value of its body, and the client's secrets.
 
     In ``value``, numbers of more than 300 digits and numbers that JSON does not have are None. If
-    a member occurs twice, the last one counts, and ``repeated`` contains all of them.
+    a member occurs twice, the last one counts, and ``repeated`` contains all members.
     """
 
     response: requests.Response
@@ -118,7 +118,7 @@ class Answer:
     def kind(self) -> str:
         """Return the media type, for a message."""
         given = self.response.headers.get("Content-Type", "")
-        match = _MEDIA_TYPE.match(self.redactor.content(given[:_MAX_TEXT]))
+        match = _MEDIA_TYPE.match(self.redactor.header(given))
         return "content of no known type" if match is None else match[1]
 
     def error_member(self, name: str) -> str | None:
@@ -363,12 +363,15 @@ def _decoded(content: bytes) -> str:
 
 
 def _json(text: str, repeated: list[Any]) -> Any:
-    """Return the value of a JSON text, or NOT_JSON; append the objects with repeated members."""
+    """Return the value of a JSON text, or NOT_JSON.
+
+    ``repeated`` gets the members of each object in which a name occurs twice.
+    """
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            repeated.extend({name: value} for name, value in pairs)
+            repeated.append(pairs)
         return found
 
     if sum(map(text.count, ",:[{")) > _MAX_VALUES:
