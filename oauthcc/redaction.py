@@ -51,8 +51,15 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
+_OPENERS = (
+    ("%", re.compile(r"[0-9A-Fa-f]{2}")),
+    ("\\", re.compile(r"[abfnrtv0xuU]")),
+    ("&", re.compile(r"#?[A-Za-z0-9]{1,31};")),
+)
 _HALF_ESCAPE = re.compile(r"[%&][0-9A-Fa-f]?\Z")
-_ODD = bytes([*range(0x21), *b'"\\', 0x7F])
+#: Characters of ASCII that an error may show in another form or not at all.
+_INVISIBLE = bytes([*range(0x21), 0x7F])
+_UNCERTAIN = _INVISIBLE + b"\"\\+'"
 
 # What looks like a token.
 
@@ -80,14 +87,15 @@ _NOT_LETTER = re.compile(r"[^a-z]+")
 _NAME = re.compile(r"[A-Za-z_@$][A-Za-z0-9_.@$ -]{0,40}\Z")
 _TOKEN_IN_TEXT = re.compile(
     r"((?:access|refresh|id)[_-]?token[\"'\\]*\s*[:=>]\s*[\"'\\]*)"
-    rf"[^\"'\\<&{_BETWEEN}]+",
+    rf"([^\"'\\<&{_BETWEEN}]+)",
     re.IGNORECASE,
 )
 _AFTER_SCHEME = re.compile(
     r"\b((?i:bearer|basic|dpop|token)(?:\s|%20|\+|[:=\"'\\])+)"
     r"(?![A-Za-z]?[a-z_-]{0,18}[.=]?(?![A-Za-z0-9\-._~+/=]))[A-Za-z0-9\-._~+/=]{4,}"
 )
-_LONG_RUN = re.compile(r"[A-Za-z0-9\-._~+/=%]{16,}")
+#: With what is not ASCII, because it may be dropped where the text is shown.
+_LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[-^`{{-}}{_BETWEEN}]{{16,}}")
 _RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{_BETWEEN}]{{8,}}")
 _LETTERS = re.compile(r"[A-Za-z]{32}|[0-9]{20}")
 _PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
@@ -244,6 +252,11 @@ class Redactor:
         """Return the text of a body that is not JSON. It is not shown if it may be a token."""
         if self._strict:
             return _REDACTED if text.strip() else ""
+        named = (match[2].strip() for match in _TOKEN_IN_TEXT.finditer(text[:_MAX_TEXT]))
+        tokens = {token for token in named if len(token) >= _MIN_TOKEN}
+        if _are_too_many(tokens):
+            return _REDACTED
+        self._secrets = _Secrets({*self._secrets.unchanged, *tokens})
         return self.content(text)
 
     def document(self, value: Any) -> Any:
@@ -373,8 +386,12 @@ def _tokens_in(document: Any, *, everywhere: bool) -> set[str] | None:
             unknown = everywhere and name not in _HARMLESS_MEMBERS
             if _names_token(name) or (unknown and _words_of(value[:99]) != value):
                 found.add(value.strip())
-    fits = len(found) <= _MAX_TOKENS and sum(map(len, found)) <= _MAX_TOKENS_LENGTH
-    return found if fits else None
+    return None if _are_too_many(found) else found
+
+
+def _are_too_many(tokens: set[str]) -> bool:
+    """Return whether it would take too long to search for these tokens."""
+    return len(tokens) > _MAX_TOKENS or sum(map(len, tokens)) > _MAX_TOKENS_LENGTH
 
 
 def _names_token(name: str) -> bool:
@@ -391,6 +408,7 @@ def _without_tokens(text: str) -> str:
 
 def _looks_random(run: str) -> bool:
     """Return whether characters without spaces may be a token, and are no path, name or UUID."""
+    run = _without(run, _INVISIBLE)
     if "eyJ" in run or _LETTERS.search(run):
         return True
     if re.search(r"[~+=]", run) and re.search(r"[0-9]", run):
@@ -412,8 +430,13 @@ def _latin(secret: str) -> str:
 
 
 def _squeeze(text: str) -> str:
-    """Return a text without spaces and without what RFC 6749 does not allow in an error."""
-    return text.encode("ascii", "ignore").translate(None, _ODD).decode("ascii")
+    """Return a text without spaces and without what may be dropped, replaced or escaped."""
+    return _without(text, _UNCERTAIN)
+
+
+def _without(text: str, dropped: bytes) -> str:
+    """Return the ASCII characters of a text, except these."""
+    return text.encode("ascii", "ignore").translate(None, dropped).decode("ascii")
 
 
 class _Secrets:
@@ -424,12 +447,13 @@ class _Secrets:
         # http.client decodes UTF-8 in a header as latin-1, and we do so with a body that is not
         # UTF-8.
         present |= {_latin(secret) for secret in present}
-        self._unchanged = sorted(present, key=len, reverse=True)
+        self.unchanged = sorted(present, key=len, reverse=True)
         #: The length of the longest.
         self.longest = max(map(len, present), default=0)
         self._undone = sorted({n for s in present for n in _needles(s) if n}, key=len, reverse=True)
         self._ends_in_backslash = any("\\" in (s[0], s[-1]) for s in present)
-        self._squeezed = [s for s in map(_squeeze, present) if len(s) >= 6]
+        squeezed = map(_squeeze, [*present, *self._undone])
+        self._squeezed = {s for s in squeezed if len(s) >= _MIN_TOKEN}
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets, in any spelling."""
@@ -437,7 +461,7 @@ class _Secrets:
 
     def hide_unchanged(self, text: str) -> str:
         """Return a text without the secrets that are spelled as they are."""
-        for secret in self._unchanged:
+        for secret in self.unchanged:
             text = text.replace(secret, _MARK)
         if self._ends_in_backslash and _MARK in text:
             # One backslash of the secret was found, and those that escape it remain.
@@ -471,8 +495,9 @@ class _Secrets:
 
     def are_scattered(self, text: str) -> bool:
         """Return whether a secret remains in a text, between characters that may be dropped."""
-        squeezed = _squeeze(text)
-        return squeezed != text and any(secret in squeezed for secret in self._squeezed)
+        reading = _Reading(_without(text, _INVISIBLE))
+        squeezed = _squeeze(reading.text)
+        return not reading.is_complete or any(secret in squeezed for secret in self._squeezed)
 
 
 class _Reading:
@@ -487,10 +512,11 @@ class _Reading:
         self._levels: list[_Level] = []
         self.is_complete = False
         for _ in range(_MAX_LEVELS):
-            if sum(map(self.text.count, "%\\&")) > _MAX_ESCAPES:
+            number = sum(map(self.text.count, "%\\&"))
+            if number > _MAX_ESCAPES:
                 break
-            level = _Level(self.text)
-            if not level.ends:
+            level = _Level(self.text) if number else None
+            if level is None or not level.ends:
                 self.is_complete = True
                 break
             self._levels.append(level)
@@ -581,12 +607,10 @@ def _needles(secret: str) -> Iterator[str]:
     for form in {secret, _latin(secret)}:
         # A character before the secret may make an escape of its beginning, and its end may be
         # the beginning of one.
-        for before in ("", "%", "\\", "&") if len(form) >= 4 else ("",):
+        for before in ("", *(c for c, end in _OPENERS if len(form) >= 4 and end.match(form))):
             reading = _Reading(before + form)
             # If it is not complete, then no text that contains the secret is.
-            if reading.is_complete and reading.text != before + form:
+            if reading.is_complete:
                 text = reading.text.removeprefix(before)
                 yield text
                 yield _HALF_ESCAPE.sub("", text) if len(text) > 8 else text
-            elif reading.is_complete:
-                yield form
