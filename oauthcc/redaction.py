@@ -101,11 +101,11 @@ _LETTERS = re.compile(r"[A-Za-z]{32}|[0-9]{20}")
 _PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
 _CHANGES = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _NOT_A_WORD = re.compile(r"[0-9~+=%]|[^\x00-\x7f]|[A-Za-z]{21}|eyJ")
-#: Exceptions of http.client and urllib3 whose message is a part of the answer.
+#: What comes before a part of the answer in the messages of http.client and urllib3.
 _QUOTED_ANSWER = re.compile(
-    r"\b(BadStatusLine|UnknownProtocol|UnknownTransferEncoding|InvalidChunkLength|InvalidHeader)"
-    r"\(.*",
-    re.DOTALL,
+    r"\b(BadStatusLine|UnknownProtocol|UnknownTransferEncoding|LineTooLong|InvalidChunkLength"
+    r"|InvalidHeader|with base 16|content-encoding|Content-Length contained)\b.*",
+    re.DOTALL | re.IGNORECASE,
 )
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\.?")
 
@@ -190,7 +190,7 @@ def redact_transport_error(
 ) -> str:
     """Return the message of an error of a request, without what the server sent."""
     # The quoted part may begin in the middle of a secret, which cannot be found then.
-    text = _QUOTED_ANSWER.sub(rf"\1({_REDACTED})", str(error))
+    text = _QUOTED_ANSWER.sub(rf"\1: {_REDACTED}", str(error))
     return Redactor((s for s in secrets if s), request, None).content(text)
 
 
@@ -321,14 +321,16 @@ class Redactor:
         """
         new = requests.Response()
         new.status_code = original.status_code
-        new.reason = self.header(plain_text(original.reason or ""))
         new.url, new.elapsed, new.encoding = self.url(original.url), original.elapsed, "utf-8"
-        for name, value in original.headers.items():
-            if name.lower() == "location":
-                new.headers[name] = self.location(original)
-            elif name.lower() not in ("set-cookie", "set-cookie2"):
-                shown = _REDACTED if _names_token(name) else self.header(value)
-                new.headers[self.header(name)] = shown
+        names = [n for n in original.headers if n.lower() not in ("set-cookie", "set-cookie2")]
+        values = [_REDACTED if _names_token(n) else original.headers[n] for n in names]
+        texts = [plain_text(original.reason or ""), *names, *values]
+        new.reason, *shown = self._contents(
+            [_REDACTED if len(t) > _MAX_HEADER else t for t in texts]
+        )
+        for name, shown_name, value in zip(names, shown, shown[len(names) :], strict=False):
+            is_location = name.lower() == "location"
+            new.headers[shown_name] = self.location(original) if is_location else value
         # A secret may span what JSON puts between two texts.
         content = self._secrets.hide_unchanged(content)
         new._content = content.encode("utf-8", "backslashreplace")
@@ -495,9 +497,13 @@ class _Secrets:
 
     def are_scattered(self, text: str) -> bool:
         """Return whether a secret remains in a text, between characters that may be dropped."""
-        reading = _Reading(_without(text, _INVISIBLE))
+        # What may be dropped may be in an escape, and may be escaped itself.
+        once = _Reading(_without(text, _INVISIBLE))
+        reading = _Reading(_without(once.text, _INVISIBLE))
         squeezed = _squeeze(reading.text)
-        return not reading.is_complete or any(secret in squeezed for secret in self._squeezed)
+        return not (once.is_complete and reading.is_complete) or any(
+            secret in squeezed for secret in self._squeezed
+        )
 
 
 class _Reading:
@@ -594,12 +600,16 @@ def _undone(escape: re.Match[str]) -> str | None:
     if kind == "control":
         return _CONTROLS[value]
     if kind == "entity":
-        return html.entities.html5.get(value)
-    if kind == "low":
-        code = 0x10000 + ((int(escape["high"], 16) & 0x3FF) << 10) + (int(value, 16) & 0x3FF)
+        character = html.entities.html5.get(value)
+    elif kind == "low":
+        high, low = int(escape["high"], 16), int(value, 16)
+        character = chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
     else:
         code = int(value, 10 if kind == "decimal" else 16)
-    return chr(code) if code < 0x110000 else None
+        character = chr(code) if code < 0x110000 else None
+    if character is None and "&amp;" in escape[0]:
+        return "&" + escape[0].replace("amp;", "")[1:]
+    return character
 
 
 def _needles(secret: str) -> Iterator[str]:

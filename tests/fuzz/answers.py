@@ -84,8 +84,9 @@ def spelled(rng: random.Random, text: str) -> str:
         lambda t: repr(t.encode())[2:-1],
         html.escape,
         lambda t: t.replace("/", "\\/"),
-        lambda t: t.encode().decode("latin-1"),
     ]
+    if rng.random() < 0.1:
+        text = text.encode().decode("latin-1")
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         text = rng.choice(spellings)(text)
     return text
@@ -96,10 +97,8 @@ def a_text(rng: random.Random, echoes: list[str]) -> str:
     number = rng.randrange(len(echoes))
     echo = spelled(rng, echoes[number])
     shape = rng.randrange(9)
-    if shape < 3:
-        return " ".join(rng.choices(WORDS, k=rng.randint(0, 4)))
-    if shape == 3:
-        return echo
+    if shape < 4:
+        return echo if shape == 3 else " ".join(rng.choices(WORDS, k=rng.randint(0, 4)))
     if shape == 4:  # odd characters in the middle, which the filter for errors drops
         at = rng.randrange(len(echo) + 1)
         # The token is the last. It is not known if the status is an error, nor are its lines.
@@ -157,7 +156,7 @@ def a_body(rng: random.Random, secrets: list[str], token: str) -> bytes:
             json.dumps({name: rng.choice([token, "", None, a_text(rng, echoes)])})[1:-1]
             for name in rng.choices(TOKEN_NAMES + KNOWN_NAMES, k=rng.randint(1, 5))
         ]
-        text = "{%s}" % ", ".join(members + members[:1])
+        text = f"{{{', '.join(members + members[:1])}}}"
     elif shape == 5:
         text = f"<html><p>{a_text(rng, secrets)}</p></html>"
     elif shape == 6:
@@ -221,9 +220,9 @@ def check_error(error: TokenError, hidden: set[str]) -> None:
     """Raise AssertionError if an error shows one of the texts, or the error that it came from."""
     assert error.__cause__ is None, "an error has a cause"
     assert error.__context__ is None or error.__suppress_context__, "an error has a context"
-    for text in texts_of(error):
-        for form in hidden:
-            assert form not in text, f"{form!r} is shown in {text!r}"
+    shown = "\n".join(texts_of(error))
+    for form in hidden:
+        assert form not in shown, f"{form!r} is shown in {shown!r}"
 
 
 def check_token(token: Token, body: bytes, status: int, issued: str) -> None:
@@ -280,7 +279,7 @@ class noted:  # noqa: N801 - it is used like a function
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None:
             seen = self._response
             shown = f"{seen.status_code} {seen.reason!r} {dict(seen.headers)} {seen.content!r}"
@@ -332,6 +331,7 @@ def send_and_read(rng: random.Random) -> None:
     config = ClientConfig.of(URL, "me", secret, **options)
     endpoint = TokenEndpoint(config, Owner())
     adapter, log = InMemory(), Kept()
+    endpoint.trust_env = False
     endpoint.mount("https://", adapter)
     adapter.answer = response = an_answer(rng, [secret], token)
     hidden = {form for text in (secret, token) for form in forms_of(text)}
