@@ -94,8 +94,8 @@ _AFTER_SCHEME = re.compile(
     r"\b((?i:bearer|basic|dpop|token)(?:\s|%20|\+|[:=\"'\\])+)"
     r"(?![A-Za-z]?[a-z_-]{0,18}[.=]?(?![A-Za-z0-9\-._~+/=]))[A-Za-z0-9\-._~+/=]{4,}"
 )
-#: With what is not ASCII, because it may be dropped where the text is shown.
-_LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[-^`{{-}}{_BETWEEN}]{{16,}}")
+#: With escapes and with what is not ASCII, which may be dropped when the text is shown.
+_LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[\]^`{{-}}{_BETWEEN}]{{16,}}")
 _RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{_BETWEEN}]{{8,}}")
 _LETTERS = re.compile(r"[A-Za-z]{32}|[0-9]{20}")
 _PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
@@ -240,11 +240,14 @@ class Redactor:
 
     def location(self, response: requests.Response) -> str:
         """Return the target of a redirect, in the form that may be shown."""
-        try:
-            target = urljoin(response.url, self.text(response.headers["Location"]))
-        except (KeyError, ValueError):
+        given = response.headers.get("Location", "")
+        if not given or len(given) > _MAX_HEADER or self._secrets.are_scattered(given):
             return self.url(None)
-        shown = self.url(target if len(target) <= _MAX_HEADER else None)
+        try:
+            target = urljoin(response.url, self.text(given))
+        except ValueError:
+            return self.url(None)
+        shown = self.url(target)
         path = urlsplit(shown).path if "//" in shown else ""
         return shown.removesuffix(path) + "/".join(map(_without_tokens, path.split("/")))
 
@@ -252,12 +255,14 @@ class Redactor:
         """Return the text of a body that is not JSON. It is not shown if it may be a token."""
         if self._strict:
             return _REDACTED if text.strip() else ""
+        shown = self.content(text)
+        # The tokens that have a name in the text may be in it without one.
         named = (match[2].strip() for match in _TOKEN_IN_TEXT.finditer(text[:_MAX_TEXT]))
         tokens = {token for token in named if len(token) >= _MIN_TOKEN}
         if _are_too_many(tokens):
             return _REDACTED
         self._secrets = _Secrets({*self._secrets.unchanged, *tokens})
-        return self.content(text)
+        return self.content(shown)
 
     def document(self, value: Any) -> Any:
         """Return a JSON value without secrets and without anything that looks like a token.

@@ -85,9 +85,10 @@ def spelled(rng: random.Random, text: str) -> str:
         html.escape,
         lambda t: t.replace("/", "\\/"),
     ]
+    times = rng.choice([1, 1, 1, 2, 3])
     if rng.random() < 0.1:
-        text = text.encode().decode("latin-1")
-    for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        text, times = text.encode().decode("latin-1"), 1
+    for _ in range(times):
         text = rng.choice(spellings)(text)
     return text
 
@@ -144,6 +145,7 @@ def a_body(rng: random.Random, secrets: list[str], token: str) -> bytes:
     shape = rng.randrange(14)
     if shape == 0:
         # Not in the middle of an echo: half of a secret cannot be recognised.
+        text = json.dumps(document, ensure_ascii=False)
         text = ", ".join(text.split(", ")[: rng.randrange(6)])
     elif shape == 1:
         text = json.dumps(rng.choice([token, [document], [token], {"data": document}]))
