@@ -29,7 +29,7 @@ from ..errors import (
     TokenEndpointTimeout,
     TokenEndpointUnreachable,
 )
-from ..redaction import redact
+from ..redaction import redact_transport_error
 from ..urls import is_loopback, origin_of, public_url
 from .response import MAX_BYTES
 
@@ -203,6 +203,7 @@ class TransportSession(OAuth2Session):
         """
         left = max(0.001, deadline - time.monotonic())
         request = requests.Request(method, url, headers=dict(headers), data=data)
+        prepared: requests.PreparedRequest | None = None
         try:
             prepared = self.prepare_request(request)
             settings = self.merge_environment_settings(
@@ -219,7 +220,7 @@ class TransportSession(OAuth2Session):
         except OAuthCCError:
             raise
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise _as_ours(error, url, secrets) from None
+            raise _as_ours(error, url, secrets, prepared) from None
         return response
 
 
@@ -282,11 +283,16 @@ _TRANSLATIONS: tuple[tuple[Any, type[OAuthCCError], str], ...] = (
 )
 
 
-def _as_ours(error: Exception, url: str, secrets: Sequence[str]) -> OAuthCCError:
+def _as_ours(
+    error: Exception,
+    url: str,
+    secrets: Sequence[str],
+    request: requests.PreparedRequest | None,
+) -> OAuthCCError:
     """Return the error of ours for a transport error. Its message quotes no secret."""
     where = public_url(url)
     query = urlsplit(url).query  # some servers take a key there
-    text = redact(str(error), (*secrets, f"?{query}" if query else None))
+    text = redact_transport_error(error, (*secrets, f"?{query}" if query else None), request)
     text = "".join(c if c.isprintable() else "?" for c in text)
     text = f"{type(error).__name__}: {text[:_MAX_TEXT]}"
     for causes, kind, message in _TRANSLATIONS:
