@@ -21,6 +21,9 @@ class MemoryStore(BaseStore):
     A forked child keeps the tokens and gets new locks.
     """
 
+    #: The keys are seen by nobody outside of this process (see `ClientConfig.cache_key`).
+    _has_private_keys = True
+
     def __init__(self) -> None:
         self._tokens: dict[str, Token] = {}
         self._after_fork()
