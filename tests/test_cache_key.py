@@ -19,7 +19,7 @@ from oauthcc.client_auth import (
 )
 from oauthcc.errors import TokenRequestDenied
 from oauthcc.schemes import DPoP
-from oauthcc.stores import MemoryStore
+from oauthcc.stores import FileStore, MemoryStore, TokenStore
 from oauthcc.testing import AuthorizationServer
 
 from .clock import moved_clock
@@ -34,7 +34,7 @@ class Tokens:
 
     def __init__(self, auth: AuthorizationServer) -> None:
         self.auth = auth
-        self.store: MemoryStore | None = MemoryStore()
+        self.store: TokenStore | None = MemoryStore()
         self.verify: str | bool = True
 
     def get(
@@ -278,9 +278,10 @@ def test_two_token_urls_never_share_a_token(tokens: Tokens) -> None:
 
 
 def test_the_key_is_a_digest_by_scrypt_made_once_for_each_secret(
-    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clock = moved_clock(monkeypatch)
+    tokens.store = FileStore(tmp_path)
     tokens.auth.now = clock.time
     costs: list[dict[str, Any]] = []
     real = hashlib.scrypt

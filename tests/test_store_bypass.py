@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -25,7 +26,7 @@ from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .clock import Clock, flights_done, in_threads, joined, moved_clock, until
-from .inside import fetcher_of
+from .inside import key_of
 from .servers.redis_server import RedisServer
 
 
@@ -59,11 +60,17 @@ class World:
     def expire(self) -> None:
         self.clock.advance(3601)
 
-    def bypassed(self) -> list[tuple[str, type[Exception]]]:
+    def bypassed(self) -> list[tuple[str, str]]:
         """Return the operations that failed since the last call, with the types of their errors."""
         events = [event for event in self.events if isinstance(event, StoreBypassed)]
         self.events.clear()
-        return [(event.operation, type(event.error)) for event in events]
+        return [(event.operation, raised(event.error)) for event in events]
+
+
+def raised(error: Exception) -> str:
+    """Return the type of the error that a store raised, or of ours."""
+    foreign = re.search(r"raised (\w+)", str(error))
+    return type(error).__name__ if foreign is None else foreign[1]
 
 
 @pytest.fixture
@@ -77,13 +84,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield world
         for session in world.sessions:
             session.close()
-
-
-def key_of(session: ClientCredentialsSession) -> str:
-    """Return the key under which a store keeps the token of a session."""
-    config = fetcher_of(session.tokens).config
-    _, fingerprint = config.read_secret()
-    return config.cache_key(fingerprint)
 
 
 def is_shared(world: World, store: Any, token: str) -> bool:
@@ -159,7 +159,7 @@ def test_a_failing_operation_is_reported_once_and_the_store_is_used_again(
     store = FailingStore(**{operation: raising(error(), after=after)})
     session = world.session(store)
     assert world.call(session) == world.auth.issued[0]
-    assert world.bypassed() == [(NAMES.get(operation, operation), error)]
+    assert world.bypassed() == [(NAMES.get(operation, operation), error.__name__)]
     assert len(world.auth.token_requests) == 1
     store.failures.clear()
     world.expire()
@@ -175,7 +175,7 @@ def test_a_store_that_always_fails_is_tried_once_in_each_fetch(world: World) -> 
     for number in range(1, 4):
         assert world.call(session) == world.call(session) == world.auth.issued[-1]
         assert len(world.auth.token_requests) == number
-        assert world.bypassed() == [("load", OSError)]
+        assert world.bypassed() == [("load", "OSError")]
         world.expire()
 
 
@@ -187,7 +187,7 @@ def test_a_failing_store_does_not_prevent_an_early_renewal(world: World) -> None
     world.clock.advance(3600 * 0.85)
     assert world.call(session) == first
     assert world.call(session) == world.auth.issued[1]
-    assert world.bypassed() == [("load", OSError)]
+    assert world.bypassed() == [("load", "OSError")]
 
 
 def test_without_the_lock_a_token_is_fetched_and_still_shared(
@@ -196,9 +196,9 @@ def test_without_the_lock_a_token_is_fetched_and_still_shared(
     monkeypatch.setattr("oauthcc.tokens.fetcher.LOCK_PATIENCE", (0.0, 0.0))
     store = MemoryStore()
     session = world.session(store)
-    with store.lock(key_of(session), 0):
+    with store.lock(key_of(session.tokens), 0):
         token = world.call(session)
-        assert world.bypassed() == [("lock", TimeoutError)]
+        assert world.bypassed() == [("lock", "TimeoutError")]
         assert is_shared(world, store, token)
 
 
@@ -219,8 +219,8 @@ def test_the_lock_is_released_although_the_store_failed_meanwhile(world: World) 
     store = FailingStore(save=raising(OSError()))
     session = world.session(store)
     world.call(session)
-    assert world.bypassed() == [("save", OSError)]
-    with store.lock(key_of(session), 0):
+    assert world.bypassed() == [("save", "OSError")]
+    with store.lock(key_of(session.tokens), 0):
         pass
 
 
@@ -280,7 +280,7 @@ def test_a_store_that_returns_something_else_than_a_token_is_by_passed(
     assert world.call(world.session(store)) == world.auth.issued[0]
     ((operation, kind),) = world.bypassed()
     assert operation == "load"
-    assert issubclass(kind, (TypeError, ValueError))
+    assert kind in ("TypeError", "ValueError")
     assert all("planted" not in str(seen.raw_headers) for seen in world.api.requests)
 
 
@@ -297,7 +297,7 @@ def test_a_lock_that_is_not_a_context_manager_is_reported(value: Any, world: Wor
     assert world.call(world.session(store)) == world.auth.issued[0]
     ((operation, kind),) = world.bypassed()
     assert operation == "lock"
-    assert issubclass(kind, (TypeError, AttributeError))
+    assert kind in ("TypeError", "AttributeError")
 
 
 def test_an_expired_token_in_the_store_is_not_a_failure(world: World) -> None:
@@ -330,7 +330,7 @@ def test_a_restarted_redis_is_used_again(
     redis_server.kill()
     world.expire()
     assert world.call(session) == world.auth.issued[1]
-    assert world.bypassed() == [("load", redis.ConnectionError)]
+    assert world.bypassed() == [("load", "ConnectionError")]
     world.expire()
     redis_server.start()
     token = world.call(session)
@@ -352,8 +352,8 @@ def test_a_redis_that_is_killed_during_a_fetch_costs_nothing_more(
     assert answers == world.auth.issued
     # The token could not be saved, and the lock could not be released.
     assert world.bypassed() == [
-        ("save", redis.ConnectionError),
-        ("unlock", redis.ConnectionError),
+        ("save", "ConnectionError"),
+        ("unlock", "ConnectionError"),
     ]
     redis_server.start()
     world.expire()
@@ -369,7 +369,7 @@ def test_a_redis_that_hangs_is_by_passed(world: World, redis_server: RedisServer
     try:
         world.expire()
         assert world.call(session) == world.auth.issued[1]
-        assert world.bypassed() == [("load", redis.TimeoutError)]
+        assert world.bypassed() == [("load", "TimeoutError")]
     finally:
         redis_server.thaw()
     with redis.Redis.from_url(redis_server.url, socket_timeout=30) as client:
@@ -392,7 +392,7 @@ def test_a_redis_that_is_full_is_by_passed(
         assert world.call(session) == world.auth.issued[0]
         ((operation, kind),) = world.bypassed()
         assert operation == "lock"
-        assert issubclass(kind, redis.ResponseError)
+        assert issubclass(getattr(redis.exceptions, kind), redis.ResponseError)
         client.config_set("maxmemory", 0)
     world.expire()
     assert is_shared(world, redis_store, world.call(session))
@@ -402,7 +402,7 @@ def test_a_redis_that_is_full_is_by_passed(
 def test_a_redis_that_was_never_started_is_by_passed(world: World) -> None:
     store = RedisStore("redis://127.0.0.1:1/0")
     assert world.call(world.session(store)) == world.auth.issued[0]
-    assert world.bypassed() == [("load", redis.ConnectionError)]
+    assert world.bypassed() == [("load", "ConnectionError")]
 
 
 # Folders.
@@ -436,7 +436,7 @@ def test_a_read_only_folder_is_by_passed(
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", read_only)
         assert world.call(session) == world.auth.issued[1]
-        assert world.bypassed() == [("lock", OSError)]
+        assert world.bypassed() == [("lock", "OSError")]
     world.expire()
     assert is_shared(world, store, world.call(session))
     assert world.bypassed() == []
@@ -454,7 +454,7 @@ def test_a_full_disk_is_by_passed(
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "mkstemp", full)
         assert world.call(session) == world.auth.issued[0]
-        assert world.bypassed() == [("save", OSError)]
+        assert world.bypassed() == [("save", "OSError")]
     world.expire()
     assert is_shared(world, store, world.call(session))
     assert world.bypassed() == []
@@ -469,7 +469,7 @@ def test_a_folder_that_others_can_write_to_later_is_by_passed(world: World, tmp_
     folder.chmod(0o777)
     world.expire()
     assert world.call(session) == world.auth.issued[1]
-    assert world.bypassed() == [("load", ConfigurationError)]
+    assert world.bypassed() == [("load", "ConfigurationError")]
     folder.chmod(0o700)
     world.expire()
     assert is_shared(world, store, world.call(session))
