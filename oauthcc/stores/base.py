@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from ..access_token import Token
@@ -99,6 +101,18 @@ def decode(data: bytes | str, cipher: Cipher | None) -> Token | None:
     except ValueError:
         return None
     return token if ACCESS_TOKEN.fullmatch(token.access_token) else None
+
+
+def shortened(token: Token, left: float) -> Token:
+    """Return a token that expires in ``left`` seconds, if that is earlier than it says.
+
+    ``left`` is measured by a clock that nobody sets. If it disagrees with the wall clock, that one
+    was set back since the token was saved.
+    """
+    expires_at = time.time() + left
+    if token.expires_at is None or expires_at > token.expires_at - 1.0:
+        return token
+    return replace(token, expires_at=expires_at)
 
 
 def _decrypt(data: bytes | str, cipher: Cipher) -> bytes:

@@ -73,6 +73,9 @@ class TokenNeed:
         if token.access_token == self.other_than or token.issued_at < self.issued_since:
             return None
         now = clock.now()
+        # Issued in the future: a clock was set back since, so nobody knows how old the token is.
+        if token.issued_at > now.wall + renewal.CLOCK_SKEW:
+            return None
         phase = renewal.phase(renewal.schedule(token, now, 1.0), now)
         return token if phase in (Phase.FRESH, Phase.AGING) else None
 
@@ -190,7 +193,6 @@ class TokenFetcher:
 
     def _guarded(self, key: str, result: FetchResult) -> GuardedStore:
         """Return the store for one fetch, whose events are added to the result."""
-
         events = result.events
 
         def report(operation: str, error: Exception) -> None:
