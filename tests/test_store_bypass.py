@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import hashlib
+import json
 import os
-import re
+import pickle
 import shutil
 import tempfile
 import threading
@@ -23,115 +22,17 @@ from oauthcc.access_token import Token
 from oauthcc.errors import ConfigurationError
 from oauthcc.events import StoreBypassed
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
-from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
-from .clock import Clock, flights_done, in_threads, joined, moved_clock, until
+from .clock import flights_done, in_threads, joined, until
 from .inside import key_of
 from .servers.redis_server import RedisServer
-
-
-class World:
-    """The servers, the clock and the sessions of one test."""
-
-    def __init__(self, auth: AuthorizationServer, api: ProtectedAPI, clock: Clock) -> None:
-        self.auth, self.api, self.clock = auth, api, clock
-        self.events: list[Any] = []
-        self.sessions: list[ClientCredentialsSession] = []
-
-    def session(self, store: Any, **options: Any) -> ClientCredentialsSession:
-        made = ClientCredentialsSession(
-            self.auth.token_url,
-            self.auth.client_id,
-            self.auth.client_secret,
-            store=store,
-            on_event=self.events.append,
-            **options,
-        )
-        self.sessions.append(made)
-        return made
-
-    def call(self, session: ClientCredentialsSession) -> str:
-        """Send a request that must succeed, and return the token that it contained."""
-        response = session.get(self.api.url)
-        flights_done()
-        assert response.status_code == 200
-        return response.request.headers["Authorization"].encode().decode().partition(" ")[2]
-
-    def expire(self) -> None:
-        self.clock.advance(3601)
-
-    def bypassed(self) -> list[tuple[str, str]]:
-        """Return the operations that failed since the last call, with the types of their errors."""
-        events = [event for event in self.events if isinstance(event, StoreBypassed)]
-        self.events.clear()
-        return [(event.operation, raised(event.error)) for event in events]
-
-
-def raised(error: Exception) -> str:
-    """Return the type of the error that a store raised, or of ours."""
-    foreign = re.search(r"raised (\w+)", str(error))
-    return type(error).__name__ if foreign is None else foreign[1]
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    clock = moved_clock(monkeypatch)
-    # These tests do not need the slow scrypt.
-    monkeypatch.setattr(hashlib, "scrypt", lambda octets, **_: hashlib.sha256(octets).digest())
-    with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
-        auth.now = clock.time
-        world = World(auth, api, clock)
-        yield world
-        for session in world.sessions:
-            session.close()
-
-
-def is_shared(world: World, store: Any, token: str) -> bool:
-    """Return whether a new session finds this token in the store."""
-    before = len(world.auth.token_requests)
-    found = world.call(world.session(store))
-    return found == token and len(world.auth.token_requests) == before
-
+from .store_world import FailingStore, World, is_shared, raising
 
 # Methods that raise.
 
 
-class FailingStore(MemoryStore):
-    """A store in which the named operations call a function instead."""
-
-    def __init__(self, **failures: Callable[[], Any]) -> None:
-        super().__init__()
-        self.failures = failures
-
-    def load(self, key: str) -> Any:
-        return self.failures["load"]() if "load" in self.failures else super().load(key)
-
-    def save(self, key: str, token: Token) -> Any:
-        return self.failures["save"]() if "save" in self.failures else super().save(key, token)
-
-    @contextlib.contextmanager
-    def held(self, key: str, timeout: float) -> Iterator[None]:
-        with super().lock(key, timeout):
-            if "enter" in self.failures:
-                self.failures["enter"]()
-            yield
-            if "unlock" in self.failures:
-                self.failures["unlock"]()
-
-    def lock(self, key: str, timeout: float) -> Any:
-        return self.failures["lock"]() if "lock" in self.failures else self.held(key, timeout)
-
-
 class OwnError(Exception):
     pass
-
-
-def raising(error: Exception, *, after: float = 0.0) -> Callable[[], Any]:
-    def fail() -> Any:
-        threading.Event().wait(after)
-        raise error
-
-    return fail
 
 
 def returning(value: Any) -> Callable[[], Any]:
@@ -246,6 +147,95 @@ def test_nobody_waits_for_a_hanging_store_while_the_token_is_valid(world: World)
     assert world.call(session) == world.auth.issued[1]
 
 
+# What a report shows.
+
+
+class TalkativeError(Exception):
+    """An error that contains the token everywhere."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(token, [token])
+        self.token = token
+        self.__notes__ = [token]
+
+
+def _talk(token: str, kind: str) -> Exception:
+    errors: dict[str, Exception] = {
+        "text": RuntimeError(f"[parameters: ({token!r})]"),
+        "everywhere": TalkativeError(token),
+        "system": OSError(errno.ENOSPC, token, token),
+        "number": OSError([token], token),
+        "ours": ConfigurationError(token),
+        "redis": redis.ResponseError(f"unknown command 'SET', with args beginning with: {token}"),
+        "json": json.JSONDecodeError("bad", token, 0),
+        "unicode": UnicodeEncodeError("ascii", token, 0, 1, token),
+        "key": KeyError(token),
+    }
+    return errors[kind]
+
+
+@pytest.mark.parametrize("cause", [None, "raised from it", "raised while it was handled"])
+@pytest.mark.parametrize(
+    "kind",
+    ["text", "everywhere", "system", "number", "ours", "redis", "json", "unicode", "key"],
+)
+@pytest.mark.parametrize("operation", ["save", "cipher"])
+def test_no_report_contains_what_the_error_of_a_store_contains(
+    world: World,
+    tmp_path: Path,
+    *,
+    operation: str,
+    kind: str,
+    cause: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(token: str) -> None:
+        if cause is None:
+            raise _talk(token, kind)
+        try:
+            raise TalkativeError(token)
+        except TalkativeError as first:
+            raise _talk(token, kind) from (first if cause == "raised from it" else None)
+
+    class Store(MemoryStore):
+        def save(self, key: str, token: Token) -> None:
+            fail(token.access_token)
+
+    class Kms:
+        def encrypt(self, data: bytes) -> bytes:
+            fail(data.decode())
+            return data
+
+        def decrypt(self, data: bytes) -> bytes:
+            return data
+
+    store = Store() if operation == "save" else FileStore(tmp_path / "t", cipher=Kms())
+    caplog.set_level("DEBUG", "oauthcc")
+    token = world.call(world.session(store))
+    (event,) = [each for each in world.events if isinstance(each, StoreBypassed)]
+    error = event.error
+    assert event.operation == "save"
+    assert type(_talk("", kind)).__name__ in str(error)
+    assert f"{Path(__file__).name}, line" in str(error)
+    assert error.__traceback__ is error.__cause__ is error.__context__ is None
+    shown = [repr(event), str(error), repr(vars(error)), repr(error.args), caplog.text]
+    assert token not in "".join(shown)
+    assert token.encode() not in pickle.dumps(error)
+
+
+def test_a_report_shows_our_advice_and_the_reason_of_the_system(
+    world: World, tmp_path: Path
+) -> None:
+    store = FileStore(tmp_path / "tokens")
+    world.call(world.session(store))
+    (tmp_path / "tokens").chmod(0o777)
+    world.call(world.session(store))
+    world.call(world.session(FailingStore(save=raising(OSError(errno.ENOSPC, "secret")))))
+    advice, reason = [str(e.error) for e in world.events if isinstance(e, StoreBypassed)]
+    assert f"chmod 700 {tmp_path / 'tokens'}" in advice
+    assert f"save() of the token store raised OSError: {os.strerror(errno.ENOSPC)} (" in reason
+
+
 # Stores that return something else than a token.
 
 
@@ -280,7 +270,7 @@ def test_a_store_that_returns_something_else_than_a_token_is_by_passed(
     assert world.call(world.session(store)) == world.auth.issued[0]
     ((operation, kind),) = world.bypassed()
     assert operation == "load"
-    assert kind in ("TypeError", "ValueError")
+    assert kind == "TypeError"
     assert all("planted" not in str(seen.raw_headers) for seen in world.api.requests)
 
 

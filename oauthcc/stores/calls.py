@@ -149,7 +149,7 @@ class _Pauses:
             last, now = self._pauses.get(hanging), clock.system.monotonic()
             if last is None:
                 self._pauses[hanging] = _Pause(now, PAUSE_FIRST, now + PAUSE_FIRST)
-            elif began >= last.begun:
+            elif began > last.begun:
                 seconds = min(2 * last.seconds, PAUSE_MAX)
                 self._pauses[hanging] = _Pause(now, seconds, now + seconds)
 

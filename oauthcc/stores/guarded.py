@@ -193,15 +193,22 @@ def _nothing(result: object) -> None:
     """Ignore the result of a late call."""
 
 
+class _NotAToken(Exception):
+    """What `load` returned is not a usable token."""
+
+
 def _checked(found: object) -> Token | None:
-    """Return what a store returned; raise TypeError or ValueError if it is not a usable token."""
+    """Return what a store returned; raise `_NotAToken` if it is not a usable token."""
     if found is None:
         return None
     if not isinstance(found, Token):
-        raise TypeError(f"load() returned {type(found).__name__}, not a Token.")
-    token = Token.from_dict(found.to_dict())
+        raise _NotAToken(f"returned {type(found).__name__}, not a Token")
+    try:
+        token = Token.from_dict(found.to_dict())
+    except Exception:  # noqa: BLE001 - its members may be anything
+        raise _NotAToken("returned a Token with members of wrong types") from None
     if not ACCESS_TOKEN.fullmatch(token.access_token):
-        raise ValueError("load() returned a token with characters that a header cannot contain.")
+        raise _NotAToken("returned a token with characters that a header cannot contain")
     return token
 
 
@@ -213,11 +220,13 @@ def _described(operation: str, error: Exception) -> Exception:
     """
     if isinstance(error, GivenUp):
         return TimeoutError(f"{operation}() of the token store {error}.")
+    if isinstance(error, _NotAToken):
+        return TypeError(f"{operation}() of the token store {error}.")
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     if type(error) is ConfigurationError and frame.f_globals.get("__name__") in _OUR_MODULES:
         return ConfigurationError(str(error))
-    number: Any = error.errno if isinstance(error, OSError) else None
-    reason = f": {os.strerror(number)}" if number in errno.errorcode else ""
+    number = error.errno if isinstance(error, OSError) else None
+    reason = f": {os.strerror(number)}" if type(number) is int and number in errno.errorcode else ""
     return OAuthCCError(
         f"{operation}() of the token store raised {type(error).__name__}{reason}"
         f" ({Path(frame.f_code.co_filename).name}, line {line})."
