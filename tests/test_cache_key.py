@@ -514,8 +514,8 @@ def test_a_copy_of_a_session_shares_its_token(tokens: Tokens) -> None:
     red = puts("headers", Tenant="red")
     with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
         red(session.tokens.endpoint)
-        twin = copy.copy(session.tokens)
-        assert twin.get() == session.tokens.get()
+        copied = copy.copy(session.tokens)
+        assert copied.get() == session.tokens.get()
     assert takes(sets(), tokens) != takes(red, tokens) == tokens.auth.issued[0]
 
 
