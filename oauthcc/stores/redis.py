@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..access_token import Token
 from ..errors import ConfigurationError
-from .base import BaseStore, Cipher, decode, encode
+from .base import BaseStore, Cipher, decode, encode, shortened
 
 if TYPE_CHECKING:
     import redis
@@ -76,8 +76,11 @@ class RedisStore(BaseStore):
 
     def load(self, key: str) -> Token | None:
         """Return the token that was last saved under the key, or None."""
-        data = self._client.get(self._name("token", key))
-        return None if data is None else decode(data, self._cipher)
+        name = self._name("token", key)
+        data, left = self._client.pipeline(transaction=False).get(name).pttl(name).execute()
+        token = None if data is None else decode(data, self._cipher)
+        # Below zero: somebody else has removed the expiry, or the token itself.
+        return token if token is None or left < 0 else shortened(token, left / 1000)
 
     def save(self, key: str, token: Token) -> None:
         """Keep the token until it expires."""

@@ -13,8 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import requests
-
 from .. import clock, events
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
@@ -22,7 +20,7 @@ from ..stores import TokenStore
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
 from ..urls import public_url
-from .fetcher import FetchResult, TokenFetcher, TokenNeed
+from .fetcher import FetchResult, TokenFetcher, TokenNeed, is_mocked
 from .refusals import Refusal, RefusalPauses
 from .renewal import TOTAL_BUDGET, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
@@ -246,7 +244,7 @@ class TokenSource:
         """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
         patience = _limited(timeout)
         try:
-            return self._flights.result(ready, begin, patience, in_caller=_is_mocked())
+            return self._flights.result(ready, begin, patience, in_caller=is_mocked())
         except StillRunning:
             raise TokenEndpointTimeout(
                 f"No token arrived from {self._state.name} within {patience:g} seconds; the fetch"
@@ -307,6 +305,8 @@ def _report(name: str, observer: events.Observer | None, result: FetchResult, wa
         lifetime = result.token.lifetime
         obtained = events.TokenObtained(name, result.why, seconds, lifetime, attempts, waiters)
         events.emit(obtained, observer)
+    for event in result.late_events():
+        events.emit(event, observer)
 
 
 def _need(why: events.Why, current: CurrentToken | None) -> TokenNeed:
@@ -327,12 +327,6 @@ def _why(phase: Phase | None) -> events.Why:
 
 def _limited(timeout: float | None) -> float:
     return TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
-
-
-def _is_mocked() -> bool:
-    # requests-mock holds one lock around every send, with its redirects and hooks. If the caller
-    # waited for a thread there, that thread would wait for the caller. So the caller fetches.
-    return getattr(requests.Session.send, "__module__", None) == "requests_mock.mocker"
 
 
 def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:
