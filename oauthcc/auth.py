@@ -12,6 +12,7 @@ from requests.auth import AuthBase
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.authorization import hooks_of_the_user, put_token, take_token_off
 from .api_request.handle_401 import Handle401, checked_status
+from .frames import hide_locals
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
 from .urls import origin_of
@@ -63,6 +64,7 @@ class ClientCredentialsAuth(AuthBase):
     token can be obtained.
     """
 
+    @hide_locals
     def __init__(
         self,
         token_url: str | None,

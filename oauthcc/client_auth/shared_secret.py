@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from ..errors import ConfigurationError
+from ..frames import hide_locals
 from .attempt import Attempt, hashed
 
 
@@ -24,6 +25,7 @@ class ClientSecretBasic:
     needs_secret = True
     cert = None
 
+    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Set the header ``Authorization``."""
         client_id, secret = attempt.client_id, attempt.secret("ClientSecretBasic")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..access_token import Token
 from ..errors import ConfigurationError
+from ..frames import hide_locals
 from .base import BaseStore, Cipher, decode, encode
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class RedisStore(BaseStore):
     Needs ``pip install "oauthcc[redis]"``.
     """
 
+    @hide_locals
     def __init__(
         self,
         url_or_client: str | redis.Redis | redis.RedisCluster,
@@ -74,11 +76,13 @@ class RedisStore(BaseStore):
         self._url = url_or_client if is_url else None
         self._prefix, self._cipher, self._timeout = prefix, cipher, timeout
 
+    @hide_locals
     def load(self, key: str) -> Token | None:
         """Return the token that was last saved under the key, or None."""
         data = self._client.get(self._name("token", key))
         return None if data is None else decode(data, self._cipher)
 
+    @hide_locals
     def save(self, key: str, token: Token) -> None:
         """Keep the token until it expires."""
         data, name = encode(token, self._cipher), self._name("token", key)
@@ -135,6 +139,7 @@ class RedisStore(BaseStore):
             "timeout": self._timeout,
         }
 
+    @hide_locals
     def __setstate__(self, state: dict[str, Any]) -> None:
         RedisStore.__init__(self, **state)
 
