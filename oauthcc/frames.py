@@ -116,16 +116,18 @@ def _all_of(
 
 
 def _clear(trace: TracebackType | None, packages: Collection[str] | None) -> None:
-    for frame, _ in traceback.walk_tb(trace):
-        package = _package_of(frame)
-        if packages is not None and package not in packages:
-            continue
-        # A generator may only be suspended, and clearing its frame would close it.
-        if frame.f_code.co_flags & _GENERATORS and package != _PACKAGE:
-            continue
-        with contextlib.suppress(RuntimeError):  # the function has not ended
-            frame.clear()
-
-
-def _package_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
+    """Clear the frames of a traceback, and those that called them as far as they have ended."""
+    done: set[FrameType] = set()
+    for inner, _ in traceback.walk_tb(trace):
+        frame: FrameType | None = inner
+        while frame is not None and frame not in done:
+            done.add(frame)
+            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            # A generator of others may only be suspended, and clearing its frame would close it.
+            is_kept = frame.f_code.co_flags & _GENERATORS and package != _PACKAGE
+            if not is_kept and (packages is None or package in packages):
+                try:
+                    frame.clear()
+                except RuntimeError:  # the function has not ended
+                    break
+            frame = frame.f_back
