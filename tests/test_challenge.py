@@ -14,7 +14,12 @@ every_time_the_same = settings(derandomize=True, deadline=None, max_examples=150
 NAME = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=8)
 SCHEME = st.sampled_from(["DPoP", "dpop", "Bearer"]) | NAME
 TOKEN68 = st.from_regex(r"[0-9A-D._~+/-]{1,8}={0,2}", fullmatch=True)
-TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=12)
+TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=12) | st.lists(
+    st.sampled_from(
+        ['"', "\\", ",", " ", "=", "error=", ' error="x"', "Basic ", "DPoP error=y", "é"]
+    ),
+    max_size=6,
+).map("".join)
 # RFC 6750 section 3: no quote and no backslash.
 ERROR = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'))
 
@@ -84,6 +89,15 @@ def test_commas_and_challenges_in_a_quoted_string_are_text() -> None:
     value = r'Bearer realm="a, Basic b=\"c\", \\ \d, error=\"no\"", error="yes"'
     assert find_error(value) == "yes"
     assert find_error(value, ("basic",)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"say \" error=\"no\"", r"\" error=no", r"\\\" error=no \\", r"a \", Basic b, error=no"],
+)
+def test_an_escaped_quote_does_not_end_a_quoted_string(text: str) -> None:
+    assert find_error(f'Bearer realm="{text}"') is None
+    assert find_error(f'Bearer realm="{text}", error="invalid_token"') == "invalid_token"
 
 
 @every_time_the_same

@@ -998,7 +998,7 @@ def test_a_decorated_function_returns_and_raises_what_it_did() -> None:
     assert caught.value.args == (2,)
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
     assert frames[-1].f_locals == {}
-    assert not {"args", "kwargs"} & frames[-2].f_locals.keys()
+    assert {"args", "kwargs"}.isdisjoint(frames[-2].f_locals)
 
 
 def test_the_walker_of_these_tests_finds_what_it_looks_for() -> None:
