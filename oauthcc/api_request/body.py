@@ -57,3 +57,22 @@ def _is_bytes_like(body: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+class BodyNote:
+    """A note."""
+
+    def __init__(self, body: Any, position: Any) -> None:
+        self._body, self._position = body, position
+
+    def rewind(self) -> None:
+        rewind(self._body, self._position)
+
+
+_NOTHING = BodyNote(None, None)
+
+
+def note_body(body: Any) -> BodyNote:
+    if body is None:
+        return _NOTHING
+    return BodyNote(body, body_position(body))

@@ -136,7 +136,9 @@ class TokenFetcher:
         result = FetchResult(need.why, need.number)
         try:
             result.token = self._obtain(need, result, began + renewal.TOTAL_BUDGET)
-            result.header = self.config.scheme.authorization(result.token)
+            header = self.config.scheme.authorization(result.token)
+            # It is recognised by its type, and the scheme of a user may return a plain text.
+            result.header = header if isinstance(header, SecretHeader) else SecretHeader(header)
         except Exception as error:  # noqa: BLE001 - every caller raises it
             ours = _as_ours(error)
             known = None if need.known is None else need.known[1]
