@@ -8,6 +8,7 @@ import pickle
 import posixpath
 import threading
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +25,7 @@ from oauthcc.api_request.allowed_urls import AllowedURLs, Prefix
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 from oauthcc.urls import Origin
 
+from .fuzz.urls import check_prefixes, check_redirects, check_redirects_of_auth
 from .internet import Internet
 from .servers.certificates import Certificates
 from .servers.connect_proxy import ConnectProxy
@@ -288,6 +290,14 @@ def test_whole_segments_are_compared(prefix: list[str], path: list[str]) -> None
     url = prepared(f"https://api.example/{'/'.join(path)}")
     stem = prepared(base).removesuffix("/")
     assert matches(base, url) == (url == stem or url.startswith(f"{stem}/"))
+
+
+@pytest.mark.unmeasured
+@every_time_the_same
+@given(st.integers(0, 2**32))
+def test_a_url_that_gets_a_token_is_under_its_prefix_in_every_reading(seed: int) -> None:
+    for number in range(5):
+        check_prefixes(Random(seed + number))
 
 
 # -- several prefixes -----------------------------------------------------------------------------
@@ -719,6 +729,27 @@ def test_too_many_redirects_end_as_in_requests(net: Internet) -> None:
         connected(net).get(f"{API}/start")
     assert net.tokens[0] not in str(caught.value)
     assert len(net.token_requests) == 1
+
+
+@pytest.mark.unmeasured
+@pytest.mark.parametrize("check", [check_redirects, check_redirects_of_auth])
+@every_time_the_same
+@given(seed=st.integers(0, 2**32))
+def test_no_redirect_takes_the_token_out_of_its_prefix(check: Any, seed: int) -> None:
+    check(Random(seed))
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http:other/collect", "https:other/collect", "https:%2e/../other", "%2e/../other/collect"],
+)
+def test_a_location_that_is_joined_in_an_odd_way_leaves_the_token_behind(
+    net: Internet, location: str
+) -> None:
+    net.redirect(f"{API}/v1/go", location)
+    connected(net, api_url=f"{API}/v1").get(f"{API}/v1/go")
+    follow(plain(net), f"{API}/v1/go", auth=auth_for(net, api_url=f"{API}/v1"))
+    assert carried(net) == [True, False, True, False]
 
 
 # -- requests that are used a second time ---------------------------------------------------------

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import sys
-from types import FrameType
-from typing import Any
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oauthcc.challenge import find_error
+
+from .fuzz.urls import check_challenges, steps
 
 every_time_the_same = settings(derandomize=True, deadline=None, max_examples=150)
 NAME = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=8)
@@ -132,22 +132,12 @@ def test_an_error_is_found_among_challenges_that_follow_the_grammar(data: st.Dat
     assert find_error(value, ("DPoP",)) == expected
 
 
-def steps(value: str) -> int:
-    """Return how many lines of Python are executed to read a text."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
-        count += 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        find_error(value)
-    finally:
-        sys.settrace(before)
-    return count
+@pytest.mark.unmeasured
+@every_time_the_same
+@given(st.integers(0, 2**32))
+def test_a_header_that_follows_the_grammar_is_read_as_it_is_meant(seed: int) -> None:
+    for number in range(10):
+        check_challenges(Random(seed + number))
 
 
 @pytest.mark.unmeasured

@@ -56,6 +56,7 @@ from oauthcc.errors import copy_error
 from oauthcc.frames import clear_frames, hide_locals, without_frames
 from oauthcc.secret import MAX_BYTES
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
+from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults
 
 from .clock import shift_clocks, skip_pauses
 from .internet import TOKEN_URL, Internet, SeenEvents
@@ -829,6 +830,29 @@ def test_an_error_of_a_fetch_or_a_request_shows_no_secret_and_no_token(
     errors = world.errors(FETCHES[way])
     assert errors
     assert [shown(error) for error in errors] == [set()] * len(errors)
+
+
+# `send` still has to call `clear_frames` for the errors of requests.
+NOT_YET = pytest.mark.xfail(reason="http.client keeps the header in a local variable")
+
+
+@pytest.mark.parametrize("fault", [pytest.param("down", marks=NOT_YET), "hang", "reset", "garbage"])
+def test_an_error_of_an_api_request_shows_no_token(
+    auth: AuthorizationServer, api: ProtectedAPI, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames of requests, urllib3 and http.client stay, without local variables."""
+    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
+        session.get(api.url)
+        monkeypatch.setattr(sys.modules[__name__], "NEEDLES", {*auth.issued})
+        if fault == "down":
+            api.down()
+        else:
+            api.answer_next(getattr(faults, fault)())
+        with pytest.raises(requests.RequestException) as caught:
+            session.get(api.url, timeout=0.2)
+    assert shown(caught.value) == set()
+    names = {entry.name for entry in traceback.extract_tb(caught.value.__traceback__)}
+    assert "send" in names
 
 
 def test_every_error_class_is_in_the_tables(world: World, tmp_path: Path) -> None:
