@@ -1,12 +1,12 @@
 """The frames of errors, without secrets, keys and tokens in their local variables.
 
 Crash reporters send the local variables of all frames of an exception, of all exceptions that it
-refers to, and of what called them. Rules of this library, which the two functions here carry out:
+refers to, and of what called them. Rules of this library:
 
 - An error that is kept, or that several callers raise, has no frames: `without_frames`.
 - A public function that gets a secret, or data that contains a token, is decorated with
   `hide_locals`. An error in it keeps its frames, with the files and lines that a traceback shows,
-  and they lose their local variables.
+  but `clear_frames` removes their local variables.
 
 The local variables of whoever called such a function are not ours.
 """
