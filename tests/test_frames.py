@@ -292,6 +292,15 @@ def late(change: Callable[[ClientCredentialsSession], object]) -> Way:
     return lambda world: change(world.session())
 
 
+def warm_source(change: Callable[[Any], object]) -> Way:
+    def way(world: World) -> None:
+        session = world.session()
+        session.get(API)
+        change(session.tokens)
+
+    return way
+
+
 ENVIRONMENT = {"TOKEN_URL": TOKEN_URL, "CLIENT_ID": "my-id", "CLIENT_SECRET": SECRET}
 LINES = f"token_url={TOKEN_URL}\nclient_id=my-id\nclient_secret={SECRET}\n"
 
@@ -437,6 +446,12 @@ FUNCTIONS: dict[str, Way] = {
         lambda world: FileStore(world.folder / "store", cipher=OpenCipher())
     ),
     "file, a bad folder": lambda world: FileStore(world.file(""), cipher=OpenCipher()),
+    "a stored token": lambda _: Token.from_dict({"access_token": "the-token-0"}),
+    "a stored token of another type": lambda _: Token.from_dict(
+        {**Token("the-token-0").to_dict(), "expires_at": "soon"}
+    ),
+    "renew, a text": warm_source(lambda tokens: tokens.renew("the-token-0")),
+    "mark_refused, a text": warm_source(lambda tokens: tokens.mark_refused("the-token-0")),
     "endpoint, fetch_token": late(
         lambda session: session.tokens.endpoint.fetch_token(TOKEN_URL, client_secret=SECRET)
     ),
@@ -964,14 +979,25 @@ def test_only_the_frames_of_some_packages_can_be_cleared() -> None:
 
 # -- what decorated functions look like -----------------------------------------------------------
 
-SECRETIVE = {"client_secret", "key", "password", "assertion", "options", "url_or_client", "token"}
+#: These get a `Token`, whose repr shows nothing, for each request.
+METHODS = ("authorization", "proof")
+SECRETIVE = {
+    "client_secret",
+    "key",
+    "password",
+    "assertion",
+    "options",
+    "url_or_client",
+    "token",
+    "values",
+}
 
 
 def public_functions() -> Iterator[tuple[str, Any]]:
     """Yield the public functions that get a secret, a key, or data with a token."""
     things = {name: getattr(oauthcc, name) for name in oauthcc.__all__}
     things |= {kind.__name__: kind for kind in (FileStore, RedisStore)}
-    protocols = {"ClientAuth", "Scheme", "TokenStore", "Token", "TokenSource", "Bearer"}
+    protocols = {"ClientAuth", "Scheme", "TokenStore"}
     for name, thing in things.items():
         if name in protocols or (inspect.isclass(thing) and issubclass(thing, Exception)):
             continue
@@ -986,14 +1012,14 @@ def public_functions() -> Iterator[tuple[str, Any]]:
 
 
 def test_every_public_function_that_gets_a_secret_is_decorated() -> None:
-    fine = {"DPoP.authorization", "DPoP.proof"}
+    fine = {f"{scheme}.{name}" for scheme in ("Bearer", "DPoP") for name in METHODS}
     plain = {
         name
         for name, function in public_functions()
         if SECRETIVE & inspect.signature(function).parameters.keys()
         and not hasattr(function, "__wrapped__")
     }
-    assert plain == fine  # these get a `Token`, whose repr shows nothing
+    assert plain == fine
 
 
 def test_a_decorated_function_shows_its_own_signature() -> None:
