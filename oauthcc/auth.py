@@ -21,6 +21,7 @@ from .api_request.authorization import (
 from .api_request.handle_401 import Handle401, checked_status
 from .api_request.sent_request import SentRequest, kind_for
 from .errors import InsecureURLError
+from .frames import hide_locals
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
 from .urls import Origin, is_loopback, origin_of, public_url
@@ -105,6 +106,7 @@ class ClientCredentialsAuth(AuthBase):
     token can be obtained.
     """
 
+    @hide_locals
     def __init__(
         self,
         token_url: str | None,

@@ -2,8 +2,8 @@
 
 Rule of this module: nothing else replaces a secret or a token in a text. To audit that none is
 shown, read this file, and know what other modules leave out from the beginning: ``urls.public_url``
-drops userinfo, query and fragment, fields of values have ``repr=False``, `single_flight` and
-`fetcher` drop the frames of errors, and messages of `secret` and `settings` name no value.
+drops userinfo, query and fragment, fields of values have ``repr=False``, frames.py removes
+the local variables of frames, and messages of `secret` and `settings` name no value.
 
 Rule of all functions here: the time is linear in the size of the text, whatever the text and the
 secrets are, because a broken server may choose both. So a text is searched for a whole secret by
@@ -166,23 +166,6 @@ def redact_error(error: requests.RequestException, tokens: Iterable[str]) -> Non
     if redacted != text:
         error.args = (redacted,)
         error.__cause__ = error.__context__ = None
-
-
-def without_frames(error: BaseException) -> BaseException:
-    """Return an error after its frames, and those of all errors that led to it, were dropped.
-
-    The frames of a token request contain the client's secret, and crash reporters send the local
-    variables of frames.
-    """
-    chain: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while chain:
-        one = chain.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            one.__traceback__ = None
-            chain += [one.__cause__, one.__context__]
-    return error
 
 
 def redact_transport_error(

@@ -27,6 +27,7 @@ from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .errors import ConfigurationError
 from .events import Observer
+from .frames import hide_locals
 from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
@@ -102,6 +103,7 @@ class ClientCredentialsSession(requests.Session):
     # The sources that are closed with this session.
     _own_sources: list[TokenSource]
 
+    @hide_locals
     def __init__(
         self,
         token_url: str | None,
@@ -140,6 +142,7 @@ class ClientCredentialsSession(requests.Session):
         self._begin(tokens, api_url, refused_status)
 
     @classmethod
+    @hide_locals
     def using(
         cls,
         tokens: TokenSource,
@@ -158,6 +161,7 @@ class ClientCredentialsSession(requests.Session):
         return session
 
     @classmethod
+    @hide_locals
     def from_issuer(
         cls,
         issuer: str,
@@ -173,6 +177,7 @@ class ClientCredentialsSession(requests.Session):
         return cls(None, client_id, client_secret, scope, issuer=issuer, **options)
 
     @classmethod
+    @hide_locals
     def from_env(cls, prefix: str = "OAUTH_", **options: Unpack[SessionOptions]) -> Self:
         """Return a session configured by environment variables.
 
@@ -186,6 +191,7 @@ class ClientCredentialsSession(requests.Session):
         return cls(found.pop("token_url", None), **found)
 
     @classmethod
+    @hide_locals
     def from_profile(
         cls,
         name: str,
@@ -202,6 +208,7 @@ class ClientCredentialsSession(requests.Session):
         found = {**options_from_profile(name, path), **options}
         return cls(found.pop("token_url", None), **found)
 
+    @hide_locals
     def add_api(
         self, prefix: str, *, tokens: TokenSource | None = None, **options: Unpack[APIOptions]
     ) -> TokenSource:
@@ -389,6 +396,7 @@ class ClientCredentialsSession(requests.Session):
         self._adopt_sources()
 
 
+@hide_locals
 def fetch_token(
     token_url: str | None,
     client_id: str,

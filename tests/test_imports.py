@@ -26,6 +26,7 @@ GROUND = {
     "errors",
     "events",
     "forks",
+    "frames",
     "redaction",
     "secret",
     "settings",

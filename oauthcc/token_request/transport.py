@@ -164,6 +164,7 @@ class TransportSession(OAuth2Session):
         The inherited `request`, `fetch_token` and `refresh_token` would write the client's secret
         and the token to the log, and keep the token in this session.
         """
+        del args, kwargs  # they may contain the secret, and crash reporters send local variables
         raise ConfigurationError(
             "session.tokens.endpoint only sends token requests, and sends them by itself: call"
             " session.tokens.get() for the current token, or session.tokens.renew() for a new one"

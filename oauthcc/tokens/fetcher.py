@@ -7,6 +7,7 @@ once at a time for all who share the store.
 from __future__ import annotations
 
 import random
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -26,7 +27,8 @@ from ..errors import (
     TokenError,
 )
 from ..events import Event, StoreBypassed, Why, log
-from ..redaction import SecretHeader, without_frames
+from ..frames import without_frames
+from ..redaction import SecretHeader
 from ..stores import TokenStore
 from ..stores.guarded import HAND_OUT, GuardedStore
 from ..token_request.client_config import ClientConfig
@@ -141,7 +143,7 @@ class TokenFetcher:
 
     def fetch(self, need: TokenNeed) -> FetchResult:
         """Return a token that meets the need, or the error, within the budget of one fetch."""
-        began = time.monotonic()
+        began, handled = time.monotonic(), sys.exc_info()[1]
         result = FetchResult(need.why, need.number)
         try:
             result.token = self._obtain(need, result, began + renewal.TOTAL_BUDGET)
@@ -155,7 +157,10 @@ class TokenFetcher:
             # begins no new pause.
             result.error = known if known is not None and repr(ours) == repr(known) else ours
             # Its frames contain the client's secret.
-            result.error.__traceback__ = None
+            without_frames(result.error, handled)
+        # The frames of the error of a store contain the token.
+        for failed in [e.error for e in result.events if isinstance(e, StoreBypassed)]:
+            without_frames(failed, handled)
         result.seconds = time.monotonic() - began
         return result
 
@@ -299,5 +304,5 @@ def _as_ours(error: Exception) -> OAuthCCError:
     ours = TokenError(
         f"No token could be obtained: the fetch raised {type(error).__name__} ({where})."
     )
-    ours.__cause__ = without_frames(error)
+    ours.__cause__ = error
     return ours

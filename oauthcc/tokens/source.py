@@ -16,6 +16,7 @@ from typing import Any
 from .. import clock, events
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
+from ..frames import hide_locals
 from ..stores import TokenStore
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
@@ -101,6 +102,7 @@ class TokenSource:
         """
         return self._get(timeout).token
 
+    @hide_locals  # a caller may pass the text of a token by mistake
     def renew(self, refused: Token | None = None, timeout: float | None = None) -> Token:
         """Return a token other than the refused one (None: the current one), fetched if needed.
 
@@ -113,6 +115,7 @@ class TokenSource:
             return self.get(timeout)
         return self._other_than(unwanted, unwanted.issued_at, timeout).token
 
+    @hide_locals
     def mark_refused(self, token: Token) -> None:
         """Report that an API refused a token: the next caller waits for a renewal first.
 
