@@ -184,6 +184,23 @@ def test_a_folder_that_others_can_read_is_accepted(folder):
 
 
 @posix
+def test_an_unsafe_folder_that_another_user_creates_meanwhile_is_refused(folder, monkeypatch):
+    real, store = Path.mkdir, FileStore(folder)
+
+    def overtaken(self, mode):
+        real(self, 0o777)
+        self.chmod(0o777)
+        real(self, mode)
+
+    monkeypatch.setattr(Path, "mkdir", overtaken)
+    for use in (lambda: store.save(KEY, TOKEN), store.lock(KEY, 0).__enter__):
+        with pytest.raises(ConfigurationError, match="chmod 700"):
+            use()
+        assert list(folder.iterdir()) == []
+        folder.rmdir()
+
+
+@posix
 def test_a_folder_of_another_user_is_refused(folder, monkeypatch):
     folder.mkdir(0o700)
     owner = os.geteuid()
