@@ -373,6 +373,20 @@ def test_only_old_files_of_the_store_are_removed(folder):
     assert store.load(KEY) == TOKEN
 
 
+@pytest.mark.parametrize(("kind", "most"), [("token", 30 * 86400), ("abc123_x.draft", 3600)])
+def test_tokens_are_removed_after_a_month_and_drafts_after_an_hour(kind, most, folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    remains = []
+    for age in (most - 60, most + 60):
+        path = folder / f"{'a' * 64}.{kind}"
+        path.touch(0o600)
+        os.utime(path, (time.time() - age,) * 2)
+        store.save(KEY, TOKEN)
+        remains.append(path.exists())
+    assert remains == [True, False]
+
+
 def test_a_failing_removal_of_old_files_is_ignored(folder, monkeypatch):
     store = FileStore(folder)
 
