@@ -39,6 +39,9 @@ from oauthcc.errors import ConfigurationError, TokenError
 from oauthcc.jwt import load_key
 from oauthcc.redaction import redact
 from oauthcc.secret import Secret
+from oauthcc.testing import AuthorizationServer
+
+from .sessions import session_for
 
 CLIENT_ID = "my id:é"
 SECRET = "s:e%c+r/e&t ü"
@@ -554,6 +557,24 @@ def test_a_renewed_certificate_changes_the_fingerprint(
         str(combined)
     )
     assert method.fingerprint(None) != before
+
+
+def test_connections_are_kept_until_the_certificate_is_renewed(
+    auth: AuthorizationServer, authority: trustme.CA, combined: Path
+) -> None:
+    def issue() -> None:
+        issued = authority.issue_cert("client.example")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(combined))
+
+    auth.add_client("mine", None, method="none")
+    client = {"client_id": "mine", "client_secret": None}
+    counted = []
+    with session_for(auth, **client, client_auth=TLSClientAuth(str(combined))) as session:
+        for change in (lambda: None, lambda: None, issue, lambda: None, issue):
+            change()
+            session.tokens.renew()
+            counted.append(auth.connections)
+    assert counted == [1, 1, 2, 2, 3]
 
 
 def test_a_read_only_jwk_has_the_fingerprint_of_its_content() -> None:

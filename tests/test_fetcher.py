@@ -111,6 +111,8 @@ def test_an_error_that_equals_the_known_one_is_the_known_one(make: Make) -> None
 
 def test_a_need_and_its_result_show_no_token(make: Make, auth: AuthorizationServer) -> None:
     assert "refused-token" not in repr(TokenNeed("absent", "refused-token"))
+    known = b"a fingerprint", TokenRequestDenied("an error")
+    assert "a fingerprint" not in repr(TokenNeed("absent", known=known))
     assert auth.issued == []
     result = make().fetch(ABSENT)
     assert auth.issued[0] not in repr(result)

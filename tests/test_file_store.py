@@ -184,6 +184,23 @@ def test_a_folder_that_others_can_read_is_accepted(folder):
 
 
 @posix
+def test_an_unsafe_folder_that_another_user_creates_meanwhile_is_refused(folder, monkeypatch):
+    real, store = Path.mkdir, FileStore(folder)
+
+    def overtaken(self, mode):
+        real(self, 0o777)
+        self.chmod(0o777)
+        real(self, mode)
+
+    monkeypatch.setattr(Path, "mkdir", overtaken)
+    for use in (lambda: store.save(KEY, TOKEN), store.lock(KEY, 0).__enter__):
+        with pytest.raises(ConfigurationError, match="chmod 700"):
+            use()
+        assert list(folder.iterdir()) == []
+        folder.rmdir()
+
+
+@posix
 def test_a_folder_of_another_user_is_refused(folder, monkeypatch):
     folder.mkdir(0o700)
     owner = os.geteuid()
@@ -354,6 +371,20 @@ def test_only_old_files_of_the_store_are_removed(folder):
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in kept)
     assert store.load(KEY) == TOKEN
+
+
+@pytest.mark.parametrize(("kind", "most"), [("token", 30 * 86400), ("abc123_x.draft", 3600)])
+def test_tokens_are_removed_after_a_month_and_drafts_after_an_hour(kind, most, folder):
+    store = FileStore(folder)
+    store.save(KEY, TOKEN)
+    remains = []
+    for age in (most - 60, most + 60):
+        path = folder / f"{'a' * 64}.{kind}"
+        path.touch(0o600)
+        os.utime(path, (time.time() - age,) * 2)
+        store.save(KEY, TOKEN)
+        remains.append(path.exists())
+    assert remains == [True, False]
 
 
 def test_a_failing_removal_of_old_files_is_ignored(folder, monkeypatch):

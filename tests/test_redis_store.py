@@ -57,8 +57,8 @@ def enter(lock):
     [
         (3600.0, 3600),
         (0.5, 0.5),
-        (None, redis_module.UNKNOWN_TTL),
-        (1e12, redis_module.MAX_TTL),
+        (None, 86400),  # a day
+        (1e12, 365 * 86400),
     ],
 )
 def test_redis_deletes_a_token_when_it_expires(lifetime, seconds, store, client, monkeypatch):
@@ -159,6 +159,12 @@ def test_an_error_inside_the_lock_is_raised_when_redis_is_down(store, redis_serv
 
     with pytest.raises(KeyError, match="inside"):
         inside()
+
+
+def test_a_lock_is_released_after_an_interrupt_inside(store, client):
+    with pytest.raises(KeyboardInterrupt), store.lock(KEY, 0):
+        raise KeyboardInterrupt
+    assert client.exists(LOCK_NAME) == 0
 
 
 def test_a_lock_that_cannot_be_released_raises(store, redis_server):

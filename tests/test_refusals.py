@@ -84,6 +84,19 @@ def test_an_accepted_replay_ends_the_pauses_of_its_own_api(pauses: RefusalPauses
     assert unreplayable == [True, False, False]
 
 
+def test_after_an_accepted_replay_the_pauses_start_anew(
+    pauses: RefusalPauses, clock: Clock
+) -> None:
+    for replayable in (True, False):
+        for name in "abc":
+            assert pauses.record(refusal(name), replayable=replayable)
+            clock.advance(60)
+    pauses.end(refusal("c").route)
+    assert pauses.record(refusal("c"), replayable=False)
+    assert lengths(pauses, clock, "cd") == [1, 2]
+    assert pauses.record(refusal("d"), replayable=False)
+
+
 def test_forget_ends_all_pauses(pauses: RefusalPauses, clock: Clock) -> None:
     for origin in (API, OTHER):
         pauses.record(refusal("a", origin))

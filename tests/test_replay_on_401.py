@@ -915,6 +915,25 @@ def test_the_nonce_of_any_answer_is_used_from_then_on(
     assert proofs(scene) == [(1, None), (1, "n1")]
 
 
+@pytest.mark.parametrize("challenged", [demand("n1"), Answer(401)], ids=["nonce", "token"])
+def test_a_refusal_of_the_login_that_netrc_put_in_the_place_of_a_token_is_returned(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, challenged: Answer
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password password\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    scene.auth.token_fields = {"token_type": "DPoP"}
+    scene.api.protected = False
+    session = scene.plain()
+    session.auth, session.trust_env = scene.auth_object(scheme=DPoP()), True
+    scene.api.answer_next(Answer(302, {"Location": scene.url}))
+    scene.api.answer_next(challenged)
+    assert session.get(f"{scene.api.url}/moved").status_code == 401
+    shown = [seen.headers["Authorization"].partition(" ")[0] for seen in scene.api.requests]
+    assert shown == ["DPoP", "Basic"]
+    assert scene.token_requests == 1
+
+
 # What remains
 
 

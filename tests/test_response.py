@@ -596,6 +596,16 @@ def test_the_response_of_an_error_has_no_secret_cookie_history_or_connection():
     assert pickle.loads(pickle.dumps(clean)).json() == clean.json()
 
 
+def test_the_response_of_an_error_can_be_read_as_a_stream():
+    clean = in_an_error(answered({"error": "invalid_client", "trace": SECRET}, 401), [SECRET])
+    for _ in range(2):
+        assert b"".join(clean.iter_content(7)) == clean.content
+        assert list(clean.iter_lines()) == [clean.content]
+    assert json.loads(clean.content) == {"error": "invalid_client", "trace": "***"}
+    assert clean.raw is None
+    clean.close()
+
+
 def test_the_secrets_that_the_request_carried_are_redacted_in_an_error():
     echo = f"{BASIC} {BASIC[6:]} of-the-body a.proof.here sid=biscuit"
     assert in_an_error(answered(echo.encode(), 400)).text == "*** *** *** *** ***"

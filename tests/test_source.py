@@ -5,7 +5,10 @@ import copy
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,12 +29,13 @@ from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import oauth_error, unavailable
 from oauthcc.tokens import renewal
+from oauthcc.tokens import source as source_module
 from oauthcc.tokens.refusals import Refusal, Route
 from oauthcc.tokens.single_flight import SingleFlight
 from oauthcc.urls import origin_of
 
 from .clock import Clock, flights, flights_done, in_threads, joined, moved_clock, together, until
-from .inside import flight_lock_of, state_of, waiters_of
+from .inside import flight_lock_of, held_by, state_of, waiters_of
 
 API, OTHER = "https://api.example/", "https://other.example/"
 Make = Callable[..., ClientCredentialsSession]
@@ -150,6 +154,21 @@ def test_an_aging_token_is_returned_at_once_and_renewed_in_the_background(
     whys = [(event.why, event.waiters, event.attempts) for event in events]
     assert whys == [("absent", 1, 1), ("aging", 0, 1)]
     assert all(event.seconds >= 0 and event.expires_in == 3600 for event in events)
+
+
+def test_the_event_of_a_new_token_says_how_long_its_fetch_took(
+    auth: AuthorizationServer, source: TokenSource, events: list[Any]
+) -> None:
+    before = time.monotonic()
+    with auth.hold() as gate:
+        waiting = in_threads(1, source.get)
+        gate.wait_for(1)
+        arrived = time.monotonic()
+        time.sleep(0.01)
+        held = time.monotonic() - arrived
+    joined(waiting)
+    flights_done()
+    assert held <= events[0].seconds <= time.monotonic() - before
 
 
 def test_a_failed_early_renewal_is_only_an_event(
@@ -473,6 +492,24 @@ def test_a_token_of_the_store_that_may_be_revoked_too_replaces_no_other(
     joined(waiting)
     assert {current.token.access_token for current in found} == {auth.issued[2]}
     assert count(auth) == 3
+
+
+@pytest.mark.parametrize(("timeout", "limit"), [(30, 30), (None, 60)])
+def test_who_has_to_fetch_again_waits_only_for_what_is_left_of_the_timeout(
+    source: TokenSource, monkeypatch: pytest.MonkeyPatch, timeout: float | None, limit: float
+) -> None:
+    refused, now, waited = source.get(), [1000.0], list[float]()
+    found = replace(held_by(source), is_from_store=True)  # by a fetch that began before the refusal
+
+    def result(ready: Any, begin: Any, timeout: float, **options: Any) -> Any:
+        waited.append(timeout)
+        now[0] += 7
+        return found
+
+    monkeypatch.setattr(source_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(source, "_flights", SimpleNamespace(result=result))
+    source.renew(refused, timeout)
+    assert waited == [limit, limit - 7]
 
 
 # -- forget ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -285,6 +286,49 @@ def test_a_memory_store_does_not_grow_with_locks():
             assert len(store._locks) == 1
     gc.collect()
     assert len(store._locks) == 0
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0])
+@pytest.mark.parametrize("kind", ["file", "redis"])
+def test_a_lock_without_a_timeout_is_tried_once(kind, timeout, tmp_path, request, monkeypatch):
+    if kind == "file":
+        store = FileStore(tmp_path / "tokens")
+    else:
+        store = RedisStore(request.getfixturevalue("redis_server").url, timeout=30)
+        request.addfinalizer(store._client.close)
+    slept = []
+    with store.lock(KEY, 30):
+        monkeypatch.setattr(time, "sleep", slept.append)
+        with pytest.raises(TimeoutError, match="held the"), store.lock(KEY, timeout):
+            pass
+    assert slept == []
+
+
+@pytest.mark.parametrize(
+    ("timeout", "waited"), [(0.0, 0.0), (-1.0, 0.0), (0.25, 0.25), (1e20, threading.TIMEOUT_MAX)]
+)
+def test_the_lock_of_a_memory_store_waits_for_its_timeout_only(timeout, waited, monkeypatch):
+    asked = []
+
+    class Held:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def acquire(self, blocking=True, timeout=-1.0):
+            asked.append((blocking, timeout))
+            return False
+
+    monkeypatch.setattr(threading, "Lock", Held)
+    store = MemoryStore()
+    with (
+        pytest.raises(TimeoutError, match=re.escape(f"for {timeout:g} ")),
+        store.lock(KEY, timeout),
+    ):
+        pass
+    assert asked == [(True, waited)]
 
 
 def test_an_infinite_timeout_is_accepted():

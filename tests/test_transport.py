@@ -405,6 +405,35 @@ def test_a_server_that_drips_its_head_makes_no_caller_wait_beyond_its_timeout(
     assert flight.done.wait(10)
 
 
+@pytest.mark.parametrize(
+    ("left", "timeout"),
+    [(100.0, (5.0, 30.0)), (30.0, (5.0, 30.0)), (12.0, (5.0, 12.0)), (2.0, (2.0, 2.0))],
+)
+def test_a_token_request_is_given_no_more_time_than_is_left_of_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, left: float, timeout: tuple[float, float]
+) -> None:
+    monkeypatch.setattr(transport, "time", types.SimpleNamespace(monotonic=lambda: 1000.0))
+    net = Internet()
+    with connected(net) as session:
+        endpoint = session.tokens.endpoint
+        endpoint.send_bounded("POST", TOKEN_URL, headers={}, deadline=1000.0 + left)
+    assert net.token_requests[0].options["timeout"] == timeout
+
+
+@pytest.mark.parametrize("left", [0.0, -60.0])
+def test_a_token_request_after_its_deadline_is_given_a_moment(
+    monkeypatch: pytest.MonkeyPatch, left: float
+) -> None:
+    monkeypatch.setattr(transport, "time", types.SimpleNamespace(monotonic=lambda: 1000.0))
+    net = Internet()
+    with connected(net) as session:
+        endpoint, deadline = session.tokens.endpoint, 1000.0 + left
+        with pytest.raises(TokenEndpointTimeout):
+            endpoint.send_bounded("POST", TOKEN_URL, headers={}, deadline=deadline)
+    # Zero or less would be an error of urllib3.
+    assert all(0 < part <= 0.01 for part in net.token_requests[0].options["timeout"])
+
+
 def test_a_deadline_that_is_over_raises_a_timeout(auth: AuthorizationServer) -> None:
     auth.answer_next(faults.hang())
     with session_for(auth) as session, pytest.raises(TokenEndpointTimeout):
