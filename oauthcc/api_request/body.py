@@ -8,8 +8,8 @@ to the file below. So only exact types of the standard library are rewound, and 
 known of them what they read at a position. The content must be unchanged too. In memory it is
 compared, and a file must have the same size and time stamps.
 
-Two changes are not noticed: one through a mapping of a file (`mmap`), which need not change its time
-stamps, and one during the second sending.
+Two changes are not noticed: one through a mapping of a file (`mmap`), which need not change its
+time stamps, and one during the second sending.
 """
 
 from __future__ import annotations
