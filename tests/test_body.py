@@ -127,16 +127,24 @@ def test_what_is_not_exactly_a_known_kind_is_not_sent_again(body: Any) -> None:
     refusal(body)
 
 
+OPEN: dict[str, Callable[[Folder], Any]] = {
+    "BytesIO": lambda _: io.BytesIO(DATA),
+    "StringIO": lambda _: io.StringIO(TEXT),
+    "file": Folder.open,
+    "raw file": lambda f: f.open(buffering=0),
+    "text file": Folder.text,
+    "zip member": lambda f: f.zip_member(zipfile.ZIP_DEFLATED),
+    "tar member": Folder.tar_member,
+}
+
+
 @pytest.mark.parametrize("method", ["read", "readline", "seek", "tell", "__iter__"])
-@pytest.mark.parametrize("kind", [io.BytesIO, io.StringIO, "file", "raw file"])
+@pytest.mark.parametrize("make", OPEN.values(), ids=OPEN)
 def test_a_file_with_a_replaced_method_is_not_sent_again(
-    folder: Folder, kind: Any, method: str
+    folder: Folder, make: Callable[[Folder], Any], method: str
 ) -> None:
-    if kind == "file":
-        body = folder.open()
-    else:
-        body = folder.open(buffering=0) if kind == "raw file" else kind()
-    setattr(body, method, lambda *_: DATA)
+    body = make(folder)
+    setattr(body, method, lambda *_: 0)
     assert refusal(body).endswith("may give other bytes the second time")
 
 
@@ -313,6 +321,20 @@ def seconds_only(found: os.stat_result, stamp: int) -> Any:
     return SimpleNamespace(**fields, **times)
 
 
+@pytest.mark.parametrize("name", ["st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns"])
+def test_an_old_file_is_unchanged_only_if_all_stamps_are(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    body = folder.open()
+    found = seconds_only(os.fstat(body.fileno()), 1_000_000_000)
+    use_os(monkeypatch, fstat=lambda _: found)
+    note = note_body(body)
+    note.rewind()
+    setattr(found, name, getattr(found, name) + 1)
+    with pytest.raises(UnreplayableBody, match=CHANGED):
+        note.rewind()
+
+
 @pytest.mark.parametrize(("age", "is_read"), [(-5, True), (0, True), (2, True), (4, False)])
 def test_time_stamps_in_whole_seconds_prove_nothing_for_longer(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, age: int, *, is_read: bool
@@ -382,6 +404,18 @@ def test_what_was_read_ahead_before_a_change_is_not_sent(folder: Folder) -> None
     in_place(Path(body.name), b"!" * 100)
     note = note_body(body)
     assert body.tell() == 1
+    first = sent(body)
+    note.rewind()
+    assert sent(body) == first
+
+
+def test_what_was_read_ahead_of_a_tar_member_is_not_sent(folder: Folder) -> None:
+    body = folder.tar_member()
+    body.read(1)
+    with (folder.path / "archive.tar").open("r+b") as archive:
+        archive.seek(body.raw.offset)
+        archive.write(b"!" * 100)
+    note = note_body(body)
     first = sent(body)
     note.rewind()
     assert sent(body) == first
@@ -534,13 +568,15 @@ def test_a_tar_member_over_another_file_is_not_sent_again(folder: Folder) -> Non
 def test_other_members_can_be_read_while_one_is_noted(folder: Folder) -> None:
     """The position of the archive is used only under the lock of the archive."""
     body = folder.zip_member(zipfile.ZIP_STORED)
-    noted = threading.Event()
-    with body._fileobj._lock:
-        thread = threading.Thread(target=lambda: (note_body(body), noted.set()))
-        thread.start()
-        assert not noted.wait(0.05)
-    thread.join(20)
-    assert noted.is_set()
+    note = note_body(body)
+    for use in (lambda: note_body(body), note.rewind):
+        done = threading.Event()
+        with body._fileobj._lock:
+            thread = threading.Thread(target=lambda: (use(), done.set()))  # noqa: B023
+            thread.start()
+            assert not done.wait(0.05)
+        thread.join(20)
+        assert done.is_set()
 
 
 # --- errors ---

@@ -3,13 +3,13 @@
 Rule of this module: it decides whether a body can be sent again byte for byte, never whether it
 should be.
 
-A `seek` that works proves nothing: a wrapper may compress or encrypt what it reads, and hand `seek`
-on to the file below. So only exact types of the standard library are rewound (and one of tqdm), of
-which it is known that reading from a position gives what the content is there. Whether the content
-is the same is found out too: in memory it is compared, and files have a size and time stamps.
+A `seek` that works proves nothing: a wrapper may compress or encrypt what it reads, and pass `seek`
+to the file below. So only exact types of the standard library are rewound, and one of tqdm: it is
+known of them what they read at a position. The content must be unchanged too. In memory it is
+compared, and a file must have the same size and time stamps.
 
-Not noticed are a change through a mapping of a file (`mmap`), which need not move its time stamps,
-and a change during the second sending.
+Two changes are not noticed: one through a mapping of a file (`mmap`), which need not change its
+time stamps, and one during the second sending.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType
 from typing import Any, TypeAlias
 
 from .. import clock
@@ -32,8 +31,7 @@ from .. import clock
 _TICK = 0.1
 #: The same for stamps in whole seconds, as file systems have them whose clock ticks that slowly.
 _SLOW_TICK = 3.0
-#: Such a file is read before it is sent if it has no more bytes than this. It takes about as long
-#: as reading it for the sending: 1 ms per MiB.
+#: Such a file is read before it is sent, which takes about 1 ms per MiB, if it is not larger.
 DIGEST_LIMIT = 64 * 2**20
 _BLOCK = 2**20
 #: How many wrappers may be around a file. More of them may be a wrapper around itself.
@@ -162,9 +160,7 @@ def _note_wrapper(body: Any, name: str, wrappers_left: int) -> Step:
         for method in ("read", "readline", "__iter__"):
             own = attributes.get(method)  # the wrapper may keep a function that it has made
             if own is not None and not (
-                type(own) is FunctionType
-                and own.__globals__ is code
-                and own.__dict__["__wrapped__"] == getattr(file, method)
+                own.__globals__ is code and own.__wrapped__ == getattr(file, method)
             ):
                 raise _unknown(body)
 
@@ -239,7 +235,7 @@ def _content_of(file: Any) -> Step:
     _refuse_replaced_methods(file)
     name = _type_of(file)
     if name in ("_io.BytesIO", "_io.StringIO"):
-        # This copies no bytes: the BytesIO lets go of them when it is written to.
+        # A BytesIO shares its bytes with the value, and copies them when it is written to.
         return partial(_compare, file.getvalue, file.getvalue())
     if name == "_io.FileIO":
         return _content_of_file(file)
