@@ -53,6 +53,7 @@ _ESCAPE = re.compile(
 _CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
 _OPENERS = (
     ("%", re.compile(r"[0-9A-Fa-f]{2}")),
+    ("%4", re.compile(r"[0-9A-Fa-f]")),
     ("\\", re.compile(r"[abfnrtv0xuU]")),
     ("&", re.compile(r"#?[A-Za-z0-9]{1,31};")),
 )
@@ -64,7 +65,7 @@ _UNCERTAIN = _INVISIBLE + b"\"\\+'"
 # What looks like a token.
 
 #: At most so many characters of a body are kept in an error, and so many values of a JSON value.
-_MAX_TEXT, _MAX_VALUES = 1 << 16, 5_000
+_MAX_TEXT, _MAX_VALUES = 1 << 15, 5_000
 #: At most so many tokens, with so many characters together, are searched for in an answer.
 _MAX_TOKENS, _MAX_TOKENS_LENGTH = 8, 1 << 14
 #: An escape is at most so much longer than its character, a ``***`` that is cut off included.
@@ -97,7 +98,8 @@ _AFTER_SCHEME = re.compile(
 #: With escapes and with what is not ASCII, which may be dropped when the text is shown.
 _LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[\]^`{{-}}{_BETWEEN}]{{16,}}")
 _RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{_BETWEEN}]{{8,}}")
-_LETTERS = re.compile(r"[A-Za-z]{32}|[0-9]{20}")
+_RANDOM = re.compile(r"eyJ|[A-Za-z]{32}|[0-9]{20}")
+_DIGIT, _RARE = re.compile(r"[0-9]"), re.compile(r"[~+=]")
 _PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
 _CHANGES = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _NOT_A_WORD = re.compile(r"[0-9~+=%]|[^\x00-\x7f]|[A-Za-z]{21}|eyJ")
@@ -226,7 +228,7 @@ class Redactor:
     def content(self, text: str) -> str:
         """Return a text of a server without secrets and without anything that looks like a token.
 
-        At most 64 Ki characters are kept.
+        At most 32 Ki characters are kept.
         """
         return self._contents([text])[0]
 
@@ -241,10 +243,11 @@ class Redactor:
     def location(self, response: requests.Response) -> str:
         """Return the target of a redirect, in the form that may be shown."""
         given = response.headers.get("Location", "")
-        if not given or len(given) > _MAX_HEADER or self._secrets.are_scattered(given):
+        known = self.text(given) if len(given) <= _MAX_HEADER else ""
+        if not known or self._secrets.are_scattered(known):
             return self.url(None)
         try:
-            target = urljoin(response.url, self.text(given))
+            target = urljoin(response.url, known)
         except ValueError:
             return self.url(None)
         shown = self.url(target)
@@ -408,22 +411,19 @@ def _names_token(name: str) -> bool:
 
 def _without_tokens(text: str) -> str:
     """Return a text of an error without anything that looks like a token or is named as one."""
-    text = _TOKEN_IN_TEXT.sub(rf"\1{_REDACTED}", text)
-    text = _AFTER_SCHEME.sub(rf"\1{_REDACTED}", text)
+    if any(word in text.lower() for word in ("token", "bearer", "basic", "dpop")):
+        text = _TOKEN_IN_TEXT.sub(rf"\1{_REDACTED}", text)
+        text = _AFTER_SCHEME.sub(rf"\1{_REDACTED}", text)
     return _LONG_RUN.sub(lambda run: _REDACTED if _looks_random(run[0]) else run[0], text)
 
 
 def _looks_random(run: str) -> bool:
     """Return whether characters without spaces may be a token, and are no path, name or UUID."""
-    run = _without(run, _INVISIBLE)
-    if "eyJ" in run or _LETTERS.search(run):
+    run = run if run.isascii() else _without(run, _INVISIBLE)
+    if _RANDOM.search(run) or (_RARE.search(run) and _DIGIT.search(run)):
         return True
-    if re.search(r"[~+=]", run) and re.search(r"[0-9]", run):
-        return True
-    return any(
-        len(_CHANGES.findall(part)) > 2 and not _UUID.fullmatch(part)
-        for part in _PARTS.findall(run)
-    )
+    parts = _PARTS.findall(run)
+    return any(len(_CHANGES.findall(p)) > 2 and not _UUID.fullmatch(p) for p in parts)
 
 
 def _words_of(text: str) -> str:
@@ -622,10 +622,11 @@ def _needles(secret: str) -> Iterator[str]:
     for form in {secret, _latin(secret)}:
         # A character before the secret may make an escape of its beginning, and its end may be
         # the beginning of one.
-        for before in ("", *(c for c, end in _OPENERS if len(form) >= 4 and end.match(form))):
+        openers = ["", *(c for c, begins in _OPENERS if len(form) >= 8 and begins.match(form))]
+        for before in openers:
             reading = _Reading(before + form)
             # If it is not complete, then no text that contains the secret is.
             if reading.is_complete:
-                text = reading.text.removeprefix(before)
+                text = reading.text.removeprefix(before) if before != "%4" else reading.text[1:]
                 yield text
                 yield _HALF_ESCAPE.sub("", text) if len(text) > 8 else text

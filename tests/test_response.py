@@ -239,6 +239,11 @@ def test_the_last_of_several_members_with_the_same_name_counts():
     assert read(answered(body)).access_token == TOKEN
 
 
+def test_an_answer_with_tens_of_thousands_of_values_is_not_read():
+    body = json.dumps({**GOOD, "roles": [1] * 60_000}).encode()
+    assert "cannot be read as JSON" in str(fault(answered(body), InvalidTokenResponse))
+
+
 @pytest.mark.parametrize("nothing", [None, "", False, 0, [], {}])
 def test_an_empty_error_member_is_no_error(nothing):
     assert read(answered({**GOOD, "error": nothing})).extra == {}
