@@ -483,7 +483,7 @@ UNUSUAL: dict[str, Callable[[str], Answer]] = {
     "Access_Token": lambda t: json_page({"Access_Token": t}),
     "any name": lambda t: json_page({"zzz": [{"y": t}], "error_description": f"issued {t}"}),
     "a name": lambda t: json_page({t: 1}),
-    "a text of JSON": lambda t: json_page(t),
+    "a text of JSON": json_page,
     "a list": lambda t: json_page([{"access_token": t}, t]),
     "an object": lambda t: json_page({"access_token": {"value": t}}),
     "a copy": lambda t: json_page({"access_token": t, "token_type": "mac", "copy": t}),
@@ -505,34 +505,42 @@ UNUSUAL: dict[str, Callable[[str], Answer]] = {
 }
 
 
-@pytest.mark.parametrize("token", [LIVE, OPAQUE])
+# Not as parameters: the frames of the test are searched too.
+UNKNOWN_TOKENS = {"jwt": LIVE, "opaque": OPAQUE}
+
+
+def assert_nowhere(parts: Iterable[str], texts: Iterable[str | bytes]) -> None:
+    forms = {form for part in parts for form in spellings(part)}
+    for text in texts:
+        octets = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+        assert not [form for form in forms if form in octets], text
+
+
+@pytest.mark.parametrize("kind", UNKNOWN_TOKENS)
 @pytest.mark.parametrize("where", UNUSUAL)
 def test_no_error_shows_a_token_under_whatever_name_it_was_given(
-    auth: AuthorizationServer, log: Log, where: str, token: str
+    auth: AuthorizationServer, log: Log, where: str, kind: str
 ) -> None:
-    auth.answer_next(UNUSUAL[where](token), None)
+    auth.answer_next(UNUSUAL[where](UNKNOWN_TOKENS[kind]), None)
     events = SeenEvents()
     with session_for(auth, on_event=events) as session:
         with pytest.raises(TokenError) as caught:
             session.tokens.get()
         shown = [*all_of(caught.value), *looks(events.first(RenewalFailed)), *log.lines]
-    forms = {form for part in (token, token[:12], token[12:]) for form in spellings(part)}
-    for text in shown:
-        octets = text if isinstance(text, bytes) else text.encode()
-        assert not [form for form in forms if form in octets], text
+    whole = UNKNOWN_TOKENS[kind]
+    assert_nowhere([whole, whole[:12], whole[12:]], shown)
 
 
 def test_the_error_of_a_bad_chunk_shows_nothing_that_the_server_sent(
     auth: AuthorizationServer,
 ) -> None:
-    line = f"Bearer {SECRET[:9]};{LIVE}"
-    auth.answer_next(status_line("200 OK", f"Transfer-Encoding: chunked\r\n\r\n{line}"), None)
+    # http.client and urllib3 cut the line at the semicolon, in the middle of a secret.
+    head = "Transfer-Encoding: chunked\r\n\r\nBearer "
+    auth.answer_next(status_line("200 OK", f"{head}{SECRET[:9]};{LIVE}"), None)
     with session_for(auth) as session, pytest.raises(TokenError, match="InvalidChunk") as caught:
         session.tokens.get()
-    for text in all_of(caught.value):
-        octets = text if isinstance(text, bytes) else text.encode()
-        assert not [form for form in spellings(SECRET[:9]) if form in octets]
-        assert b"eyJ" not in octets
+    assert SECRET[:9] not in str(caught.value)
+    assert_nowhere([SECRET[:9], "eyJ"], looks(caught.value))
 
 
 @pytest.mark.parametrize("where", ["a bad status line", "description", "a location"])
