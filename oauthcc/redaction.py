@@ -18,6 +18,7 @@ import html.entities
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -47,9 +48,12 @@ _ESCAPE = re.compile(
     r"|\\+(?P<plain>[^%&]?)"
     r"|&(?:amp;){0,8}#(?P<decimal>[0-9]{1,7});"
     r"|&(?:amp;){0,8}#[xX](?P<hexadecimal>[0-9A-Fa-f]{1,6});"
-    r"|&(?:amp;){0,8}(?P<entity>[A-Za-z][A-Za-z0-9]{1,30};)",
+    r"|&(?:amp;){0,8}(?P<entity>[A-Za-z][A-Za-z0-9]{1,30};)"
+    r"|(?P<utf8>[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})",
     re.DOTALL,
 )
+#: UTF-8 that was decoded as latin-1 begins with this.
+_UTF_8 = re.compile(r"[\xc2-\xf4](?=[\x80-\xbf])")
 _CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
 _OPENERS = (
     ("%", re.compile(r"[0-9A-Fa-f]{2}")),
@@ -65,7 +69,7 @@ _UNCERTAIN = _INVISIBLE + b"\"\\+'"
 # What looks like a token.
 
 #: At most so many characters of a body are kept in an error, and so many values of a JSON value.
-_MAX_TEXT, _MAX_VALUES = 1 << 15, 5_000
+_MAX_TEXT, _MAX_VALUES = 1 << 15, 2_000
 #: At most so many tokens, with so many characters together, are searched for in an answer.
 _MAX_TOKENS, _MAX_TOKENS_LENGTH = 8, 1 << 14
 #: An escape is at most so much longer than its character, a ``***`` that is cut off included.
@@ -479,7 +483,7 @@ class _Secrets:
 
     def _hide_escaped(self, text: str) -> str:
         """Return a text with a mark for each secret that is found when escapes are undone."""
-        if not any(character in text for character in "%\\&+"):
+        if text.isascii() and not any(character in text for character in "%\\&+"):
             return text
         reading = _Reading(text)
         if not reading.is_complete:
@@ -515,7 +519,7 @@ class _Reading:
     """A text after its escapes were undone, and the position of each character in the original.
 
     An escape is undone in each escape that it contains. Runs of backslashes count as one, ``+``
-    counts as a space, and bytes become the characters of latin-1.
+    counts as a space. Bytes become characters of latin-1, and those the character of UTF-8.
     """
 
     def __init__(self, text: str) -> None:
@@ -523,11 +527,11 @@ class _Reading:
         self._levels: list[_Level] = []
         self.is_complete = False
         for _ in range(_MAX_LEVELS):
-            number = sum(map(self.text.count, "%\\&"))
-            if number > _MAX_ESCAPES:
+            beginnings = _beginnings(self.text)
+            if len(beginnings) > _MAX_ESCAPES:
                 break
-            level = _Level(self.text) if number else None
-            if level is None or not level.ends:
+            level = _Level(self.text, beginnings)
+            if not level.ends:
                 self.is_complete = True
                 break
             self._levels.append(level)
@@ -547,13 +551,13 @@ class _Level:
     For each escape there is where its character begins and ends, in the old and in the new text.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, beginnings: list[int]) -> None:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self._old_starts: list[int] = []
         self._old_ends: list[int] = []
         parts, done, length = [], 0, 0
-        for at in _beginnings(text):
+        for at in beginnings:
             escape = _ESCAPE.match(text, at) if at >= done else None
             character = None if escape is None else _undone(escape)
             if escape is None or character is None:
@@ -571,9 +575,7 @@ class _Level:
     def start_before(self, position: int) -> int:
         """Return where the character at this position begins in the old text."""
         after = bisect_right(self.ends, position)
-        old = (
-            position if after == 0 else self._old_ends[after - 1] + position - self.ends[after - 1]
-        )
+        old = self._moved(position, after)
         return min(old, self._old_starts[after]) if after < len(self.ends) else old
 
     def end_before(self, position: int) -> int:
@@ -581,19 +583,24 @@ class _Level:
         after = bisect_right(self.ends, position)
         if after < len(self.ends) and self.starts[after] < position:
             return self._old_ends[after]
-        return (
-            position if after == 0 else self._old_ends[after - 1] + position - self.ends[after - 1]
-        )
+        return self._moved(position, after)
+
+    def _moved(self, position: int, after: int) -> int:
+        """Return where a position that is behind so many escapes is in the old text."""
+        return position + (self._old_ends[after - 1] - self.ends[after - 1] if after else 0)
 
 
 def _beginnings(text: str) -> list[int]:
-    """Return the positions at which an escape may begin."""
-    positions = []
+    """Return the positions at which an escape may begin, or too many of them."""
+    positions: list[int] = []
     for character in "%\\&":
         at = text.find(character)
-        while at >= 0:
+        while at >= 0 and len(positions) <= _MAX_ESCAPES:
             positions.append(at)
             at = text.find(character, at + 1)
+    if not text.isascii():
+        found = islice(_UTF_8.finditer(text), _MAX_ESCAPES + 1)
+        positions += [match.start() for match in found]
     return sorted(positions)
 
 
@@ -606,6 +613,8 @@ def _undone(escape: re.Match[str]) -> str | None:
         return _CONTROLS[value]
     if kind == "entity":
         character = html.entities.html5.get(value)
+    elif kind == "utf8":
+        character = _decoded_again(value)
     elif kind == "low":
         high, low = int(escape["high"], 16), int(value, 16)
         character = chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
@@ -615,6 +624,14 @@ def _undone(escape: re.Match[str]) -> str | None:
     if character is None and "&amp;" in escape[0]:
         return "&" + escape[0].replace("amp;", "")[1:]
     return character
+
+
+def _decoded_again(text: str) -> str | None:
+    """Return the character whose UTF-8 was decoded as latin-1, None if there is none."""
+    try:
+        return text.encode("latin-1").decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
 
 
 def _needles(secret: str) -> Iterator[str]:

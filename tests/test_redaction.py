@@ -205,6 +205,50 @@ def test_the_backslashes_of_a_secret_may_be_doubled() -> None:
         assert redact(quoted, ["a\\b"]).strip("'\"") == "***"
 
 
+def test_the_backslashes_that_escape_the_ends_of_a_secret_are_hidden_too() -> None:
+    for secret in ("\\end", "end\\", "\\end\\"):
+        for spelling in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+            assert redact(f"<{spelling}-{spelling}>", [secret]) == "<***-***>"
+
+
+def test_what_is_between_two_secrets_in_one_escape_is_hidden_with_them() -> None:
+    assert redact("value&amp;nosuch; more", ["value&"]) == "*** more"
+
+
+def test_a_secret_with_thousands_of_escapes_is_found_if_it_is_unchanged() -> None:
+    secret = "%" * 6000
+    assert redact(f"<{secret}>", [secret]) == "***"
+    assert redact("<%>", [secret]) == "<%>"
+
+
+ENCODERS = [
+    quote,
+    quote_plus,
+    lambda t: quote(t, safe=""),
+    html.escape,
+    lambda t: json.dumps(t)[1:-1],
+    lambda t: json.dumps(t, ensure_ascii=False)[1:-1],
+    lambda t: repr(t)[1:-1],
+    lambda t: repr(t.encode())[2:-1],
+    lambda t: t.encode().decode("latin-1"),
+]
+
+
+@given(
+    st.text(
+        st.characters(min_codepoint=33, max_codepoint=0x2FFF, exclude_categories=["Cs"]), min_size=8
+    ),
+    st.lists(st.sampled_from(ENCODERS), max_size=3),
+)
+def test_a_secret_is_redacted_in_any_encoding_of_any_encoding(
+    secret: str, encoders: list[Callable[[str], str]]
+) -> None:
+    spelling = secret
+    for encode in encoders:
+        spelling = encode(spelling)
+    assert redact(f"< {spelling} >", [secret]) == "< *** >"
+
+
 def test_a_secret_that_contains_another_is_redacted_completely() -> None:
     assert redact("abc-abcdef", ["abc", None, "", "abcdef"]) == "***-***"
 

@@ -773,3 +773,20 @@ def test_any_bytes_are_a_valid_token_or_one_of_our_errors(body, status):
         assert error.response.status_code == status
     else:
         assert is_valid(token)
+
+
+@settings(deadline=None)
+@given(
+    nested(LEAVES | st.just(TOKEN) | st.just(f"see {TOKEN}"), st.text(max_size=5) | st.just(TOKEN)),
+    STATUSES,
+    st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    st.sampled_from(["", "<p>", "token "]),
+)
+def test_no_error_shows_a_token_in_whatever_place_it_is(value, status, encoding, before):
+    body = (before + json.dumps(value)).encode(encoding)
+    try:
+        read(answered(body, status))
+    except TokenError as error:
+        seen = shown_by(error)
+        assert TOKEN not in seen
+        assert "payload" not in seen
