@@ -301,7 +301,17 @@ def test_characters_beyond_the_basic_plane_are_found_as_surrogates_too() -> None
 
 
 def test_an_escape_that_means_nothing_is_left_as_it_is() -> None:
-    for text in ("100%", "a&b;", "&nosuch;", "&#9999999;", "&amp;nosuch;", "%zz", "a+b", "C:\\"):
+    for text in (
+        "100%",
+        "a&b;",
+        "&nosuch;",
+        "&#9999999;",
+        "&amp;nosuch;",
+        "%zz",
+        "a+b",
+        "C:\\",
+        "\xe0\x80\x80",
+    ):
         assert redact(f"{text} s3cr3t%2Fx", ["s3cr3t/x"]) == f"{text} ***"
 
 
@@ -318,7 +328,7 @@ def test_a_secret_of_a_few_characters_hides_no_more_than_itself() -> None:
 
 
 class Steps:
-    """The number of bytecodes that run, and of characters that patterns are given."""
+    """The number of bytecodes that run, and of characters that strings and patterns go through."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -326,17 +336,29 @@ class Steps:
     def of(self, action: Callable[[], object]) -> int:
         self.count = 0
         before = sys.gettrace()
+        profiled = sys.getprofile()
         sys.settrace(self._trace)
+        sys.setprofile(self._profile)
         try:
             action()
         finally:
+            sys.setprofile(profiled)
             sys.settrace(before)
         return self.count
+
+    def _profile(self, frame: FrameType, event: str, called: Any) -> None:
+        text = getattr(called, "__self__", None)
+        if event == "c_call" and isinstance(text, (str, bytes)) and called.__name__ in WHOLE:
+            self.count += len(text)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         frame.f_trace_opcodes = True
         self.count += 1
         return self._trace
+
+
+#: Methods that go through a whole text. `find` continues from where it has found something.
+WHOLE = {"replace", "count", "split", "encode", "decode", "translate", "lower", "strip"}
 
 
 class Counted:
@@ -390,7 +412,7 @@ def test_twice_as_much_text_needs_twice_as_many_steps(
     # A pattern that is made while a text is redacted would be made of a secret.
     monkeypatch.setattr(redaction.re, "compile", None)
     counts = []
-    for size in (4000, 8000, 16000, 32000, 64000):
+    for size in (2000, 4000, 8000, 16000):
         body, secret = SHAPES[shape](size)
         response = requests.Response()
         response.status_code, response.url, response._content = status, URL, body
