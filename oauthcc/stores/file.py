@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..access_token import Token
 from ..errors import ConfigurationError
-from .base import MAX_BYTES, BaseStore, Cipher, decode, encode
+from .base import MAX_BYTES, BaseStore, Cipher, decode, encode, is_outdated
 
 #: Seconds between two attempts to get a lock that is held.
 POLL = 0.05
@@ -69,7 +69,10 @@ class FileStore(BaseStore):
         return None if data is None else decode(data, self._cipher)
 
     def save(self, key: str, token: Token) -> None:
-        """Replace the key's file in one step; raise OSError if the disk does not allow it."""
+        """Replace the key's file in one step, unless the token in it was issued later.
+
+        Raise OSError if the disk does not allow it.
+        """
         data = encode(token, self._cipher)
         self._prepare()
         target = self._path(key, "token")
@@ -80,7 +83,11 @@ class FileStore(BaseStore):
                 file.write(data)
             # The umask may have removed even the owner's right to read.
             draft.chmod(0o600)
-            draft.replace(target)
+            # As late as possible: this process may have been frozen since the save began.
+            if is_outdated(token, self.load(key)):
+                draft.unlink()
+            else:
+                draft.replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
                 draft.unlink()
