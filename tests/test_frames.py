@@ -936,6 +936,22 @@ def test_an_exception_that_a_callable_raises_again_and_again_is_still_usable() -
         read()
 
 
+def test_an_error_and_all_that_led_to_it_lose_their_frames() -> None:
+    def fail(context: OSError) -> None:
+        try:
+            raise context
+        except OSError:
+            raise KeyError("inner") from ValueError("cause")
+
+    first = OSError("first")
+    with pytest.raises(KeyError) as caught:
+        fail(first)
+    first.__context__ = caught.value  # errors may refer to each other in a circle
+    assert without_frames(caught.value) is caught.value
+    assert caught.value.__traceback__ is first.__traceback__ is None
+    assert caught.value.__context__ is first
+
+
 def test_a_note_that_one_caller_adds_is_not_in_the_errors_of_others() -> None:
     error = TokenError("down")
     error.__notes__ = ["for all"]  # type: ignore[attr-defined]  # as add_note of Python 3.11
