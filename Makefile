@@ -16,12 +16,13 @@ SAMPLE ?= 30
 SERVERS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package-lock.json,%/node_modules/.installed,\
 	$(wildcard tests/servers/*/package-lock.json)))
 
-.PHONY: help demo test ready soak lint format types docs examples build bench mutants clean
+.PHONY: help demo test ready soak fuzz lint format types docs examples build bench mutants clean
 
 help:
 	@echo 'make demo      show how a token is fetched, used again, revoked and renewed'
 	@echo 'make test      run the tests with branch coverage; ARGS="-k name" selects some of them'
 	@echo 'make soak      send requests from many threads and forks while servers fail, for SECONDS=10'
+	@echo 'make fuzz      search for inputs that leak a secret or break a promise, for SECONDS=10'
 	@echo 'make lint      check the rules and the format with ruff; make format corrects both'
 	@echo 'make types     check the types with mypy and pyright'
 	@echo 'make docs      compile or run every Python block of the documentation'
@@ -47,6 +48,9 @@ ready: $(VENV)/.test $(SERVERS)
 
 soak: $(VENV)/.test
 	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --seed $(SEED)
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

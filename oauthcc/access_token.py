@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from .frames import hide_locals
+
 _NO_MEMBERS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -53,6 +55,7 @@ class Token:
         }
 
     @classmethod
+    @hide_locals
     def from_dict(cls, values: Mapping[str, Any]) -> Token:
         """Create a token from the result of `to_dict`; raise ValueError for anything else."""
         try:

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
+from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
 from .api_request.allowed_urls import AllowedURLs
-from .api_request.authorization import hooks_of_the_user, put_token, take_token_off
+from .api_request.authorization import (
+    copy_request,
+    hooks_of_the_user,
+    put_token,
+    take_token_off,
+    token_header,
+)
 from .api_request.handle_401 import Handle401, checked_status
+from .api_request.sent_request import SentRequest, kind_for
+from .errors import InsecureURLError
+from .frames import hide_locals
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
-from .urls import origin_of
+from .urls import Origin, is_loopback, origin_of, public_url
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Unpack
+
+_with_scheme: Any = prepend_scheme_if_needed  # it is not typed
 
 
 class _AuthHandler(Handle401):
@@ -26,26 +38,57 @@ class _AuthHandler(Handle401):
 
     is_from_auth = True
 
-    allowed_urls: AllowedURLs[TokenSource]
-
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         if response.request is None:
             return None  # an adapter left it out, so nobody knows which hop this answers
-        answer = super().__call__(response, **kwargs)
-        final = response if answer is None else answer
-        if final.is_redirect and self._leaves_its_api(final):
-            # requests copies the next hop from this request.
-            take_token_off(self._request_of(final))
-        return answer
+        if response.is_redirect and not isinstance(response.request, _AuthRequest):
+            take_token_off(response.request)  # a plain copy, which cannot decide for its hops
+        return super().__call__(response, **kwargs)
+
+    def put_or_take(self, request: PreparedRequest) -> None:
+        """Put the newest token on a request if it stays at its API, else take the token off."""
+        stays = self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin)
+        # requests or the caller may have put another header there, or none.
+        if stays and token_header(request) is not None:
+            put_token(request, self._current, self._scheme)
+        else:
+            take_token_off(request)
 
     def _request_of(self, response: Response) -> PreparedRequest:
-        return response.request  # requests copies this hook to the request of each hop
+        return response.request  # that of its hop
 
-    def _leaves_its_api(self, response: Response) -> bool:
-        url = str(response.url or response.request.url)
-        target = urljoin(url, response.headers["Location"])
-        same_origin = origin_of(target) == origin_of(url)
-        return not same_origin or self.allowed_urls.find(target)[0] is None
+    def __deepcopy__(self, memo: dict[int, Any]) -> _AuthHandler:
+        return self
+
+
+class _AuthRequest(SentRequest):
+    """A request of a plain session, which decides anew each time it is sent.
+
+    requests copies it for each hop of a redirect, and sets URL and method of the copy.
+    """
+
+    @property
+    def hooks(self) -> Any:
+        """Decide about the token, and return the hooks for this sending."""
+        self.__dict__["_handler"].put_or_take(self)
+        return super().hooks
+
+    @hooks.setter
+    def hooks(self, value: Any) -> None:
+        self.__dict__["hooks"] = value
+
+    def prepare_auth(self, auth: Any, url: Any = "") -> None:
+        """Leave out the login of ``~/.netrc``, which requests puts on the request of a hop."""
+        handler: _AuthHandler = self.__dict__["_handler"]
+        handler.put_or_take(self)
+        if token_header(self) is None or not isinstance(auth, tuple):
+            super().prepare_auth(auth, url)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PreparedRequest:
+        copied = memo[id(self)] = copy_request(self)
+        handler = copied.__dict__.pop("_handler")
+        copied.__dict__.update(deepcopy(copied.__dict__, memo), _handler=handler)
+        return copied
 
 
 class ClientCredentialsAuth(AuthBase):
@@ -57,12 +100,13 @@ class ClientCredentialsAuth(AuthBase):
 
     Keep one object and use it for all requests, because it holds the token. The arguments are those
     of `ClientCredentialsSession`, which can do more: here the token is fetched when the request is
-    prepared, and ``~/.netrc`` displaces it after a redirect.
+    prepared, and a proxy cannot be avoided.
 
     Raises `ConfigurationError` if the configuration cannot work. Requests raise `TokenError` if no
     token can be obtained.
     """
 
+    @hide_locals
     def __init__(
         self,
         token_url: str | None,
@@ -89,8 +133,46 @@ class ClientCredentialsAuth(AuthBase):
             self._allowed_urls.refuse_plain_http(url)
             return r
         self._allowed_urls.note_origin(url, origin)
+        _check_proxy(url, origin)
         current = tokens._get()
         put_token(r, current, tokens._config.scheme)
-        handler = _AuthHandler(r, tokens, current, self._refused_status, self._allowed_urls)
-        r.hooks["response"] = [handler, *hooks_of_the_user(r.hooks).get("response", ())]
+        handler = _AuthHandler(
+            r,
+            tokens,
+            current,
+            handed=None,
+            refused_status=self._refused_status,
+            allowed_urls=self._allowed_urls,
+            origin=origin,
+        )
+        hooks = vars(r)["hooks"]
+        hooks["response"] = [handler, *hooks_of_the_user(hooks).get("response", ())]
+        # It stays the same object, because requests goes on with it.
+        kind: Any = type(r)
+        r.__class__ = kind_for(_AuthRequest, kind)
+        r.__dict__.update(_handler=handler, _handed_over=None)
         return r
+
+
+def _check_proxy(url: str, origin: Origin | None) -> None:
+    """Raise `InsecureURLError` if a proxy on another machine would read the token.
+
+    A plain session chooses the proxy after the request is prepared, so it cannot be avoided here.
+    """
+    if origin is None or origin.scheme != "http" or not is_loopback(origin):
+        return  # plain http to another host is allowed only by an explicit prefix
+    proxy: Any = select_proxy(url, get_environ_proxies(url))
+    if proxy is not None and not _is_on_this_machine(proxy):
+        raise InsecureURLError(
+            f"The environment names a proxy for {public_url(url)}, which would read the token on"
+            f" plain http: set NO_PROXY={origin.host}, or use ClientCredentialsSession, which"
+            " sends such requests directly."
+        )
+
+
+def _is_on_this_machine(proxy: str) -> bool:
+    try:
+        origin = origin_of(_with_scheme(proxy, "http"))
+    except ValueError:  # it cannot be read
+        return False
+    return origin is not None and is_loopback(origin)

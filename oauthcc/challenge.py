@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from urllib.request import parse_http_list
 
+# What stands between two commas. A comma in a quoted string is text, and a backslash there is kept:
+# without it, an escaped quote would look like the end of the string. Any text matches.
+_ITEM = re.compile(r'(?s)(?:[^",]+|"(?:[^"\\]+|\\(?:.|\Z))*(?:"|\Z))+')
 # A quoted string, which may contain anything, or the parameter. An error code contains no quotes.
 # Some servers leave out the comma before or after it.
 _ERROR = re.compile(r'(?is)"(?:[^"\\]|\\.)*"?|(?<![^\s"])error\s*=\s*"?([^\s"]*)')
@@ -23,7 +25,7 @@ def find_error(value: str | None, schemes: Collection[str] = ("bearer",)) -> str
     challenge, or no ``error`` in it.
     """
     wanted, scheme = {name.lower() for name in schemes}, ""
-    for item in parse_http_list(value or ""):
+    for item in _ITEM.findall(value or ""):
         # "Basic realm=x" and "Negotiate" begin a challenge, "error=x" belongs to the last one.
         before, equals, _ = item.partition("=")
         words = before.lower().split()

@@ -107,4 +107,7 @@ def copy_error(error: E) -> E:
     copied = copy.copy(error)
     copied.__cause__ = error.__cause__
     copied.__suppress_context__ = error.__suppress_context__
+    notes = vars(error).get("__notes__")
+    if notes is not None:
+        vars(copied)["__notes__"] = list(notes)  # `add_note` of one caller is not for the others
     return copied

@@ -96,7 +96,12 @@ class ReplayImpossible:
 
 @dataclass(frozen=True, slots=True)
 class StoreBypassed:
-    """The token store failed, and the session continued without it."""
+    """The token store failed, and the session continued without it.
+
+    ``operation`` is ``load``, ``save``, ``lock`` or ``unlock``. ``error`` is an error of this
+    library or a TimeoutError. It says what the store raised and where, but not the message, which
+    may quote the token.
+    """
 
     operation: str
     error: Exception

@@ -2,18 +2,24 @@
 
 Rule of this module: nothing else replaces a secret or a token in a text. To audit that none is
 shown, read this file, and know what other modules leave out from the beginning: ``urls.public_url``
-drops userinfo, query and fragment, fields of values have ``repr=False``, `single_flight` and
-`fetcher` drop the frames of errors, and messages of `secret` and `settings` name no value.
+drops userinfo, query and fragment, fields of values have ``repr=False``, frames.py removes
+the local variables of frames, and messages of `secret` and `settings` name no value.
+
+Rule of all functions here: the time is linear in the size of the text, whatever the text and the
+secrets are, because a broken server may choose both. So a text is searched for a whole secret by
+``str.find`` and ``str.replace`` only, and never by a pattern that is made of a secret. What would
+need more steps for each character than that (many escapes, many tokens, many values) is limited,
+and what exceeds a limit is hidden completely.
 """
 
 from __future__ import annotations
 
-import html
-import json
+import html.entities
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urljoin
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import requests
 
@@ -21,14 +27,87 @@ from .urls import public_url
 
 _REDACTED = "***"
 _SCHEME_AND_REST = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,31}) ")
-_PIECE = re.compile(r"\\+|.", re.DOTALL)
-_TOKEN_MEMBERS = {"access_token", "refresh_token", "id_token"}
-_TOKEN_IN_TEXT = re.compile(
-    r"((?:access|refresh|id)_token[\"'\\]*\s*[:=>]\s*[\"'\\]*)[^\"'\\<&]+", re.IGNORECASE
-)
 _SECRET_PARAMETERS = {"client_secret", "client_assertion"}
 _SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "DPoP", "Cookie")
 _HARMLESS_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+# How secrets are found.
+
+#: Noncharacters of Unicode: no other text contains them. The first takes the place of a secret
+#: until all secrets are replaced, the second is between texts that are searched together.
+_MARK, _BETWEEN = "\ufdd0", "\ufdd1"
+#: How many characters that may begin an escape, how many secrets, and how many levels of escapes
+#: in one another are looked at. A text with more of them is hidden completely.
+_MAX_ESCAPES, _MAX_FOUND, _MAX_LEVELS = 5_000, 5_000, 6
+_ESCAPE = re.compile(
+    r"%(?:25){0,8}(?P<percent>[0-9A-Fa-f]{2})"
+    r"|\\+u(?P<high>[Dd][89ABab][0-9A-Fa-f]{2})\\+u(?P<low>[Dd][C-Fc-f][0-9A-Fa-f]{2})"
+    r"|\\+(?:x(?P<x>[0-9A-Fa-f]{2})|u(?P<u>[0-9A-Fa-f]{4})|U(?P<U>[0-9A-Fa-f]{8}))"
+    r"|\\+(?P<control>[abfnrtv0])"
+    r"|\\+(?P<plain>[^%&]?)"
+    r"|&(?:amp;){0,8}#(?P<decimal>[0-9]{1,7});"
+    r"|&(?:amp;){0,8}#[xX](?P<hexadecimal>[0-9A-Fa-f]{1,6});"
+    r"|&(?:amp;){0,8}(?P<entity>[A-Za-z][A-Za-z0-9]{1,30};)",
+    re.DOTALL,
+)
+_CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
+_OPENERS = (
+    ("%", re.compile(r"[0-9A-Fa-f]{2}")),
+    ("\\", re.compile(r"[abfnrtv0xuU]")),
+    ("&", re.compile(r"#?[A-Za-z0-9]{1,31};")),
+)
+_HALF_ESCAPE = re.compile(r"[%&][0-9A-Fa-f]?\Z")
+#: Characters of ASCII that an error may show in another form or not at all.
+_INVISIBLE = bytes([*range(0x21), 0x7F])
+_UNCERTAIN = _INVISIBLE + b"\"\\+'"
+
+# What looks like a token.
+
+#: At most so many characters of a body are kept in an error, and so many values of a JSON value.
+_MAX_TEXT, _MAX_VALUES = 1 << 16, 5_000
+#: At most so many tokens, with so many characters together, are searched for in an answer.
+_MAX_TOKENS, _MAX_TOKENS_LENGTH = 8, 1 << 14
+#: An escape is at most so much longer than its character, a ``***`` that is cut off included.
+_LONGEST_ESCAPE = 36
+_MAX_HEADER, _MAX_NUMBER, _MIN_TOKEN = 1_000, 16, 6
+#: Members with these names contain no token, but they may quote one.
+_HARMLESS_MEMBERS = {
+    "error",
+    "error_description",
+    "error_uri",
+    "message",
+    "scope",
+    "status",
+    "token_type",
+}
+_TOKEN_NAME = re.compile(
+    r"(?:token|jwt|ticket|secret|password|passwd|assertion|apikey|saml|sessionid|cookie)\Z"
+)
+_NOT_LETTER = re.compile(r"[^a-z]+")
+_NAME = re.compile(r"[A-Za-z_@$][A-Za-z0-9_.@$ -]{0,40}\Z")
+_TOKEN_IN_TEXT = re.compile(
+    r"((?:access|refresh|id)[_-]?token[\"'\\]*\s*[:=>]\s*[\"'\\]*)"
+    rf"([^\"'\\<&{_BETWEEN}]+)",
+    re.IGNORECASE,
+)
+_AFTER_SCHEME = re.compile(
+    r"\b((?i:bearer|basic|dpop|token)(?:\s|%20|\+|[:=\"'\\])+)"
+    r"(?![A-Za-z]?[a-z_-]{0,18}[.=]?(?![A-Za-z0-9\-._~+/=]))[A-Za-z0-9\-._~+/=]{4,}"
+)
+#: With escapes and with what is not ASCII, which may be dropped when the text is shown.
+_LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[\]^`{{-}}{_BETWEEN}]{{16,}}")
+_RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{_BETWEEN}]{{8,}}")
+_LETTERS = re.compile(r"[A-Za-z]{32}|[0-9]{20}")
+_PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
+_CHANGES = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+_NOT_A_WORD = re.compile(r"[0-9~+=%]|[^\x00-\x7f]|[A-Za-z]{21}|eyJ")
+#: What comes before a part of the answer in the messages of http.client and urllib3.
+_QUOTED_ANSWER = re.compile(
+    r"\b(BadStatusLine|UnknownProtocol|UnknownTransferEncoding|LineTooLong|InvalidChunkLength"
+    r"|InvalidHeader|with base 16|content-encoding|Content-Length contained)\b.*",
+    re.DOTALL | re.IGNORECASE,
+)
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\.?")
 
 
 class SecretHeader(str):
@@ -71,9 +150,10 @@ def redact(text: str, secrets: Iterable[str | None]) -> str:
 
     The spellings are: unchanged, form-encoded or percent-encoded (once or more often), escaped as
     in JSON, HTML or ``repr``, and decoded as latin-1. Call this before a text is cut. Otherwise
-    the first half of a secret can remain at its end.
+    the first half of a secret can remain at its end. A text with thousands of escapes is replaced
+    as a whole.
     """
-    return _pattern(secrets).sub(_REDACTED, text)
+    return _Secrets(secrets).hide(text)
 
 
 def redact_error(error: requests.RequestException, tokens: Iterable[str]) -> None:
@@ -88,43 +168,54 @@ def redact_error(error: requests.RequestException, tokens: Iterable[str]) -> Non
         error.__cause__ = error.__context__ = None
 
 
-def without_frames(error: BaseException) -> BaseException:
-    """Return an error after its frames, and those of all errors that led to it, were dropped.
-
-    The frames of a token request contain the client's secret, and crash reporters send the local
-    variables of frames.
-    """
-    chain: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while chain:
-        one = chain.pop()
-        if one is not None and id(one) not in seen:
-            seen.add(id(one))
-            one.__traceback__ = None
-            chain += [one.__cause__, one.__context__]
-    return error
+def redact_transport_error(
+    error: Exception, secrets: Iterable[str | None], request: requests.PreparedRequest | None
+) -> str:
+    """Return the message of an error of a request, without what the server sent."""
+    # The quoted part may begin in the middle of a secret, which cannot be found then.
+    text = _QUOTED_ANSWER.sub(rf"\1: {_REDACTED}", str(error))
+    return Redactor((s for s in secrets if s), request, None).content(text)
 
 
 class Redactor:
     """The secrets and tokens of one token request, and how to show its answer without them.
 
     ``secrets`` are those that the client used. The secrets in the request that was really sent,
-    and the tokens in the JSON value ``document`` of the answer, are added to them.
+    and the tokens in the JSON value ``document`` of the answer, are added to them. If the answer
+    ``may_contain_token`` (that is, if its status is not an error), only structure and words that
+    cannot be a token are shown, whatever the names of the members are.
     """
 
     def __init__(
-        self, secrets: Iterable[str], request: requests.PreparedRequest | None, document: Any
+        self,
+        secrets: Iterable[str],
+        request: requests.PreparedRequest | None,
+        document: Any,
+        *,
+        may_contain_token: bool = False,
     ) -> None:
-        known = {plain_text(s) for s in (*secrets, *_sent(request), *_tokens_in(document))}
-        # http.client decodes UTF-8 in a header as latin-1, and we do so with a body that is not
-        # UTF-8.
-        known |= {secret.encode().decode("latin-1") for secret in known}
-        # Made once, because an answer can contain a hundred thousand texts.
-        self._pattern = _pattern(known)
+        self._strict = may_contain_token
+        tokens = _tokens_in(document, everywhere=may_contain_token)
+        #: Whether the answer has so many values that none of its texts is shown.
+        self._too_many = tokens is None
+        self._secrets = _Secrets(
+            plain_text(s) for s in (*secrets, *_sent(request), *(tokens or ()))
+        )
 
     def text(self, text: str) -> str:
-        """Return a text without the secrets and tokens."""
-        return self._pattern.sub(_REDACTED, text)
+        """Return a text without the secrets and tokens that are known."""
+        return self._secrets.hide(text)
+
+    def content(self, text: str) -> str:
+        """Return a text of a server without secrets and without anything that looks like a token.
+
+        At most 64 Ki characters are kept.
+        """
+        return self._contents([text])[0]
+
+    def header(self, value: str) -> str:
+        """Return a header or a reason as `content` does, and nothing of a long one."""
+        return _REDACTED if len(value) > _MAX_HEADER else self.content(value)
 
     def url(self, url: str | None) -> str:
         """Return the part of a URL that may be shown: origin and path."""
@@ -132,28 +223,82 @@ class Redactor:
 
     def location(self, response: requests.Response) -> str:
         """Return the target of a redirect, in the form that may be shown."""
-        try:
-            target = urljoin(response.url, self.text(response.headers["Location"]))
-        except (KeyError, ValueError):
+        given = response.headers.get("Location", "")
+        if not given or len(given) > _MAX_HEADER or self._secrets.are_scattered(given):
             return self.url(None)
-        return self.url(target)
+        try:
+            target = urljoin(response.url, self.text(given))
+        except ValueError:
+            return self.url(None)
+        shown = self.url(target)
+        path = urlsplit(shown).path if "//" in shown else ""
+        return shown.removesuffix(path) + "/".join(map(_without_tokens, path.split("/")))
 
-    def content(self, text: str) -> str:
-        """Return the text of a body without secrets and without anything named like a token."""
-        return _TOKEN_IN_TEXT.sub(rf"\1{_REDACTED}", self.text(text))
+    def body(self, text: str) -> str:
+        """Return the text of a body that is not JSON. It is not shown if it may be a token."""
+        if self._strict:
+            return _REDACTED if text.strip() else ""
+        shown = self.content(text)
+        # The tokens that have a name in the text may be in it without one.
+        named = (match[2].strip() for match in _TOKEN_IN_TEXT.finditer(text[:_MAX_TEXT]))
+        tokens = {token for token in named if len(token) >= _MIN_TOKEN}
+        if _are_too_many(tokens):
+            return _REDACTED
+        self._secrets = _Secrets({*self._secrets.unchanged, *tokens})
+        return self.content(shown)
 
     def document(self, value: Any) -> Any:
-        """Return a JSON value with redacted texts and without its token members."""
+        """Return a JSON value without secrets and without anything that looks like a token.
+
+        Structure, numbers and harmless members are kept. If there is too much, nothing is.
+        """
+        if self._too_many:
+            return _REDACTED
+        texts: list[str] = []
+
+        def note(text: str) -> str:
+            texts.append(text)
+            return text
+
+        self._walk(value, "", note)
+        shown = iter(self._contents(texts))
+        return self._walk(value, "", lambda _: next(shown))
+
+    def _walk(self, value: Any, name: str, show: Callable[[str], str]) -> Any:
+        """Return a JSON value with its names and texts as ``show`` returns them."""
         if isinstance(value, str):
-            return self.content(value)
+            hidden = self._strict and name not in _HARMLESS_MEMBERS
+            return show(value) if value and not hidden else value and _REDACTED
         if isinstance(value, list):
-            return [self.document(item) for item in value]
+            return [self._walk(item, name, show) for item in value]
         if not isinstance(value, dict):
-            return value
-        return {
-            self.text(name): _REDACTED if name in _TOKEN_MEMBERS else self.document(item)
-            for name, item in value.items()
-        }
+            # A number of so many digits may be a token.
+            return _REDACTED if len(repr(value)) > _MAX_NUMBER else value
+        members: dict[str, Any] = {}
+        for key, item in value.items():
+            shown = show(key) if _NAME.match(key) or not self._strict else _REDACTED
+            hidden = item not in (None, "") and _names_token(key)
+            members[shown] = _REDACTED if hidden else self._walk(item, key, show)
+        return members
+
+    def _contents(self, texts: Sequence[str]) -> list[str]:
+        """Return texts as `content` does. They are searched together, which is much faster."""
+        if self._too_many:
+            return [_REDACTED] * len(texts)
+        joined = _BETWEEN.join(text.replace(_BETWEEN, "?") for text in texts)
+        # If the text is cut before secrets are found in it, then a half of one may remain at the
+        # end. So as much is dropped there as the longest secret needs.
+        beyond = max(_MAX_TEXT, _LONGEST_ESCAPE * self._secrets.longest)
+        is_cut = len(joined) > _MAX_TEXT + beyond
+        joined = self.text(joined[: _MAX_TEXT + beyond])[: -beyond if is_cut else None]
+        if is_cut or len(joined) > _MAX_TEXT:
+            joined = joined[: joined.rfind(" ", 0, _MAX_TEXT) + 1] + _REDACTED
+        shown = joined.split(_BETWEEN)
+        if self._secrets.are_scattered(joined):
+            shown = [_REDACTED if self._secrets.are_scattered(text) else text for text in shown]
+        joined = (_words_of if self._strict else _without_tokens)(_BETWEEN.join(shown))
+        shown = joined.split(_BETWEEN)
+        return shown + [_REDACTED] * (len(texts) - len(shown))
 
     def response(self, original: requests.Response, content: str) -> requests.Response:
         """Return a new response for an error, with this redacted content.
@@ -164,15 +309,19 @@ class Redactor:
         """
         new = requests.Response()
         new.status_code = original.status_code
-        new.reason = self.text(plain_text(original.reason or ""))
         new.url, new.elapsed, new.encoding = self.url(original.url), original.elapsed, "utf-8"
-        for name, value in original.headers.items():
-            if name.lower() == "location":
-                new.headers[name] = self.location(original)
-            elif name.lower() not in ("set-cookie", "set-cookie2"):
-                new.headers[self.text(name)] = self.text(value)
-        # Redacted once more, because a secret may span what JSON puts between two texts.
-        new._content = self.text(content).encode()
+        names = [n for n in original.headers if n.lower() not in ("set-cookie", "set-cookie2")]
+        values = [_REDACTED if _names_token(n) else original.headers[n] for n in names]
+        texts = [plain_text(original.reason or ""), *names, *values]
+        new.reason, *shown = self._contents(
+            [_REDACTED if len(t) > _MAX_HEADER else t for t in texts]
+        )
+        for name, shown_name, value in zip(names, shown, shown[len(names) :], strict=False):
+            is_location = name.lower() == "location"
+            new.headers[shown_name] = self.location(original) if is_location else value
+        # A secret may span what JSON puts between two texts.
+        content = self._secrets.hide_unchanged(content)
+        new._content = content.encode("utf-8", "backslashreplace")
         new._content_consumed = True  # type: ignore[attr-defined]
         sent = getattr(original.request, "headers", None) or {}
         harmless = {
@@ -204,35 +353,262 @@ def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
                 yield value
 
 
-def _tokens_in(document: Any) -> Iterator[str]:
-    """Yield the tokens in the JSON object of a token response."""
-    for name in _TOKEN_MEMBERS if isinstance(document, dict) else ():
-        if isinstance(document.get(name), str):
-            yield document[name].strip()
+def _tokens_in(document: Any, *, everywhere: bool) -> set[str] | None:
+    """Return the tokens in a JSON value, None if it has too many values or tokens to look at.
 
-
-def _pattern(secrets: Iterable[str | None]) -> re.Pattern[str]:
-    """Return a pattern for all spellings of the secrets; it matches nothing if there are none."""
-    present = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-    spellings = ("".join(map(_spelling, _PIECE.findall(secret))) for secret in present)
-    return re.compile("|".join(spellings) or r"(?!)")
-
-
-def _spelling(piece: str) -> str:
-    """Return a pattern for all spellings of one character, or of a run of backslashes.
-
-    Libraries encode different sets of characters, and an error that quotes another error doubles
-    each backslash. http.client decodes everything as latin-1.
+    If a token may be ``everywhere``, each text that is not shown counts as one.
     """
-    if piece.isascii() and piece.isalnum():
-        return piece
-    octets = piece.encode("utf-8", "surrogatepass")
-    percent = "".join(f"%(?:25)*{octet:02x}" for octet in octets)
-    if piece.startswith("\\"):
-        return rf"(?:\\{{{len(piece)},{8 * len(piece)}}}|(?i:{percent}))"
-    escaped = "".join(rf"\\{{1,8}}x{octet:02x}" for octet in octets)
-    latin = octets.decode("latin-1")
-    forms = {piece, latin, html.escape(piece), json.dumps(piece)[1:-1]}
-    forms |= {repr(form)[1:-1] for form in (piece, latin)} | ({"+"} if piece == " " else set())
-    plain = sorted((form.lstrip("\\") for form in forms), key=len, reverse=True)
-    return rf"(?:\\{{0,8}}(?:{'|'.join(map(re.escape, plain))})|(?i:{percent}|{escaped}))"
+    found: set[str] = set()
+    values, count = [(document, "")], 0
+    while values:
+        value, name = values.pop()
+        if isinstance(value, dict):
+            value = [*value.items()]
+        if isinstance(value, tuple):  # a member
+            key, item = value
+            values.append((item, name if _names_token(name) else key))
+        elif isinstance(value, list):
+            count += len(value)
+            if count > _MAX_VALUES:
+                return None
+            values += [(item, name) for item in value]
+        elif isinstance(value, str) and len(value.strip()) >= _MIN_TOKEN:
+            unknown = everywhere and name not in _HARMLESS_MEMBERS
+            if _names_token(name) or (unknown and _words_of(value[:99]) != value):
+                found.add(value.strip())
+    return None if _are_too_many(found) else found
+
+
+def _are_too_many(tokens: set[str]) -> bool:
+    """Return whether it would take too long to search for these tokens."""
+    return len(tokens) > _MAX_TOKENS or sum(map(len, tokens)) > _MAX_TOKENS_LENGTH
+
+
+def _names_token(name: str) -> bool:
+    """Return whether a member or header of this name contains a token or a secret."""
+    return _TOKEN_NAME.search(_NOT_LETTER.sub("", name[-40:].lower())) is not None
+
+
+def _without_tokens(text: str) -> str:
+    """Return a text of an error without anything that looks like a token or is named as one."""
+    text = _TOKEN_IN_TEXT.sub(rf"\1{_REDACTED}", text)
+    text = _AFTER_SCHEME.sub(rf"\1{_REDACTED}", text)
+    return _LONG_RUN.sub(lambda run: _REDACTED if _looks_random(run[0]) else run[0], text)
+
+
+def _looks_random(run: str) -> bool:
+    """Return whether characters without spaces may be a token, and are no path, name or UUID."""
+    run = _without(run, _INVISIBLE)
+    if "eyJ" in run or _LETTERS.search(run):
+        return True
+    if re.search(r"[~+=]", run) and re.search(r"[0-9]", run):
+        return True
+    return any(
+        len(_CHANGES.findall(part)) > 2 and not _UUID.fullmatch(part)
+        for part in _PARTS.findall(run)
+    )
+
+
+def _words_of(text: str) -> str:
+    """Return a text without everything that is neither short nor an ordinary word."""
+    return _RUN.sub(lambda run: _REDACTED if _NOT_A_WORD.search(run[0]) else run[0], text)
+
+
+def _latin(secret: str) -> str:
+    """Return a text as it looks if its UTF-8 is decoded as latin-1."""
+    return secret.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _squeeze(text: str) -> str:
+    """Return a text without spaces and without what may be dropped, replaced or escaped."""
+    return _without(text, _UNCERTAIN)
+
+
+def _without(text: str, dropped: bytes) -> str:
+    """Return the ASCII characters of a text, except these."""
+    return text.encode("ascii", "ignore").translate(None, dropped).decode("ascii")
+
+
+class _Secrets:
+    """What is searched for in a text: the secrets, and how they look when escapes are undone."""
+
+    def __init__(self, secrets: Iterable[str | None]) -> None:
+        present = {secret for secret in secrets if secret}
+        # http.client decodes UTF-8 in a header as latin-1, and we do so with a body that is not
+        # UTF-8.
+        present |= {_latin(secret) for secret in present}
+        self.unchanged = sorted(present, key=len, reverse=True)
+        #: The length of the longest.
+        self.longest = max(map(len, present), default=0)
+        self._undone = sorted({n for s in present for n in _needles(s) if n}, key=len, reverse=True)
+        self._ends_in_backslash = any("\\" in (s[0], s[-1]) for s in present)
+        squeezed = map(_squeeze, [*present, *self._undone])
+        self._squeezed = {s for s in squeezed if len(s) >= _MIN_TOKEN}
+
+    def hide(self, text: str) -> str:
+        """Return a text without the secrets, in any spelling."""
+        return self.hide_unchanged(self._hide_escaped(text))
+
+    def hide_unchanged(self, text: str) -> str:
+        """Return a text without the secrets that are spelled as they are."""
+        for secret in self.unchanged:
+            text = text.replace(secret, _MARK)
+        if self._ends_in_backslash and _MARK in text:
+            # One backslash of the secret was found, and those that escape it remain.
+            first, *others = text.split(_MARK)
+            parts = [first.rstrip("\\"), *(part.strip("\\") for part in others[:-1])]
+            text = _MARK.join([*parts, others[-1].lstrip("\\")])
+        return text.replace(_MARK, _REDACTED)
+
+    def _hide_escaped(self, text: str) -> str:
+        """Return a text with a mark for each secret that is found when escapes are undone."""
+        if not any(character in text for character in "%\\&+"):
+            return text
+        reading = _Reading(text)
+        if not reading.is_complete:
+            return _MARK
+        found: list[tuple[int, int]] = []
+        for needle in self._undone:
+            at = reading.text.find(needle)
+            while at >= 0:
+                if len(found) == _MAX_FOUND:
+                    return _MARK
+                end = at + len(needle)
+                found.append(reading.original(at, end))
+                at = reading.text.find(needle, end)
+        parts, done = [], 0
+        for start, end in sorted(found):
+            if start >= done:
+                parts += [text[done:start], _MARK]
+            done = max(done, end)
+        return "".join([*parts, text[done:]])
+
+    def are_scattered(self, text: str) -> bool:
+        """Return whether a secret remains in a text, between characters that may be dropped."""
+        # What may be dropped may be in an escape, and may be escaped itself.
+        once = _Reading(_without(text, _INVISIBLE))
+        reading = _Reading(_without(once.text, _INVISIBLE))
+        squeezed = _squeeze(reading.text)
+        return not (once.is_complete and reading.is_complete) or any(
+            secret in squeezed for secret in self._squeezed
+        )
+
+
+class _Reading:
+    """A text after its escapes were undone, and the position of each character in the original.
+
+    An escape is undone in each escape that it contains. Runs of backslashes count as one, ``+``
+    counts as a space, and bytes become the characters of latin-1.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._levels: list[_Level] = []
+        self.is_complete = False
+        for _ in range(_MAX_LEVELS):
+            number = sum(map(self.text.count, "%\\&"))
+            if number > _MAX_ESCAPES:
+                break
+            level = _Level(self.text) if number else None
+            if level is None or not level.ends:
+                self.is_complete = True
+                break
+            self._levels.append(level)
+            self.text = level.text
+        self.text = self.text.replace("+", " ")
+
+    def original(self, start: int, end: int) -> tuple[int, int]:
+        """Return the part of the original text that a part of this text comes from."""
+        for level in reversed(self._levels):
+            start, end = level.start_before(start), level.end_before(end)
+        return start, end
+
+
+class _Level:
+    """A text after one level of escapes was undone.
+
+    For each escape there is where its character begins and ends, in the old and in the new text.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+        self._old_starts: list[int] = []
+        self._old_ends: list[int] = []
+        parts, done, length = [], 0, 0
+        for at in _beginnings(text):
+            escape = _ESCAPE.match(text, at) if at >= done else None
+            character = None if escape is None else _undone(escape)
+            if escape is None or character is None:
+                continue
+            parts += [text[done:at], character]
+            length += at - done
+            done = escape.end()
+            self.starts.append(length)
+            length += len(character)
+            self.ends.append(length)
+            self._old_starts.append(at)
+            self._old_ends.append(done)
+        self.text = "".join([*parts, text[done:]])
+
+    def start_before(self, position: int) -> int:
+        """Return where the character at this position begins in the old text."""
+        after = bisect_right(self.ends, position)
+        old = (
+            position if after == 0 else self._old_ends[after - 1] + position - self.ends[after - 1]
+        )
+        return min(old, self._old_starts[after]) if after < len(self.ends) else old
+
+    def end_before(self, position: int) -> int:
+        """Return where the characters before this position end in the old text."""
+        after = bisect_right(self.ends, position)
+        if after < len(self.ends) and self.starts[after] < position:
+            return self._old_ends[after]
+        return (
+            position if after == 0 else self._old_ends[after - 1] + position - self.ends[after - 1]
+        )
+
+
+def _beginnings(text: str) -> list[int]:
+    """Return the positions at which an escape may begin."""
+    positions = []
+    for character in "%\\&":
+        at = text.find(character)
+        while at >= 0:
+            positions.append(at)
+            at = text.find(character, at + 1)
+    return sorted(positions)
+
+
+def _undone(escape: re.Match[str]) -> str | None:
+    """Return what an escape stands for, None if it is none."""
+    kind, value = escape.lastgroup, escape[escape.lastgroup or 0]
+    if kind == "plain":
+        return value
+    if kind == "control":
+        return _CONTROLS[value]
+    if kind == "entity":
+        character = html.entities.html5.get(value)
+    elif kind == "low":
+        high, low = int(escape["high"], 16), int(value, 16)
+        character = chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
+    else:
+        code = int(value, 10 if kind == "decimal" else 16)
+        character = chr(code) if code < 0x110000 else None
+    if character is None and "&amp;" in escape[0]:
+        return "&" + escape[0].replace("amp;", "")[1:]
+    return character
+
+
+def _needles(secret: str) -> Iterator[str]:
+    """Yield what a secret looks like in a text whose escapes were undone."""
+    for form in {secret, _latin(secret)}:
+        # A character before the secret may make an escape of its beginning, and its end may be
+        # the beginning of one.
+        for before in ("", *(c for c, end in _OPENERS if len(form) >= 4 and end.match(form))):
+            reading = _Reading(before + form)
+            # If it is not complete, then no text that contains the secret is.
+            if reading.is_complete:
+                text = reading.text.removeprefix(before)
+                yield text
+                yield _HALF_ESCAPE.sub("", text) if len(text) > 8 else text

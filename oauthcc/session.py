@@ -23,9 +23,11 @@ from .access_token import Token
 from .api_request import authorization
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.handle_401 import Handle401, checked_status, wait_limit
+from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .errors import ConfigurationError
 from .events import Observer
+from .frames import hide_locals
 from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
@@ -101,6 +103,7 @@ class ClientCredentialsSession(requests.Session):
     # The sources that are closed with this session.
     _own_sources: list[TokenSource]
 
+    @hide_locals
     def __init__(
         self,
         token_url: str | None,
@@ -139,6 +142,7 @@ class ClientCredentialsSession(requests.Session):
         self._begin(tokens, api_url, refused_status)
 
     @classmethod
+    @hide_locals
     def using(
         cls,
         tokens: TokenSource,
@@ -157,6 +161,7 @@ class ClientCredentialsSession(requests.Session):
         return session
 
     @classmethod
+    @hide_locals
     def from_issuer(
         cls,
         issuer: str,
@@ -172,6 +177,7 @@ class ClientCredentialsSession(requests.Session):
         return cls(None, client_id, client_secret, scope, issuer=issuer, **options)
 
     @classmethod
+    @hide_locals
     def from_env(cls, prefix: str = "OAUTH_", **options: Unpack[SessionOptions]) -> Self:
         """Return a session configured by environment variables.
 
@@ -185,6 +191,7 @@ class ClientCredentialsSession(requests.Session):
         return cls(found.pop("token_url", None), **found)
 
     @classmethod
+    @hide_locals
     def from_profile(
         cls,
         name: str,
@@ -201,6 +208,7 @@ class ClientCredentialsSession(requests.Session):
         found = {**options_from_profile(name, path), **options}
         return cls(found.pop("token_url", None), **found)
 
+    @hide_locals
     def add_api(
         self, prefix: str, *, tokens: TokenSource | None = None, **options: Unpack[APIOptions]
     ) -> TokenSource:
@@ -226,7 +234,7 @@ class ClientCredentialsSession(requests.Session):
         """Prepare a request as requests does. `send` adds the token later; no network is used."""
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
-            prepared.hooks = authorization.CallerHooks(prepared.hooks)
+            prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
         if not self.trust_env:
             return super().prepare_request(request)
@@ -254,12 +262,21 @@ class ClientCredentialsSession(requests.Session):
         if tokens is None:
             kwargs = self._without_our_cert(kwargs)
             return super().send(authorization.without_token(request), **kwargs)
-        copied = authorization.copy_request(request)
+        copied, handed = authorization.copy_to_send(request)
+        if getattr(super().send, "__func__", None) is not PLAIN_SEND:
+            note_later(copied)
         timeout = kwargs.get("timeout")
         current = tokens._get(None if timeout is None else wait_limit(timeout))
         allowed = self._allowed_urls
         handler = Handle401(
-            copied, tokens, current, self._refused_status, allowed, session=self, origin=origin
+            copied,
+            tokens,
+            current,
+            handed=handed,
+            refused_status=self._refused_status,
+            allowed_urls=allowed,
+            origin=origin,
+            session=self,
         )
         authorization.put_token(copied, current, tokens._config.scheme, handler)
         if not allowed.is_limited and origin != allowed.first_origin:
@@ -318,7 +335,7 @@ class ClientCredentialsSession(requests.Session):
         tokens, origin = self._allowed_urls.find(request.url)
         if authorization.brings_its_own(request):
             return None, None
-        handler = getattr(request.hooks, "handler", None)  # if they are `TokenHooks`
+        handler = getattr(vars(request).get("hooks"), "handler", None)  # if they are `TokenHooks`
         # A redirect, or a request that was sent before by this session or by a copy of it.
         if getattr(handler, "allowed_urls", None) is self._allowed_urls:
             return (tokens, origin) if self._stays_at_its_api(request) else (None, None)
@@ -328,7 +345,7 @@ class ClientCredentialsSession(requests.Session):
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
         """Return whether a request still goes to the origin and the API that its token is for."""
-        handler: Any = getattr(request.hooks, "handler", None)
+        handler: Any = getattr(vars(request).get("hooks"), "handler", None)
         return (
             getattr(handler, "allowed_urls", None) is self._allowed_urls
             and authorization.token_header(request) is not None
@@ -379,6 +396,7 @@ class ClientCredentialsSession(requests.Session):
         self._adopt_sources()
 
 
+@hide_locals
 def fetch_token(
     token_url: str | None,
     client_id: str,

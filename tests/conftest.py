@@ -21,7 +21,12 @@ from .refusals import Scene, Sessions
 if TYPE_CHECKING:
     from .servers.certificates import Certificates
 
-pytest_plugins = ["tests.measured", "tests.servers.fixtures", "tests.servers.redis_server"]
+pytest_plugins = [
+    "tests.measured",
+    "tests.servers.fixtures",
+    "tests.servers.redis_server",
+    "tests.store_world",
+]
 
 
 # On a busy machine any example may take long, so no test asserts elapsed time.

@@ -79,6 +79,14 @@ def fetcher_of(tokens: TokenSource) -> TokenFetcher:
     return tokens._fetcher
 
 
+def key_of(tokens: TokenSource) -> str:
+    """Return the key under which the store keeps the token."""
+    fetcher = tokens._fetcher
+    key = fetcher._key(fetcher.config.read_secret()[1])
+    assert key is not None
+    return key
+
+
 def held_by(tokens: TokenSource) -> CurrentToken:
     """Return the current token; fail if there is none."""
     current = tokens._state.current

@@ -38,10 +38,12 @@ ROOT = Path(__file__).resolve().parent.parent
 #: The changed library with all mutants, and its tests.
 PLACE = ROOT / "build" / "mutants"
 COPIED = ("oauthcc", "tests", "examples", "docs", "benchmarks")
-#: The tests that start many processes, or look at the source, or at the names in a class.
+#: The tests that start many processes, that look at the source, and those of other folders.
 LEFT_OUT = (
     *("docs", "documentation", "examples", "exit", "gevent", "imports", "language"),
-    *("migration", "processes", "public_names", "servers_oidc", "soak"),
+    *("migration", "processes", "public_names", "servers_oidc", "soak", "fuzz"),
+    *("authlib_server", "oidc_dpop", "oidc_methods", "oidc_provider", "raw_basic_server"),
+    *("challenge", "frames", "jwt", "redaction", "secret", "settings", "testing", "urls"),
 )
 #: Seconds after which a test fails, in addition to ten times the time that it needs.
 PATIENCE = 30.0

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from requests import RequestException
+from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
+from requests.cookies import cookiejar_from_dict
+from requests.utils import default_headers
 
 from oauthcc import ClientCredentialsSession
 from oauthcc.client_auth import (
@@ -19,11 +26,13 @@ from oauthcc.client_auth import (
 )
 from oauthcc.errors import TokenRequestDenied
 from oauthcc.schemes import DPoP
-from oauthcc.stores import MemoryStore
-from oauthcc.testing import AuthorizationServer
+from oauthcc.stores import FileStore, MemoryStore, TokenStore
+from oauthcc.testing import AuthorizationServer, faults
+from oauthcc.token_request.client_config import ClientConfig
 
-from .clock import moved_clock
-from .inside import config_of
+from .clock import flights_done, in_threads, joined, moved_clock
+from .inside import config_of, key_of
+from .quick_scrypt import _scrypt
 from .servers.certificates import Certificates
 
 ID, SECRET = "demo-client", "demo-secret"
@@ -34,7 +43,7 @@ class Tokens:
 
     def __init__(self, auth: AuthorizationServer) -> None:
         self.auth = auth
-        self.store: MemoryStore | None = MemoryStore()
+        self.store: TokenStore | None = MemoryStore()
         self.verify: str | bool = True
 
     def get(
@@ -274,13 +283,298 @@ def test_two_token_urls_never_share_a_token(tokens: Tokens) -> None:
         assert len(found) == 3
 
 
+# What was set on the endpoint
+
+
+Settings = Callable[[Any], object]
+
+
+def sets(**values: Any) -> Settings:
+    """Return a function that sets attributes of an endpoint."""
+    return lambda endpoint: [setattr(endpoint, name, value) for name, value in values.items()]
+
+
+def puts(name: str, **values: Any) -> Settings:
+    """Return a function that puts values into a mapping of an endpoint."""
+    return lambda endpoint: getattr(endpoint, name).update(values)
+
+
+def takes(settings: Settings, tokens: Tokens) -> str:
+    """Return the token of a new session with these settings."""
+    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+        settings(session.tokens.endpoint)
+        return session.tokens.get().access_token
+
+
+# In each group no two settings share a token.
+DIFFERENT_SETTINGS: dict[str, list[Settings]] = {
+    "headers": [
+        sets(),
+        puts("headers", Tenant="red"),
+        puts("headers", Tenant="blue"),
+        puts("headers", Tenants="blue"),
+        puts("headers", Tenant="blue", Region="eu"),
+        puts("headers", **{"User-Agent": "mine"}),
+        puts("headers", **{"User-Agent": None}),
+        sets(headers={}),
+    ],
+    "params": [
+        sets(),
+        sets(params={"tenant": "red"}),
+        sets(params={"tenant": "blue"}),
+        sets(params={"tenant": ["red", "blue"]}),
+    ],
+    "auth": [
+        sets(),
+        sets(auth=("a", "b")),
+        sets(auth=("a", "c")),
+        sets(auth=HTTPDigestAuth("a", "b")),
+        sets(auth=HTTPProxyAuth("a", "b")),
+    ],
+    "cookies": [
+        sets(),
+        puts("cookies", tenant="red"),
+        puts("cookies", tenant="blue"),
+        puts("cookies", other="blue"),
+    ],
+    "places of a word": [
+        puts("headers", x="y"),
+        sets(params={"x": "y"}),
+        puts("cookies", x="y"),
+        sets(auth=("x", "y")),
+    ],
+}
+
+
+def key_with(settings: Settings, tokens: Tokens) -> str:
+    """Return the key of a new session with these settings."""
+    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+        settings(session.tokens.endpoint)
+        return key_of(session.tokens)
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, FileStore])
+@pytest.mark.parametrize("name", DIFFERENT_SETTINGS)
+def test_different_settings_of_the_endpoint_have_different_keys(
+    name: str, kind: Any, tokens: Tokens, tmp_path: Path
+) -> None:
+    tokens.store = kind() if kind is MemoryStore else kind(tmp_path)
+    group = DIFFERENT_SETTINGS[name]
+    keys = [key_with(each, tokens) for each in group]
+    assert len(set(keys)) == len(group)
+    assert [key_with(each, tokens) for each in group] == keys
+
+
+@pytest.mark.parametrize("name", ["headers", "params"])
+def test_different_settings_of_the_endpoint_never_share_a_token(
+    name: str, tokens: Tokens, tmp_path: Path
+) -> None:
+    tokens.store = FileStore(tmp_path)
+    group = DIFFERENT_SETTINGS[name]
+    found = [takes(each, tokens) for each in group]
+    assert len(set(found)) == len(group) == tokens.requests
+    assert [takes(each, tokens) for each in reversed(group)] == found[::-1]
+    assert tokens.requests == len(group)
+
+
+# In each group all settings share one token.
+EQUAL_SETTINGS: dict[str, list[Settings]] = {
+    "headers": [
+        puts("headers", Tenant="red", Region="eu"),
+        puts("headers", Region="eu", tenant=b"red"),
+        sets(headers={**default_headers(), "REGION": "eu", "TENANT": "red"}),
+    ],
+    "params": [sets(params={"a": "1", "b": ["2", "3"]}), sets(params={"b": ("2", "3"), "a": 1})],
+    "auth": [sets(auth=(ID, SECRET)), sets(auth=HTTPBasicAuth(ID, SECRET))],
+    "cookies": [puts("cookies", a="1"), sets(cookies=cookiejar_from_dict({"a": "1"}))],
+    "the way": [
+        sets(),
+        sets(proxies={"https": "http://proxy.example"}),
+        sets(verify=False),
+        sets(trust_env=False),
+        sets(headers=default_headers(), params={}, cookies={}, hooks={}),
+        lambda endpoint: endpoint.mount("http://", HTTPAdapter(max_retries=2)),
+    ],
+}
+
+
+@pytest.mark.parametrize("group", EQUAL_SETTINGS.values(), ids=EQUAL_SETTINGS.keys())
+def test_equal_settings_of_the_endpoint_share_a_token(group: Any, tokens: Tokens) -> None:
+    assert len({takes(each, tokens) for each in group}) == 1
+    assert tokens.requests == 1
+
+
+class MyAdapter(HTTPAdapter):
+    pass
+
+
+class MyAuth(HTTPBasicAuth):
+    pass
+
+
+def returned(response: Any, *args: Any, **kwargs: Any) -> Any:
+    return response
+
+
+def unchanged(url: Any, headers: Any, body: Any) -> Any:
+    return url, headers, body
+
+
+OPAQUE: dict[str, Settings] = {
+    "hooks": puts("hooks", response=[returned]),
+    "compliance hooks": lambda endpoint: endpoint.register_compliance_hook(
+        "access_token_response", returned
+    ),
+    "compliance hooks for the request": lambda endpoint: endpoint.register_compliance_hook(
+        "access_token_request", unchanged
+    ),
+    "auth": sets(auth=lambda request: request),
+    "auth of a subclass": sets(auth=MyAuth(ID, SECRET)),
+    "auth from netrc": sets(auth=None),
+    "mounted adapters": lambda endpoint: endpoint.mount("http://", MyAdapter()),
+    "cert": sets(cert="/nowhere/cert.pem"),
+    "params and headers": sets(params=1, headers={"X": 1}),
+}
+
+
+@pytest.mark.parametrize("name", OPAQUE)
+def test_what_no_key_can_contain_ends_the_sharing_and_is_logged_once(
+    name: str, tokens: Tokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = OPAQUE[name]
+    store = tokens.store
+    assert isinstance(store, MemoryStore)
+    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+        before = session.tokens.get()
+        settings(session.tokens.endpoint)
+        session.tokens.forget()
+        for _ in range(2):
+            with contextlib.suppress(RequestException):
+                session.tokens.renew(before)
+            session.tokens.forget()
+    assert store.load(*store._tokens) == before
+    ours = [record.getMessage() for record in caplog.records if "not used" in record.getMessage()]
+    assert len(ours) == 1
+    assert all(word in ours[0] for word in (name.partition(" ")[0], "token_params", repr(ID)))
+
+
+def test_a_remembered_error_is_raised_although_nothing_is_shared(tokens: Tokens) -> None:
+    with tokens.session(tokens.auth.token_url, ID, "wrong") as session:
+        OPAQUE["hooks"](session.tokens.endpoint)
+        for _ in range(3):
+            with pytest.raises(TokenRequestDenied):
+                session.tokens.get()
+    assert tokens.requests == 1
+
+
+def test_settings_are_read_at_each_fetch(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = moved_clock(monkeypatch)
+    tokens.auth.now = clock.time
+    red, blue = puts("headers", Tenant="red"), puts("headers", Tenant="blue")
+    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+        found = []
+        for settings in (red, blue):
+            settings(session.tokens.endpoint)
+            found.append(session.tokens.get().access_token)
+            session.tokens.forget()
+    assert [takes(red, tokens), takes(blue, tokens)] == found == tokens.auth.issued
+
+
+def test_a_token_is_not_stored_if_a_setting_changed_during_its_request(tokens: Tokens) -> None:
+    red, blue = puts("headers", Tenant="red"), puts("headers", Tenant="blue")
+    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+        red(session.tokens.endpoint)
+        with tokens.auth.hold() as gate:
+            (thread,) = in_threads(1, session.tokens.get)
+            gate.wait_for(1)
+            blue(session.tokens.endpoint)
+        joined([thread])
+        flights_done()
+    takes(red, tokens)
+    takes(blue, tokens)
+    assert tokens.requests == 3
+
+
+def test_a_cookie_of_the_server_does_not_change_the_key(tokens: Tokens) -> None:
+    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+        puts("cookies", mine="1")(session.tokens.endpoint)
+        for number in range(3):
+            answer = faults.json_answer(
+                {"access_token": f"t{number}", "token_type": "Bearer", "expires_in": 3600},
+                headers=[("Set-Cookie", f"lb={number}")],
+            )
+            tokens.auth.answer_next(answer)
+            session.tokens.renew()
+        assert session.tokens.endpoint.cookies["lb"] == "2"
+        assert session.tokens.get().access_token == "t2"
+    assert takes(puts("cookies", mine="1"), tokens) == "t2"
+
+
+def test_a_copy_of_a_session_shares_its_token(tokens: Tokens) -> None:
+    red = puts("headers", Tenant="red")
+    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+        red(session.tokens.endpoint)
+        copied = copy.copy(session.tokens)
+        assert copied.get() == session.tokens.get()
+    assert takes(sets(), tokens) != takes(red, tokens) == tokens.auth.issued[0]
+
+
+def test_two_certificates_of_the_endpoint_never_share_a_token(
+    tls_tokens: Tokens, certificates: Certificates, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.pem"
+    one, other = certificates.client.pair, certificates.other_client.pair
+    both.write_bytes(b"".join(Path(path).read_bytes() for path in one))
+    found = [takes(sets(cert=cert), tls_tokens) for cert in (None, one, other, str(both))]
+    assert len(set(found)) == 4
+    both.write_bytes(b"".join(Path(path).read_bytes() for path in other))
+    found.append(takes(sets(cert=str(both)), tls_tokens))
+    assert len(set(found)) == 5
+    assert takes(sets(cert=one), tls_tokens) == found[1]
+
+
 # What the name of a key shows
 
 
+def test_settings_are_in_the_name_of_a_key_by_scrypt_only(
+    tokens: Tokens, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens.store = FileStore(tmp_path)
+    passwords: list[bytes] = []
+    monkeypatch.setattr(hashlib, "scrypt", lambda octets, **_: passwords.append(octets) or b"same")
+    for key in ("a", "b"):
+        takes(puts("headers", **{"X-API-Key": key}), tokens)
+    assert len(set(passwords)) == 2
+    assert len(list(tmp_path.glob("*.token"))) == 1
+
+
+def test_a_store_in_memory_needs_no_scrypt(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashlib, "scrypt", None)
+    for settings in (sets(), puts("headers", Tenant="red")):
+        assert takes(settings, tokens) == takes(settings, tokens)
+    assert tokens.requests == 2
+
+
+def test_the_key_of_a_configuration_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashlib, "scrypt", _scrypt)
+    config = ClientConfig.of(
+        "https://as.example/token",
+        "my-id",
+        "my-secret",
+        "a b",
+        audience="x",
+        token_params={"tenant": "1"},
+    )
+    assert config.cache_key(config.read_secret()[1]) == (
+        "2a144c818afff4c1151b6923d5f3e871be4ac1f914e42620cd5fe1b275c54634"
+    )
+
+
 def test_the_key_is_a_digest_by_scrypt_made_once_for_each_secret(
-    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clock = moved_clock(monkeypatch)
+    tokens.store = FileStore(tmp_path)
     tokens.auth.now = clock.time
     costs: list[dict[str, Any]] = []
     real = hashlib.scrypt

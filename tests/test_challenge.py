@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import sys
-from types import FrameType
-from typing import Any
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +8,18 @@ from hypothesis import strategies as st
 
 from oauthcc.challenge import find_error
 
+from .fuzz.urls import check_challenges, steps
+
 every_time_the_same = settings(derandomize=True, deadline=None, max_examples=150)
 NAME = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=8)
 SCHEME = st.sampled_from(["DPoP", "dpop", "Bearer"]) | NAME
 TOKEN68 = st.from_regex(r"[0-9A-D._~+/-]{1,8}={0,2}", fullmatch=True)
-TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=12)
+TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=12) | st.lists(
+    st.sampled_from(
+        ['"', "\\", ",", " ", "=", "error=", ' error="x"', "Basic ", "DPoP error=y", "é"]
+    ),
+    max_size=6,
+).map("".join)
 # RFC 6750 section 3: no quote and no backslash.
 ERROR = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'))
 
@@ -86,6 +91,15 @@ def test_commas_and_challenges_in_a_quoted_string_are_text() -> None:
     assert find_error(value, ("basic",)) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [r"say \" error=\"no\"", r"\" error=no", r"\\\" error=no \\", r"a \", Basic b, error=no"],
+)
+def test_an_escaped_quote_does_not_end_a_quoted_string(text: str) -> None:
+    assert find_error(f'Bearer realm="{text}"') is None
+    assert find_error(f'Bearer realm="{text}", error="invalid_token"') == "invalid_token"
+
+
 @every_time_the_same
 @given(st.text() | st.text('Bearer =,"\\ro\t') | TEXT.map("Bearer error={}".format))
 def test_no_text_raises(value: str) -> None:
@@ -118,22 +132,12 @@ def test_an_error_is_found_among_challenges_that_follow_the_grammar(data: st.Dat
     assert find_error(value, ("DPoP",)) == expected
 
 
-def steps(value: str) -> int:
-    """Return how many lines of Python are executed to read a text."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
-        count += 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        find_error(value)
-    finally:
-        sys.settrace(before)
-    return count
+@pytest.mark.unmeasured
+@every_time_the_same
+@given(st.integers(0, 2**32))
+def test_a_header_that_follows_the_grammar_is_read_as_it_is_meant(seed: int) -> None:
+    for number in range(10):
+        check_challenges(Random(seed + number))
 
 
 @pytest.mark.unmeasured

@@ -167,6 +167,27 @@ def test_a_token_of_the_store_that_never_expires_is_used(make: Make, store: Memo
     assert token_of(fetcher).access_token == "endless"
 
 
+@pytest.mark.parametrize(("set_back", "requests"), [(10, 1), (3004, 1), (3006, 2), (7200, 2)])
+def test_a_stored_token_that_was_issued_in_the_future_is_not_used(
+    make: Make,
+    auth: AuthorizationServer,
+    clock: Clock,
+    store: MemoryStore,
+    *,
+    set_back: float,
+    requests: int,
+) -> None:
+    auth.now = time.time
+    first = token_of(make(store))
+    clock.advance(3000)
+    clock.wall -= set_back
+    found = token_of(make(store))
+    assert (found == first) == (requests == 1)
+    assert len(auth.token_requests) == requests
+    # A token that was issued by the present clock is shared again.
+    assert token_of(make(store)) == found
+
+
 def test_a_token_is_not_stored_under_the_key_of_a_secret_that_has_changed(
     make: Make, auth: AuthorizationServer, store: MemoryStore
 ) -> None:

@@ -14,7 +14,8 @@ from urllib3.exceptions import ProtocolError
 from urllib3.util import Timeout
 
 from oauthcc import ConfigurationError
-from oauthcc.api_request.handle_401 import RELEASE_LIMIT, checked_status, release, wait_limit
+from oauthcc.api_request.answer_body import RELEASE_LIMIT, release
+from oauthcc.api_request.handle_401 import checked_status, wait_limit
 
 # A refused answer
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from oauthcc import Token
-from oauthcc.tokens.refusals import Refusal, RefusalPauses, Route
+from oauthcc.tokens.refusals import MAX_PAUSES, Refusal, RefusalPauses, Route
 from oauthcc.urls import Origin, origin_of
 
 from .clock import Clock
@@ -106,3 +106,36 @@ def test_forget_ends_all_pauses(pauses: RefusalPauses, clock: Clock) -> None:
         assert pauses.is_over(refusal("a", origin))
         assert pauses.record(refusal("a", origin), replayable=False)
     assert lengths(pauses, clock, "a") == [1]
+
+
+def test_the_number_of_pauses_is_bounded(pauses: RefusalPauses, clock: Clock) -> None:
+    def of(number: int) -> Refusal:
+        return refusal("a", Origin("https", f"api{number}.example", 443))
+
+    step = 2.0**-14
+    for number in range(MAX_PAUSES):
+        assert pauses.is_over(of(number))
+        assert pauses.record(of(number))
+        clock.advance(step)
+    # While all of them last, other APIs count as paused too.
+    assert not pauses.is_over(of(MAX_PAUSES))
+    assert not pauses.is_over(of(0))
+    clock.advance(1 - MAX_PAUSES * step)  # now the first one has ended
+    assert pauses.is_over(of(MAX_PAUSES))
+    assert pauses.record(of(MAX_PAUSES))
+    assert not pauses.is_over(of(1))
+    assert not pauses.is_over(of(MAX_PAUSES + 1))
+    clock.advance(1)
+    assert pauses.record(of(MAX_PAUSES + 1))
+    assert len(pauses._pauses) < MAX_PAUSES
+    assert pauses.record(refusal("b", API), replayable=False)
+    pauses.forget()
+    assert pauses.is_over(of(MAX_PAUSES + 1))
+
+
+def test_a_pause_is_recorded_while_there_is_no_room_for_it(
+    pauses: RefusalPauses, clock: Clock
+) -> None:
+    for number in range(MAX_PAUSES + 100):
+        assert pauses.record(refusal("a", Origin("https", f"api{number}.example", 443)))
+    assert len(pauses._pauses) <= MAX_PAUSES

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from oauthcc import settings
+from oauthcc import ClientCredentialsSession, settings
 from oauthcc.errors import ConfigurationError
 from oauthcc.settings import options_from_env, options_from_profile
 
@@ -91,8 +91,27 @@ def test_every_known_variable_becomes_an_option():
 
 
 def test_an_empty_variable_counts_as_not_set():
-    empty = {"OAUTH_ISSUER": "", "OAUTH_SCOPE": " ", "OAUTH_API_URL": ", ", "OAUTH_RESOURCE": ""}
+    empty = {"OAUTH_ISSUER": "", "OAUTH_SCOPE": " ", "OAUTH_API_URL": "", "OAUTH_RESOURCE": ""}
     assert options_from_env(environ=GOOD | empty | {"OAUTH_CLIENT_SECRET_FILE": ""}) == OPTIONS
+
+
+@pytest.mark.parametrize("text", [",", " , ", ",,", "   ", "\n"])
+def test_api_urls_without_any_url_are_an_error_and_do_not_allow_every_url(
+    monkeypatch, tmp_path, text
+):
+    # As in "${ORDERS_URL},${BILLING_URL}", if neither is set.
+    for name, value in (GOOD | {"OAUTH_API_URL": text}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="api_url is empty"):
+        ClientCredentialsSession.from_env()
+    with ClientCredentialsSession.from_env(api_url="https://api.example"):
+        pass  # what is written in code wins
+    profiles = tmp_path / "profiles.ini"
+    profiles.touch(0o600)
+    lines = "[x]\ntoken_url=https://as.example/token\nclient_id=a\nclient_secret=b\napi_url=,"
+    profiles.write_text(lines)
+    with pytest.raises(ConfigurationError, match="api_url is empty"):
+        ClientCredentialsSession.from_profile("x", profiles)
 
 
 def test_spaces_around_a_secret_may_belong_to_it():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import gc
 import json
 import os
@@ -80,6 +81,46 @@ class TestRedisStoreKeepsTheContract(TokenStoreContract):
     def make_store(self) -> TokenStore:
         self.stores.append(RedisStore(self.url, cipher=self.cipher, timeout=30))
         return self.stores[-1]
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_a_token_does_not_live_longer_if_the_wall_clock_is_set_back(kind, request, monkeypatch):
+    store = MemoryStore()
+    if kind == "redis":
+        store = RedisStore(request.getfixturevalue("redis_server").url, timeout=30)
+    now = time.time()
+    token = Token("abc", issued_at=now - 3000, expires_at=now + 600)
+    store.save(KEY, token)
+    store.save("1", Token("endless", issued_at=now - 3000))
+    assert store.load(KEY) == token
+    # By less than its age, so the token does not seem to be issued in the future.
+    monkeypatch.setattr(time, "time", lambda: now - 1000)
+    loaded = store.load(KEY)
+    assert loaded == dataclasses.replace(token, expires_at=loaded.expires_at)
+    assert now - 1000 + 500 < loaded.expires_at <= now - 1000 + 601
+    assert store.load("1").expires_at is None
+    # A clock that was set forward only makes the life shorter, as the policy sees it.
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    assert store.load(KEY) == token
+    if kind == "redis":
+        store._client.persist(f"oauthcc:token:{KEY}")
+        monkeypatch.setattr(time, "time", lambda: now - 1000)
+        assert store.load(KEY) == token
+        store._client.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "file", "redis"])
+@pytest.mark.parametrize("timeout", [0, 0.0, -1.0])
+def test_a_lock_that_may_not_wait_does_not_wait(kind, timeout, request, tmp_path, monkeypatch):
+    store = MemoryStore() if kind == "memory" else FileStore(tmp_path / "tokens")
+    if kind == "redis":
+        store = RedisStore(request.getfixturevalue("redis_server").url, timeout=30)
+    with store.lock(KEY, 10), monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", None)
+        with pytest.raises(TimeoutError), store.lock(KEY, timeout):
+            pass
+    if kind == "redis":
+        store._client.close()
 
 
 def test_a_contract_without_make_store_raises_not_implemented_error():

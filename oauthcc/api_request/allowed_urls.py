@@ -1,15 +1,15 @@
 """The URLs that may carry a token: those under the named prefixes, else all that are requested.
 
-Rules of this module: whole path segments are compared, and a path that can be read in several ways
-never matches a prefix that has a path. A token never goes over plain http beyond
-loopback, unless a prefix says so explicitly.
+Rules of this module: whole path segments are compared. If a server could read a path in several
+ways, all of them must lead to the same token, or there is none. A token never goes over plain http
+beyond loopback, unless a prefix says so explicitly.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -33,11 +33,15 @@ from ..urls import (
 T = TypeVar("T")
 _log = logging.getLogger("oauthcc")
 
-_PLAIN_PATH = re.compile(r"(?:/(?!\.\.?(?:[/;]|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]*)*")
-# A control character or a backslash, or what another decoding would turn into one, or into a dot, a
-# slash, a semicolon or a percent sign.
-_AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f\\]|%(?:2[ef5]|5c|3b|[01]|7f|u)", re.IGNORECASE)
+# A path that every server reads in the same way.
+_PLAIN_PATH = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?")
+# The same in the form that requests prepares, with letters that are not ASCII and with spaces.
+_CLEAR_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%(?:20|[89A-F][0-9A-F]))+)*/?")
+# What some servers treat as a slash or as the end of a path, and the escapes of IIS.
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f\\]|%u", re.IGNORECASE)
 _HEX = re.compile(r"%[0-9a-f]{2}", re.IGNORECASE)
+#: How often a path is decoded: by a proxy, by another one, and by the server.
+_DECODINGS = 3
 
 
 class AllowedURLs(Generic[T]):
@@ -85,8 +89,8 @@ class AllowedURLs(Generic[T]):
         if origin is None:
             return None, None
         if origin in self._origins:
-            value = self._under_prefix(url, origin)
-            if value is not None:
+            value, is_clear = self._under_prefix(url, origin)
+            if value is not None or not is_clear:
                 return value, origin
         if self.is_limited or not (origin.scheme == "https" or is_loopback(origin)):
             return None, origin
@@ -110,7 +114,7 @@ class AllowedURLs(Generic[T]):
         """Warn once if the token goes to a second origin and no prefix says that it may."""
         if self.is_limited or self._has_warned or origin is None:
             return
-        if origin in self._origins and self._under_prefix(url, origin) is not None:
+        if origin in self._origins and self._under_prefix(url, origin)[0] is not None:
             return
         if self.first_origin is None:
             self.first_origin = origin
@@ -123,15 +127,24 @@ class AllowedURLs(Generic[T]):
                 origin_text(origin),
             )
 
-    def _under_prefix(self, url: str, origin: Origin) -> T | None:
-        """Return the value of the longest prefix of a URL, if there is one."""
+    def _under_prefix(self, url: str, origin: Origin) -> tuple[T | None, bool]:
+        """Return the value of the longest prefix of a URL, if there is one.
+
+        Return also whether this is clear. It is not if another reading of the URL has a prefix with
+        another value; then the value is None. The segments of the prefix itself are compared as
+        they are written, so only what follows them is read in several ways.
+        """
         depth, values = self._origins[origin]
-        segments = (first_segments(url, depth) or ()) if depth else ()
-        for count in range(len(segments), -1, -1):
-            value = values.get(segments[:count])
-            if value is not None:
-                return value
-        return None
+        path = path_of(url) if depth else ""
+        if path is None:
+            return None, True
+        segments = tuple(path.split("/")[1:])
+        count, value = _longest(values, segments, depth)
+        if not _CLEAR_PATH.fullmatch(path):
+            start, rest = segments[:count], segments[count:]
+            if any(_longest(values, start + r, depth)[1] is not value for r in _readings(rest)):
+                return None, False
+        return value, True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +153,8 @@ class Prefix:
 
     ``https://api.example/v1`` covers ``/v1`` and ``/v1/orders``, but neither ``/v10`` nor ``/V1``,
     and no host whose name only begins with the same characters. Empty segments count. If a prefix
-    has a path, a URL whose path has dot segments, an encoded slash or backslash, or double encoding
-    is outside.
+    has a path, a URL is outside if its path, decoded up to three times, contains a dot segment, a
+    backslash or a control character, or cannot be decoded as UTF-8.
     """
 
     origin: Origin
@@ -154,37 +167,79 @@ class Prefix:
         origin, prepared = read_configured(text, name, example)
         if "?" in text:
             raise_bad_url(name, text, "has a query", f"write only origin and path, as in {example}")
-        segments = first_segments(prepared, prepared.count("/"))
+        path = path_of(prepared)
         # The text is checked too, because preparing a URL silently resolves its dot segments.
-        if segments is None or first_segments(text, 1) is None:
-            fault = "has dot segments, an encoded slash or backslash, or double encoding"
+        if path is None or path_of(text) is None:
+            fault = (
+                "has dot segments, a backslash, a control character, or an encoding beside UTF-8"
+            )
             raise_bad_url(name, text, fault, "write the plain path that the API serves")
-        return cls(origin, segments[:-1] if segments[-1] == "" else segments)
+        return cls(origin, tuple(path.removesuffix("/").split("/")[1:]))
 
     def __str__(self) -> str:
         return origin_text(self.origin) + "".join(f"/{segment}" for segment in self.segments)
 
 
-def first_segments(url: str, count: int) -> tuple[str, ...] | None:
-    """Return the first path segments of a URL, or None if its path can be read in several ways."""
+def path_of(url: str) -> str | None:
+    """Return the path of a URL in the form that requests prepares.
+
+    Return None if a server could read a dot segment, a backslash or a control character in it, or
+    if it is not in UTF-8 or encoded too often.
+    """
     match = URL_PARTS.match(url)
-    path = _comparable((match[3] if match else "") or "/")
-    return None if path is None else tuple(path.split("/", count + 1)[1 : count + 1])
-
-
-def _comparable(path: str) -> str | None:
-    """Return a path in the form that `requests` prepares, or None if it can be read otherwise."""
+    path = (match[3] if match else "") or "/"
     if _PLAIN_PATH.fullmatch(path):
         return path
     if AMBIGUOUS.search(path):
         return None
     try:
-        path = requote_uri(path)
-        decoded = unquote_to_bytes(path).decode("utf-8")
+        path = _normal(path)
+        texts = [path, *_decodings(path)]
     except ValueError:  # not UTF-8: one of the ways to hide a dot
         return None
-    if decoded.count("/") != path.count("/") or _AMBIGUOUS.search(decoded):
-        return None
-    if any(part.partition(";")[0].strip() in (".", "..") for part in decoded.split("/")):
-        return None
-    return _HEX.sub(lambda escape: escape[0].upper(), path)
+    for text in texts:
+        if _UNREADABLE.search(text):
+            return None
+        if any(part.partition(";")[0].strip() in (".", "..") for part in text.split("/")):
+            return None
+    return path
+
+
+def _normal(path: str) -> str:
+    """Return a path as requests prepares it, with its escapes in upper case."""
+    return _HEX.sub(lambda escape: escape[0].upper(), requote_uri(path))
+
+
+def _longest(
+    values: Mapping[tuple[str, ...], T], segments: tuple[str, ...], depth: int
+) -> tuple[int, T | None]:
+    """Return the number of segments of the longest prefix, and its value; 0 and None if none."""
+    for count in range(min(len(segments), depth), -1, -1):
+        value = values.get(segments[:count])
+        if value is not None:
+            return count, value
+    return 0, None
+
+
+def _readings(segments: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield other readings of path segments: decoded, without parameters, without empty ones."""
+    written = "/".join(segments)
+    for text in (written, *_decodings(written)):
+        decoded = tuple(_normal(text).split("/"))
+        bare = tuple(segment.partition(";")[0] for segment in decoded)
+        yield decoded
+        yield bare
+        yield tuple(filter(None, decoded))
+        yield tuple(filter(None, bare))
+
+
+def _decodings(text: str) -> Iterator[str]:
+    """Yield a text decoded once, twice and so on; raise ValueError if that does not end."""
+    for _ in range(_DECODINGS):
+        decoded = unquote_to_bytes(text).decode("utf-8")
+        if decoded == text:
+            return
+        yield decoded
+        text = decoded
+    if unquote_to_bytes(text) != text.encode():
+        raise ValueError("encoded too often")

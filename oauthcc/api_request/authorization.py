@@ -9,7 +9,7 @@ token is decided by the caller (session.py, auth.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from requests import PreparedRequest
@@ -18,8 +18,8 @@ from requests.structures import CaseInsensitiveDict
 from ..redaction import SecretHeader
 from ..schemes import Scheme
 from ..tokens.state import CurrentToken
+from .body import BodyNote, UnreplayableBody, note_body
 
-_TOKEN_HEADERS = ("Authorization", "DPoP")
 _NO_HOOKS: dict[str, Any] = {"response": []}
 Hook = Callable[..., Any]
 
@@ -70,6 +70,11 @@ def hooks_of_the_user(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
     return theirs
 
 
+def our_headers(request: PreparedRequest) -> list[str]:
+    """Return the names of the headers whose values are ours."""
+    return [name for name, value in request.headers.items() if isinstance(value, SecretHeader)]
+
+
 def token_header(request: PreparedRequest) -> SecretHeader | None:
     """Return the ``Authorization`` of a request if it is one of ours."""
     header = request.headers.get("Authorization")
@@ -81,14 +86,15 @@ def brings_its_own(request: PreparedRequest) -> bool:
 
     If a request was prepared with digest, NTLM or the like, only a hook shows that.
     """
-    if isinstance(request.hooks, CallerHooks):
+    hooks: Any = vars(request).get("hooks")
+    if isinstance(hooks, CallerHooks):
         return True
     headers: Any = request.headers
     if not isinstance(headers, CaseInsensitiveDict):  # a user put a plain dict there
         headers = CaseInsensitiveDict(headers)
     if "Authorization" in headers and not isinstance(headers["Authorization"], SecretHeader):
         return True
-    hooks: Any = (request.hooks or {}).get("response") or ()
+    hooks = (hooks or {}).get("response") or ()
     return bool(hooks) and any(
         isinstance(getattr(hook, "__self__", None), requests.auth.AuthBase) or _is_from_auth(hook)
         for hook in ((hooks,) if callable(hooks) else hooks)
@@ -101,9 +107,10 @@ def carries_token_of_auth(request: PreparedRequest) -> bool:
     Return False if the caller copied the headers of another request: copying must not send a token
     to a new URL.
     """
-    if token_header(request) is None or isinstance(request.hooks, TokenHooks):
+    hooks: Any = vars(request).get("hooks")
+    if isinstance(hooks, TokenHooks) or not our_headers(request):
         return False
-    hooks: Any = (request.hooks or {}).get("response") or ()
+    hooks = (hooks or {}).get("response") or ()
     several: Iterable[Hook] = (hooks,) if callable(hooks) else hooks
     return any(map(_is_from_auth, several))
 
@@ -112,20 +119,87 @@ def _is_from_auth(hook: Hook) -> bool:
     return isinstance(hook, ResponseHandler) and hook.is_from_auth
 
 
+class HandedOver(NamedTuple):
+    """What was handed over to be sent, before an adapter could change it in place.
+
+    A replay is made from it. What an adapter changes does not count, because the adapter will
+    change it again.
+    """
+
+    method: str
+    url: str
+    headers: Any
+    body: Any
+    #: How to rewind the body, or why that is impossible; None if there is no body.
+    note: BodyNote | UnreplayableBody | None
+
+    def rewind(self) -> None:
+        """Put the body back to its first position; raise `UnreplayableBody` if it cannot be."""
+        if isinstance(self.note, UnreplayableBody):
+            raise self.note.with_traceback(None)
+        if self.note is not None:
+            self.note.rewind()
+
+    def request(self, first: PreparedRequest) -> PreparedRequest:
+        """Return a new request with this content. The rest is that of the first one."""
+        new = copy_request(first)
+        new.method, new.url, new.body = self.method, self.url, self.body
+        new.headers = _copy_of(self.headers)
+        return new
+
+
+_new = tuple.__new__
+
+
+def hand_over(request: PreparedRequest) -> HandedOver:
+    """Note what is handed over now."""
+    return copy_to_send(request)[1]
+
+
+def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]:
+    """Return a copy of a request for one sending, and the note of what is sent."""
+    copied = object.__new__(type(request))
+    own = copied.__dict__
+    own.update(request.__dict__)
+    body = own["body"]
+    note = None if body is None else _note_or_reason(body)
+    headers = own["headers"]
+    if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without two calls
+        own["headers"], kept = (
+            object.__new__(CaseInsensitiveDict),
+            object.__new__(CaseInsensitiveDict),
+        )
+        own["headers"].__dict__["_store"] = headers.__dict__["_store"].copy()
+        kept.__dict__["_store"] = headers.__dict__["_store"].copy()
+    else:
+        own["headers"], kept = headers.copy(), headers.copy()
+    return copied, _new(HandedOver, (own["method"], own["url"], kept, body, note))
+
+
 def copy_request(request: PreparedRequest) -> PreparedRequest:
-    """Return a copy of a request for one sending.
+    """Return a copy of a request.
 
     ``PreparedRequest.copy()`` drops subclass and attributes, and is slow.
     """
     copied = object.__new__(type(request))
     copied.__dict__.update(request.__dict__)
-    headers = request.headers
-    store = headers.__dict__.get("_store") if type(headers) is CaseInsensitiveDict else None
-    if store is None:
-        copied.headers = headers.copy()
-    else:  # the copy() of requests enters every header anew, which takes most of the time
-        copied.headers = object.__new__(CaseInsensitiveDict)
-        copied.headers.__dict__["_store"] = store.copy()
+    copied.headers = _copy_of(request.headers)
+    return copied
+
+
+def _note_or_reason(body: Any) -> BodyNote | UnreplayableBody:
+    try:
+        return note_body(body)
+    except UnreplayableBody as reason:
+        return reason
+
+
+def _copy_of(headers: Any) -> Any:
+    """Return a copy of headers. That of requests enters every header anew, which takes long."""
+    if type(headers) is not CaseInsensitiveDict:  # a user put something else there
+        return headers.copy()
+    copied = object.__new__(CaseInsensitiveDict)
+    copied.__dict__["_store"] = headers.__dict__["_store"].copy()
     return copied
 
 
@@ -142,27 +216,30 @@ def put_token(
     request.headers["Authorization"] = current.header
     if scheme.proves:
         url, method = str(request.url), str(request.method)
-        request.headers.update(scheme.proof(method, url, current.token))
+        for name, value in scheme.proof(method, url, current.token).items():
+            # It is recognised by its type, and the scheme of a user may return a plain text.
+            is_ours = isinstance(value, SecretHeader)
+            request.headers[name] = value if is_ours else SecretHeader(value)
     if handler is not None:
-        theirs = {} if request.hooks == _NO_HOOKS else hooks_of_the_user(request.hooks)
+        given = vars(request).get("hooks")
+        theirs = {} if given == _NO_HOOKS else hooks_of_the_user(given)
         hooks = TokenHooks(theirs, response=[handler, *theirs.get("response", ())])
         hooks.handler = handler
-        request.hooks = hooks
+        request.__dict__["hooks"] = hooks
 
 
 def take_token_off(request: PreparedRequest) -> None:
     """Remove what is ours from a request, in place, and mark it so that it gets no token again."""
-    for name in _TOKEN_HEADERS:
-        if isinstance(request.headers.get(name), SecretHeader):
-            del request.headers[name]
-    request.hooks = CallerHooks(hooks_of_the_user(request.hooks))
+    for name in our_headers(request):
+        del request.headers[name]
+    request.hooks = CallerHooks(hooks_of_the_user(vars(request).get("hooks")))
 
 
 def without_token(request: PreparedRequest) -> PreparedRequest:
     """Return a request without a token of ours that it carries from an earlier sending."""
     if not isinstance(request, PreparedRequest) or request.headers is None:
         return request
-    if token_header(request) is None and not isinstance(request.hooks, TokenHooks):
+    if not our_headers(request) and not isinstance(vars(request).get("hooks"), TokenHooks):
         return request
     if carries_token_of_auth(request):
         return request

@@ -12,11 +12,10 @@ import time
 import weakref
 from collections.abc import Collection, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from requests import PreparedRequest, Response
-from urllib3.exceptions import HTTPError
 
 from .. import clock
 from ..challenge import find_error
@@ -29,11 +28,11 @@ from ..tokens.source import TokenSource
 from ..tokens.state import CurrentToken
 from ..urls import Origin, origin_of, public_url
 from .allowed_urls import AllowedURLs
-from .authorization import ResponseHandler, copy_request, put_token
-from .body import UnreplayableBody, body_position, rewind
+from .answer_body import hide_in_chunks, release
+from .authorization import HandedOver, ResponseHandler, copy_request, put_token
+from .body import UnreplayableBody
+from .sent_request import SentRequest
 
-#: A refused answer is read up to this number of bytes, to keep its connection in the pool.
-RELEASE_LIMIT = 65_536
 _SCHEMES = ("bearer", "dpop")
 _cookies: Any = requests.cookies  # its functions are not typed
 
@@ -50,13 +49,15 @@ class Handle401(ResponseHandler):
         request: PreparedRequest,
         tokens: TokenSource,
         current: CurrentToken,
+        *,
+        handed: HandedOver | None,
         refused_status: Collection[int],
         allowed_urls: AllowedURLs[TokenSource],
-        *,
+        origin: Origin | None,
         session: requests.Session | None = None,
-        origin: Origin | None = None,
     ) -> None:
         self._request = weakref.ref(request)
+        self._handed = handed
         self._session = None if session is None else weakref.ref(session)
         self.tokens = tokens
         self._scheme = tokens._config.scheme
@@ -67,22 +68,23 @@ class Handle401(ResponseHandler):
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
         self._is_spent = False
-        self._position: Any = None
-        if request.body is not None:
-            try:
-                self._position = body_position(request.body)
-            except UnreplayableBody as reason:
-                self._position = reason
+        # The request of the replay, while the answer to it is looked at.
+        self._replay: PreparedRequest | None = None
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
         if self._is_spent:
             return None  # called again, because the request was sent through a plain session
         self._is_spent = not self.is_from_auth
+        if self.is_from_auth or kwargs.get("stream"):
+            hide_in_chunks(response, self._tokens_sent())  # requests reads the body later
         if not self._scheme.proves and response.status_code not in self._refused_status:
             return None
-        answer = self._answer_nonce_demand(response, kwargs)
-        answer = self._answer_refusal(answer, kwargs, may_demand_nonce=answer is response)
+        try:
+            answer = self._answer_nonce_demand(response, kwargs)
+            answer = self._answer_refusal(answer, kwargs, may_demand_nonce=answer is response)
+        finally:
+            self._replay = None
         return None if answer is response else answer
 
     def _answer_nonce_demand(self, response: Response, kwargs: dict[str, Any]) -> Response:
@@ -90,15 +92,16 @@ class Handle401(ResponseHandler):
         request = self._request_of(response)
         if not self._scheme.proves or not self._carries_our_token(request):
             return response
-        self._scheme.learn(str(request.url), response.headers)
+        self._scheme.learn(self._url_of(request), response.headers)
         if not self._scheme.demands_nonce(response):
             return response
         try:
-            adapter = self._prepare_replay(request, response)
+            replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
             self._report_impossible(self._refusal(request), response, reason)
             return response
-        return self._replay(adapter, request, response, self._current, kwargs)
+        release(response)
+        return self._send(replay, response, self._current, kwargs)
 
     def _answer_refusal(
         self, response: Response, kwargs: dict[str, Any], *, may_demand_nonce: bool
@@ -111,7 +114,7 @@ class Handle401(ResponseHandler):
         if not tokens._may_replace(refusal):
             return response
         try:
-            adapter = self._prepare_replay(request, response)
+            replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
             if tokens._refused_without_replay(refusal):
                 self._report_impossible(refusal, response, reason)
@@ -120,7 +123,9 @@ class Handle401(ResponseHandler):
         current = tokens._replacement_for(refusal, wait_limit(kwargs.get("timeout")))
         if current is None:
             return response
-        answer = self._replay(adapter, request, response, current, kwargs)
+        answer = self._send(replay, response, current, kwargs)
+        if answer is response:
+            return response
         if may_demand_nonce:
             answer = self._answer_nonce_demand(answer, kwargs)
         method, route_url = refusal.route.method, self._redacted(refusal.route.url)
@@ -129,50 +134,54 @@ class Handle401(ResponseHandler):
         tokens._replayed(refusal, event, refused)
         return answer
 
-    def _prepare_replay(self, request: PreparedRequest, response: Response) -> Any:
-        """Rewind the body and return the adapter to send it through."""
+    def _prepare_replay(self, request: PreparedRequest, response: Response) -> _Replay:
+        """Return the replay of a request; raise `UnreplayableBody` if there cannot be one."""
+        handed = self._handed_over(request)
+        if handed is None:
+            raise UnreplayableBody("another request was sent in its place")
         session = None if self._session is None else self._session()
         if session is not None:
-            adapter: Any = session.get_adapter(url=str(request.url))
+            adapter: Any = session.get_adapter(url=handed.url)
         else:
             adapter = getattr(response, "connection", None)
         if adapter is None:
             raise UnreplayableBody("the response does not say which adapter it came through")
-        if request.body is not None:  # a redirect may have dropped the body
-            if isinstance(self._position, UnreplayableBody):
-                raise self._position
-            rewind(request.body, self._position)
-        return adapter
+        if handed.note is not None:
+            handed.rewind()
+        return _Replay(request, handed, adapter, session)
 
-    def _replay(
-        self,
-        adapter: Any,
-        request: PreparedRequest,
-        response: Response,
-        current: CurrentToken,
-        kwargs: dict[str, Any],
+    def _send(
+        self, replay: _Replay, response: Response, current: CurrentToken, kwargs: dict[str, Any]
     ) -> Response:
-        """Send the same request again. It is changed in place: redirects continue from it."""
-        release(response)
-        _keep_cookies(None if self._session is None else self._session(), request, response)
+        """Send a replay with another token or proof; return the refusal if the body has changed."""
+        handed, adapter = replay.handed, replay.adapter
+        request = handed.request(replay.first)
+        _keep_cookies(replay.session, request, response)
+        replay.first._cookies = request._cookies  # type: ignore[attr-defined]  # for a redirect
         put_token(request, current, self._scheme)
-        self._current, self._sent_at = current, clock.system.time()
         cert = self.tokens._config.client_auth.cert
         if cert is not None and cert == kwargs.get("cert"):
             # The certificate may have been renewed. The new token is then bound to the new one.
             drop_idle_connections(adapter)
+        try:
+            if handed.note is not None:
+                handed.rewind()  # again, because the fetch may have taken long
+        except UnreplayableBody as reason:
+            self._report_impossible(self._refusal(replay.first), response, reason)
+            return response
+        self._current, self._sent_at, self._replay = current, clock.system.time(), request
         # Not through `Session.send`, which would call the hooks and follow redirects a second time.
         # So this does what `send` does around the adapter (cookies, `elapsed`).
         began = time.perf_counter()
         answer: Response = adapter.send(request, **kwargs)
         answer.elapsed = timedelta(seconds=time.perf_counter() - began)
         if self._scheme.proves:
-            self._scheme.learn(str(request.url), answer.headers)
+            self._scheme.learn(handed.url, answer.headers)
         return answer
 
     def _refusal(self, request: PreparedRequest) -> Refusal:
-        url = request.url
-        route = Route(str(request.method), origin_of(str(url)), public_url(url))
+        url = self._url_of(request)
+        route = Route(str(request.method), origin_of(url), public_url(url))
         return Refusal(self._current.token, route, self._sent_at)
 
     def _report_impossible(
@@ -192,7 +201,21 @@ class Handle401(ResponseHandler):
         return [current.token.access_token for current in (self._first, self._current)]
 
     def _request_of(self, response: Response) -> PreparedRequest:
-        return self._request() or response.request
+        if self._replay is not None:
+            return self._replay
+        # A class after ours may have sent a changed copy. Adapters put anything there, or nothing.
+        request = response.request
+        return request if isinstance(request, SentRequest) else self._request() or request
+
+    def _handed_over(self, request: PreparedRequest) -> HandedOver | None:
+        """Return what was handed over: the request knows it if it notes that itself."""
+        is_noting = isinstance(request, SentRequest)
+        return vars(request)["_handed_over"] if is_noting else self._handed
+
+    def _url_of(self, request: PreparedRequest) -> str:
+        """Return the URL that was handed over: an adapter may put another one there."""
+        handed = self._handed_over(request)
+        return str(request.url) if handed is None else handed.url
 
     def _carries_our_token(self, request: PreparedRequest) -> bool:
         header = request.headers.get("Authorization")
@@ -208,32 +231,13 @@ class Handle401(ResponseHandler):
         return challenge is None or find_error(challenge, _SCHEMES) != "insufficient_scope"
 
 
-def release(response: Response, limit: int = RELEASE_LIMIT) -> None:
-    """Free the connection of an answer and keep the beginning of its body.
+class _Replay(NamedTuple):
+    """A second sending of what was handed over first."""
 
-    Up to ``limit`` bytes become its ``content``, and the connection goes back to the pool. If there
-    is more, or the body is cut or badly compressed, the connection is closed. A body that an
-    adapter has read already, or has made, is kept.
-    """
-    answer: Any = response  # its types do not know of content that was not read yet
-    if answer._content is not False or answer.raw is None:
-        return
-    answer._content = _beginning(answer, limit)
-    answer.close()  # the connection too, unless everything was read
-    answer._content_consumed = True
-
-
-def _beginning(response: Response, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    try:
-        for chunk in response.iter_content(8192):
-            chunks.append(chunk)
-            if sum(map(len, chunks)) > limit:
-                break
-    except (OSError, HTTPError) as error:  # the errors of requests are OSErrors
-        # A broken body says nothing about the token, so what was read is enough.
-        del error
-    return b"".join(chunks)[:limit]
+    first: PreparedRequest
+    handed: HandedOver
+    adapter: Any
+    session: requests.Session | None
 
 
 def _keep_cookies(session: requests.Session | None, request: Any, response: Response) -> None:

@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, cast
 
 from ..errors import ConfigurationError
+from ..frames import hide_locals
 from ..jwt import Key, KeyLike, Material, least_octets, load_key, require_pyjwt, sign
 from ..secret import Secret, SecretLike, absolute, at_construction, read_source
 from .attempt import Attempt, hashed
@@ -40,18 +41,21 @@ class ClientSecretJWT:
         require_pyjwt()
         least_octets(self.algorithm)
 
+    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
         secret = attempt.secret("ClientSecretJWT")
         claims = _claims(attempt, self.audience, self.lifetime)
         _assert(attempt, sign(claims, secret, self.algorithm, _header(self.type)))
 
+    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the secret and the options."""
         options = self.algorithm, self.lifetime, self.audience, self.type
         return hashed(self.name, client_secret, *options)
 
 
+@hide_locals
 @dataclass(frozen=True, slots=True, eq=False)
 class PrivateKeyJWT:
     """An assertion that is signed with a private key (RFC 7523 section 2.2; see RFC 9700).
@@ -88,12 +92,14 @@ class PrivateKeyJWT:
         if not callable(self.key) and not callable(self.password):
             at_construction(self._load)
 
+    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
         key = self._load()
         claims = _claims(attempt, self.audience, self.lifetime)
         _assert(attempt, key.sign(claims, _header(self.type, key.key_id)))
 
+    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current key, its password and the options."""
         options = self.algorithm, self.key_id, self.audience, self.lifetime, self.type
@@ -109,6 +115,7 @@ class PrivateKeyJWT:
         return material, None if self._password is None else self._password.read()
 
 
+@hide_locals
 @dataclass(frozen=True, slots=True)
 class ClientAssertion:
     """An assertion of another program (RFC 7521 section 4.2), as in workload identity.
@@ -131,10 +138,12 @@ class ClientAssertion:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_source", Secret.of(self.assertion, "assertion"))
 
+    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Add the current assertion to the body."""
         _assert(attempt, self._source.read(), self.type, send_client_id=self.send_client_id)
 
+    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current assertion and the options.
 

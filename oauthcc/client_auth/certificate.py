@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..errors import ConfigurationError
+from ..frames import hide_locals
 from ..secret import absolute, at_construction, read_file
 from .attempt import Attempt, hashed
 
 
+@hide_locals
 @dataclass(frozen=True, slots=True)
 class TLSClientAuth:
     """Authentication by a client certificate in the TLS handshake (RFC 8705 section 2).
@@ -42,6 +44,7 @@ class TLSClientAuth:
         """Add ``client_id`` to the body, as RFC 8705 section 2 requires."""
         attempt.params.append(("client_id", attempt.client_id))
 
+    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current certificate and key."""
         return hashed(self.name, *(read_file(path, "client certificate") for path in self._paths()))

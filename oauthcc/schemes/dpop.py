@@ -20,6 +20,7 @@ from urllib3.util import parse_url
 from ..access_token import Token
 from ..challenge import find_error
 from ..errors import ConfigurationError
+from ..frames import hide_locals
 from ..jwt import (
     Key,
     KeyLike,
@@ -54,6 +55,7 @@ class DPoP:
     name = "DPoP"
     proves = True
 
+    @hide_locals
     def __init__(
         self,
         key: KeyLike | None = None,
@@ -75,6 +77,7 @@ class DPoP:
         # If two threads read a key at the same time, both use the one that was stored first.
         return self._kept.get("key") or self._kept.setdefault("key", self._read())
 
+    @hide_locals
     def _read(self) -> Key:
         if self._source is None:
             return generate_key(self._algorithm or "ES256")
@@ -161,6 +164,7 @@ class DPoP:
         return _restored, (type(self), source, algorithm, self._password)
 
 
+@hide_locals
 def _restored(kind: type[DPoP], *given: Any) -> DPoP:
     key, algorithm, password = given
     return kind(key, algorithm=algorithm, password=password)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from ..access_token import Token
@@ -25,10 +27,13 @@ class TokenStore(Protocol):
     """A place that keeps tokens by key, with a lock for each key.
 
     Keys are hexadecimal digests and reveal nothing. The methods are called by many threads at the
-    same time. An exception from `load` or `save` is reported, and the store is bypassed; the same
-    goes for `lock`, except for TimeoutError. A store that is down costs token requests, but no
-    request to an API fails because of it. `load` and `save` should not block for more than a few
-    seconds.
+    same time, and each call may come from another thread. An exception from `load` or `save` is
+    reported without its message, and the store is bypassed; the same goes for `lock`, except for
+    TimeoutError. A store that is down costs token requests, but no request to an API fails because
+    of it. `load` and `save` should take less than 2 seconds, and `lock` should wait no longer than
+    it is told to. A call that takes longer is not waited for: what it loads is ignored, a lock that
+    it acquires is released, and a token that it saves is replaced if there is a newer one. After
+    that the operation is not tried again for a while.
     """
 
     def load(self, key: str) -> Token | None:
@@ -99,6 +104,18 @@ def decode(data: bytes | str, cipher: Cipher | None) -> Token | None:
     except ValueError:
         return None
     return token if ACCESS_TOKEN.fullmatch(token.access_token) else None
+
+
+def shortened(token: Token, left: float) -> Token:
+    """Return a token that expires in ``left`` seconds, if that is earlier than it says.
+
+    ``left`` is measured by a clock that nobody sets. If it disagrees with the wall clock, that one
+    was set back since the token was saved.
+    """
+    expires_at = time.time() + left
+    if token.expires_at is None or expires_at > token.expires_at - 1.0:
+        return token
+    return replace(token, expires_at=expires_at)
 
 
 def _decrypt(data: bytes | str, cipher: Cipher) -> bytes:

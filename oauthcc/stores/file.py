@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..access_token import Token
 from ..errors import ConfigurationError
+from ..frames import hide_locals
 from .base import MAX_BYTES, BaseStore, Cipher, decode, encode
 
 #: Seconds between two attempts to get a lock that is held.
@@ -51,6 +52,7 @@ class FileStore(BaseStore):
     count as absent.
     """
 
+    @hide_locals
     def __init__(
         self, folder: str | os.PathLike[str] | None = None, *, cipher: Cipher | None = None
     ) -> None:
@@ -61,6 +63,7 @@ class FileStore(BaseStore):
         self._cipher = cipher
         _exists(self._folder)
 
+    @hide_locals
     def load(self, key: str) -> Token | None:
         """Return the token that was last saved under the key, perhaps expired, or None."""
         if not _exists(self._folder):
@@ -68,6 +71,7 @@ class FileStore(BaseStore):
         data = _private_content(self._path(key, "token"))
         return None if data is None else decode(data, self._cipher)
 
+    @hide_locals
     def save(self, key: str, token: Token) -> None:
         """Replace the key's file in one step; raise OSError if the disk does not allow it."""
         data = encode(token, self._cipher)

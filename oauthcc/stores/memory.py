@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import weakref
@@ -11,7 +12,7 @@ from typing import Any
 
 from ..access_token import Token
 from ..forks import reset_in_child
-from .base import BaseStore
+from .base import BaseStore, shortened
 
 
 class MemoryStore(BaseStore):
@@ -21,8 +22,12 @@ class MemoryStore(BaseStore):
     A forked child keeps the tokens and gets new locks.
     """
 
+    #: The keys are seen by nobody outside of this process (see `ClientConfig.cache_key`).
+    _has_private_keys = True
+
     def __init__(self) -> None:
-        self._tokens: dict[str, Token] = {}
+        # Each token with the moment (monotonic) of its expiry.
+        self._tokens: dict[str, tuple[Token, float]] = {}
         self._after_fork()
         reset_in_child(self)
 
@@ -34,14 +39,16 @@ class MemoryStore(BaseStore):
 
     def load(self, key: str) -> Token | None:
         """Return the token that was last saved under the key, perhaps expired, or None."""
-        return self._tokens.get(key)
+        token, expiry = self._tokens.get(key, (None, 0.0))
+        return None if token is None else shortened(token, expiry - time.monotonic())
 
     def save(self, key: str, token: Token) -> None:
         """Keep the token, and remove all tokens that have expired."""
         now = time.time()
+        left = math.inf if token.expires_at is None else token.expires_at - now
         with self._guard:
-            kept = {k: t for k, t in self._tokens.items() if not _expired(t, now)}
-            self._tokens = {**kept, key: token}
+            kept = {k: kept for k, kept in self._tokens.items() if not _expired(kept[0], now)}
+            self._tokens = {**kept, key: (token, time.monotonic() + left)}
 
     @contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:

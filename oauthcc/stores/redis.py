@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..access_token import Token
 from ..errors import ConfigurationError
-from .base import BaseStore, Cipher, decode, encode
+from ..frames import hide_locals
+from .base import BaseStore, Cipher, decode, encode, shortened
 
 if TYPE_CHECKING:
     import redis
@@ -58,6 +59,7 @@ class RedisStore(BaseStore):
     Needs ``pip install "oauthcc[redis]"``.
     """
 
+    @hide_locals
     def __init__(
         self,
         url_or_client: str | redis.Redis | redis.RedisCluster,
@@ -74,11 +76,16 @@ class RedisStore(BaseStore):
         self._url = url_or_client if is_url else None
         self._prefix, self._cipher, self._timeout = prefix, cipher, timeout
 
+    @hide_locals
     def load(self, key: str) -> Token | None:
         """Return the token that was last saved under the key, or None."""
-        data = self._client.get(self._name("token", key))
-        return None if data is None else decode(data, self._cipher)
+        name = self._name("token", key)
+        data, left = self._client.pipeline(transaction=False).get(name).pttl(name).execute()
+        token = None if data is None else decode(data, self._cipher)
+        # Below zero: somebody else has removed the expiry, or the token itself.
+        return token if token is None or left < 0 else shortened(token, left / 1000)
 
+    @hide_locals
     def save(self, key: str, token: Token) -> None:
         """Keep the token until it expires."""
         data, name = encode(token, self._cipher), self._name("token", key)
@@ -135,6 +142,7 @@ class RedisStore(BaseStore):
             "timeout": self._timeout,
         }
 
+    @hide_locals
     def __setstate__(self, state: dict[str, Any]) -> None:
         RedisStore.__init__(self, **state)
 

@@ -8,8 +8,10 @@ secret or key that is in a file.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -37,6 +39,7 @@ class ConfigOptions(TypedDict, total=False):
     scheme: Scheme | None
 
 
+_PROCESS_KEY = secrets.token_bytes(32)
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SCHEME_MEMBERS = (
@@ -114,12 +117,16 @@ class ClientConfig:
         secret = None if self.client_secret is None else self.client_secret.read()
         return secret, hashlib.sha256(self.client_auth.fingerprint(secret)).digest()
 
-    def cache_key(self, fingerprint: bytes) -> str:
+    def cache_key(
+        self, fingerprint: bytes, set_on_endpoint: str = "", *, is_private: bool = False
+    ) -> str:
         """Return the name under which a shared store keeps the token of this configuration.
 
-        It contains everything that can change the token. Others can read such names and try
-        secrets against them, so the fingerprint goes through scrypt, which is slow: call this once
-        per fingerprint.
+        It contains everything that can change the token, also what was set on the endpoint. Others
+        can read such names and try secrets against them, so the fingerprint and the settings go
+        through scrypt, which is slow: call this once for the same arguments. ``is_private`` says
+        that nobody can read the names outside of this process. They are then made quickly, with a
+        random key of the process.
         """
         public = {
             "server": self.issuer or self.token_url or "",
@@ -131,8 +138,13 @@ class ClientConfig:
             "key": self.scheme.thumbprint,
         }
         text = json.dumps(public, sort_keys=True, separators=(",", ":")).encode()
+        secret = fingerprint
+        if set_on_endpoint:
+            secret = hashlib.sha256(fingerprint + set_on_endpoint.encode()).digest()
+        if is_private:
+            return hmac.digest(_PROCESS_KEY, secret + text, "sha256").hex()
         salt = hashlib.sha256(text).digest()
-        digest = hashlib.scrypt(fingerprint, salt=salt, n=2**14, r=8, p=1, dklen=32)
+        digest = hashlib.scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=32)
         return hashlib.sha256(text + digest).hexdigest()
 
 

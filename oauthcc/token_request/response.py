@@ -39,9 +39,11 @@ MAX_RETRY_AFTER = 21600.0
 #: A longer lifetime is a mistake, a date, or a way to say "without end"; in seconds (ten years).
 MAX_LIFETIME = 10 * 366 * 86400
 _MAX_TEXT, _MAX_DIGITS, _MAX_DEPTH = 500, 300, 32
+#: A body with more commas, colons and brackets is not read as JSON: no answer needs so many.
+_MAX_VALUES = 50_000
 _LEAVES = (str, int, float, type(None))
 
-#: The value of a body that is not JSON, or that is nested too deeply.
+#: The value of a body that is not JSON, or that is nested too deeply or contains too many values.
 NOT_JSON = object()
 #: Error codes that are never redacted, even if a secret such as "client" is a part of one.
 _CODES = set(
@@ -75,12 +77,13 @@ class Answer:
     """A response that was read completely, the JSON value of its body, and the client's secrets.
 
     In ``value``, numbers of more than 300 digits and numbers that JSON does not have are None. If
-    a member occurs twice, the last one counts.
+    a member occurs twice, the last one counts, and ``repeated`` contains all members.
     """
 
     response: requests.Response
     text: str
     value: Any
+    repeated: list[Any]
     secrets: tuple[str, ...]
 
     @classmethod
@@ -88,12 +91,23 @@ class Answer:
         """Return the answer in a response; ``secrets`` will not be shown in errors."""
         content = response._content
         text = _decoded(content) if isinstance(content, bytes) else ""
-        return cls(response, text, _json(text), tuple(secrets))
+        repeated: list[Any] = []
+        return cls(response, text, _json(text, repeated), repeated, tuple(secrets))
 
     @cached_property
     def redactor(self) -> Redactor:
         """Return what removes the secrets and tokens from the texts of an error."""
-        return Redactor(self.secrets, self.response.request, self.value)
+        return Redactor(
+            self.secrets,
+            self.response.request,
+            [self.value, self.repeated],
+            may_contain_token=(self.response.status_code or 0) < 400,
+        )
+
+    @cached_property
+    def _shown(self) -> Any:
+        """Return the JSON value as an error may show it."""
+        return self.redactor.document(self.value)
 
     @property
     def members(self) -> dict[str, Any]:
@@ -104,7 +118,7 @@ class Answer:
     def kind(self) -> str:
         """Return the media type, for a message."""
         given = self.response.headers.get("Content-Type", "")
-        match = _MEDIA_TYPE.match(self.redactor.text(given))
+        match = _MEDIA_TYPE.match(self.redactor.header(given))
         return "content of no known type" if match is None else match[1]
 
     def error_member(self, name: str) -> str | None:
@@ -112,7 +126,10 @@ class Answer:
         value = self.members.get(name)
         if not isinstance(value, str) or value in _CODES:
             return value if isinstance(value, str) else None
-        text = " ".join(self.redactor.content(value).split()).replace('"', "'")
+        shown = self._shown.get(name) if isinstance(self._shown, dict) else None
+        text = shown if isinstance(shown, str) else self.redactor.content(value)
+        # Nothing is left to hide in it, so it may be cut.
+        text = " ".join(text[: 4 * _MAX_TEXT].split()).replace('"', "'")
         text = _NOT_URI.sub("", text) if name == "error_uri" else _NOT_TEXT.sub("?", text)
         # Redacted once more, because dropping characters can join the parts of a secret.
         return self.redactor.text(text)[:_MAX_TEXT] or None
@@ -120,9 +137,9 @@ class Answer:
     def error(self, kind: type[TokenError], message: str) -> TokenError:
         """Return an error with the error members of this answer and a redacted response."""
         if self.value is NOT_JSON:
-            content = self.redactor.content(self.text)
+            content = self.redactor.body(self.text)
         else:
-            content = json.dumps(self.redactor.document(self.value))
+            content = json.dumps(self._shown, ensure_ascii=False)
         return kind(
             message,
             response=self.redactor.response(self.response, content),
@@ -345,10 +362,24 @@ def _decoded(content: bytes) -> str:
         return content.decode(encoding if wide else "latin-1", "replace")
 
 
-def _json(text: str) -> Any:
+def _json(text: str, repeated: list[Any]) -> Any:
+    """Return the value of a JSON text, or NOT_JSON.
+
+    ``repeated`` gets the members of each object in which a name occurs twice.
+    """
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            repeated.append(pairs)
+        return found
+
+    if sum(map(text.count, ",:[{")) > _MAX_VALUES:
+        return NOT_JSON
     try:
         value = json.loads(
             text,
+            object_pairs_hook=members,
             parse_int=lambda digits: int(digits) if len(digits) <= _MAX_DIGITS else None,
             parse_float=lambda digits: _finite(float(digits)),
             parse_constant=lambda _: None,

@@ -7,17 +7,24 @@ session that calls the API is its transport.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 import weakref
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
 from requests import exceptions
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
+from requests.cookies import RequestsCookieJar, merge_cookies
 from requests.sessions import merge_setting
+from requests.structures import CaseInsensitiveDict
+from requests.utils import default_headers
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
@@ -29,7 +36,7 @@ from ..errors import (
     TokenEndpointTimeout,
     TokenEndpointUnreachable,
 )
-from ..redaction import redact
+from ..redaction import redact_transport_error
 from ..urls import is_loopback, origin_of, public_url
 from .response import MAX_BYTES
 
@@ -66,6 +73,16 @@ class Owner:
         return self._ref()
 
 
+class SetHere(NamedTuple):
+    """What was set on an endpoint and can change the token.
+
+    ``text`` contains it, with its secrets, or is empty. ``opaque`` names what no text can express.
+    """
+
+    text: str = ""
+    opaque: tuple[str, ...] = ()
+
+
 class TransportSession(OAuth2Session):
     """A session for one authorization server.
 
@@ -87,6 +104,9 @@ class TransportSession(OAuth2Session):
         for kind in ("access_token_request", "refresh_token_request"):
             hooks.setdefault(kind, set())
         self._verify = self._trust_env = None
+        self._default_auth = self.auth
+        # The cookies that the server has set, as opposed to those that the user has.
+        self._received: set[tuple[Any, ...]] = set()
         self._defaults = self.adapters
         self.adapters: MutableMapping[str, BaseAdapter] = type(self.adapters)()
         forks.reset_in_child(self)
@@ -121,12 +141,30 @@ class TransportSession(OAuth2Session):
         """Set here what `settings` returned for another session."""
         self.__dict__.update(settings)
 
+    def set_here(self) -> SetHere:
+        """Return what was set here and can change the token, as it is now.
+
+        ``proxies``, ``verify``, ``trust_env`` and adapters of requests itself change only the way
+        of a request.
+        """
+        text: dict[str, Any] = {}
+        opaque: list[str] = []
+        for name, read in _INFLUENCES.items():
+            try:
+                found = read(self)
+            except Exception:  # noqa: BLE001 - an object that only looks like what it should be
+                opaque.append(name)
+            else:
+                text.update({name: found} if found else {})
+        return SetHere(json.dumps(text, sort_keys=True) if text else "", tuple(opaque))
+
     def request(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise ConfigurationError.
 
         The inherited `request`, `fetch_token` and `refresh_token` would write the client's secret
         and the token to the log, and keep the token in this session.
         """
+        del args, kwargs  # they may contain the secret, and crash reporters send local variables
         raise ConfigurationError(
             "session.tokens.endpoint only sends token requests, and sends them by itself: call"
             " session.tokens.get() for the current token, or session.tokens.renew() for a new one"
@@ -143,9 +181,12 @@ class TransportSession(OAuth2Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send as requests does."""
+        before = _cookies(self)
         try:
             return super().send(request, **kwargs)
         finally:
+            now = _cookies(self)
+            self._received = now & (self._received | (now - before))
             # requests-mock, when it ends, leaves the method of requests in the place of ours.
             shadow = vars(self).get("get_adapter")
             if getattr(shadow, "__func__", None) is requests.Session.get_adapter:
@@ -203,6 +244,7 @@ class TransportSession(OAuth2Session):
         """
         left = max(0.001, deadline - time.monotonic())
         request = requests.Request(method, url, headers=dict(headers), data=data)
+        prepared: requests.PreparedRequest | None = None
         try:
             prepared = self.prepare_request(request)
             settings = self.merge_environment_settings(
@@ -219,8 +261,80 @@ class TransportSession(OAuth2Session):
         except OAuthCCError:
             raise
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise _as_ours(error, url, secrets) from None
+            raise _as_ours(error, url, secrets, prepared) from None
         return response
+
+
+def _headers(session: TransportSession) -> dict[str, str | None]:
+    headers, defaults = CaseInsensitiveDict(session.headers or {}), default_headers()
+    return {
+        name.lower(): None if headers.get(name) is None else _text(headers[name])
+        for name in (*headers, *defaults)
+        if headers.get(name) != defaults.get(name)
+    }
+
+
+def _params(session: TransportSession) -> list[str]:
+    url = requests.Request("GET", "https://any.example/", params=session.params).prepare().url or ""
+    return sorted(filter(None, urlsplit(url).query.split("&")))
+
+
+def _auth(session: TransportSession) -> list[str]:
+    auth: Any = session.auth
+    if auth is session._default_auth:
+        return []
+    if isinstance(auth, tuple):
+        auth = HTTPBasicAuth(*auth)
+    if type(auth) not in (HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth):
+        raise TypeError("None means a login of ~/.netrc, and other objects may do anything")
+    return [type(auth).__name__, _text(auth.username), _text(auth.password)]
+
+
+def _set_cookies(session: TransportSession) -> list[Any]:
+    return sorted(_cookies(session) - session._received)
+
+
+def _cookies(session: TransportSession) -> set[tuple[Any, ...]]:
+    jar = merge_cookies(RequestsCookieJar(), session.cookies)  # type: ignore[no-untyped-call]
+    return {(each.domain, each.path, each.name, each.value or "") for each in jar}
+
+
+def _certificate(session: TransportSession) -> list[str]:
+    paths = [session.cert] if isinstance(session.cert, str) else session.cert or ()
+    return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+
+
+def _no_hooks(session: TransportSession) -> None:
+    if any((session.hooks or {}).values()):
+        raise TypeError("a function has no name that is the same in each process")
+
+
+def _no_compliance_hooks(session: TransportSession) -> None:
+    hooks: Any = session.compliance_hook
+    if hooks["access_token_request"] or hooks["access_token_response"]:
+        raise TypeError("as above")
+
+
+def _no_adapters(session: TransportSession) -> None:
+    if any(type(adapter) is not HTTPAdapter for adapter in session.adapters.values()):
+        raise TypeError("an adapter may change what it sends")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else "" + value
+
+
+#: What can change the token, by name, with a function that returns it, or raises if it cannot.
+_INFLUENCES: dict[str, Callable[[TransportSession], Any]] = {
+    "headers": _headers,
+    "params": _params,
+    "auth": _auth,
+    "cookies": _set_cookies,
+    "cert": _certificate,
+    "hooks": _no_hooks,
+    "compliance hooks": _no_compliance_hooks,
+    "mounted adapters": _no_adapters,
+}
 
 
 def drop_idle_connections(adapter: BaseAdapter) -> None:
@@ -282,11 +396,16 @@ _TRANSLATIONS: tuple[tuple[Any, type[OAuthCCError], str], ...] = (
 )
 
 
-def _as_ours(error: Exception, url: str, secrets: Sequence[str]) -> OAuthCCError:
+def _as_ours(
+    error: Exception,
+    url: str,
+    secrets: Sequence[str],
+    request: requests.PreparedRequest | None,
+) -> OAuthCCError:
     """Return the error of ours for a transport error. Its message quotes no secret."""
     where = public_url(url)
     query = urlsplit(url).query  # some servers take a key there
-    text = redact(str(error), (*secrets, f"?{query}" if query else None))
+    text = redact_transport_error(error, (*secrets, f"?{query}" if query else None), request)
     text = "".join(c if c.isprintable() else "?" for c in text)
     text = f"{type(error).__name__}: {text[:_MAX_TEXT]}"
     for causes, kind, message in _TRANSLATIONS:

@@ -7,11 +7,15 @@ once at a time for all who share the store.
 from __future__ import annotations
 
 import random
+import sys
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from .. import clock
 from ..access_token import Token
@@ -22,13 +26,14 @@ from ..errors import (
     TokenEndpointUnavailable,
     TokenError,
 )
-from ..events import Event, StoreBypassed, Why
-from ..redaction import SecretHeader, without_frames
+from ..events import Event, StoreBypassed, Why, log
+from ..frames import without_frames
+from ..redaction import SecretHeader
 from ..stores import TokenStore
-from ..stores.guarded import GuardedStore
+from ..stores.guarded import HAND_OUT, GuardedStore
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
-from ..token_request.transport import Owner
+from ..token_request.transport import Owner, SetHere
 from . import renewal
 from .renewal import Phase
 
@@ -70,6 +75,9 @@ class TokenNeed:
         if token.access_token == self.other_than or token.issued_at < self.issued_since:
             return None
         now = clock.now()
+        # Issued in the future: a clock was set back since, so nobody knows how old the token is.
+        if token.issued_at > now.wall + renewal.CLOCK_SKEW:
+            return None
         phase = renewal.phase(renewal.schedule(token, now, 1.0), now)
         return token if phase in (Phase.FRESH, Phase.AGING) else None
 
@@ -81,7 +89,8 @@ class FetchResult:
     ``why`` is the reason for the fetch, ``number`` that of its need, and ``seconds`` the time that
     it took. ``fingerprint`` is that of the client when the last request was sent, and ``attempts``
     the number of requests (0: the token was in the store). ``events`` are to be emitted when all
-    callers have been released.
+    callers have been released. ``late_events`` is to be called after that: it waits until the token
+    is in the store, and returns the events of that time.
     """
 
     why: Why
@@ -93,6 +102,7 @@ class FetchResult:
     attempts: int = 0
     fingerprint: bytes | None = None
     events: list[Event] = field(default_factory=list)
+    late_events: Callable[[], Sequence[Event]] = tuple
 
 
 class TokenFetcher:
@@ -106,7 +116,10 @@ class TokenFetcher:
         # Its only entry is the endpoint. A dict, because `setdefault` needs no lock.
         self._made: dict[str, TokenEndpoint] = {}
         self.owner: Owner = Owner()
-        self._cache_key: tuple[bytes, str] | None = None
+        self._cache_key: tuple[tuple[bytes, str], str] | None = None
+        #: The newest token, with its key and the number of its fetch.
+        self._newest: tuple[str, int, Token] | None = None
+        self._warned: set[tuple[str, ...]] = set()
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -130,11 +143,13 @@ class TokenFetcher:
 
     def fetch(self, need: TokenNeed) -> FetchResult:
         """Return a token that meets the need, or the error, within the budget of one fetch."""
-        began = time.monotonic()
+        began, handled = time.monotonic(), sys.exc_info()[1]
         result = FetchResult(need.why, need.number)
         try:
             result.token = self._obtain(need, result, began + renewal.TOTAL_BUDGET)
-            result.header = self.config.scheme.authorization(result.token)
+            header = self.config.scheme.authorization(result.token)
+            # It is recognised by its type, and the scheme of a user may return a plain text.
+            result.header = header if isinstance(header, SecretHeader) else SecretHeader(header)
         except Exception as error:  # noqa: BLE001 - every caller raises it
             ours = _as_ours(error)
             known = None if need.known is None else need.known[1]
@@ -142,15 +157,19 @@ class TokenFetcher:
             # begins no new pause.
             result.error = known if known is not None and repr(ours) == repr(known) else ours
             # Its frames contain the client's secret.
-            result.error.__traceback__ = None
+            without_frames(result.error, handled)
+        # The frames of the error of a store contain the token.
+        for failed in [e.error for e in result.events if isinstance(e, StoreBypassed)]:
+            without_frames(failed, handled)
         result.seconds = time.monotonic() - began
         return result
 
     def _obtain(self, need: TokenNeed, result: FetchResult, deadline: float) -> Token:
         secret, fingerprint = self.config.read_secret()
         result.fingerprint = fingerprint
+        key = self._key(fingerprint)
         known = need.error_for(fingerprint)
-        if known is not None and self.store is None:
+        if known is not None and key is None:
             raise known
         if self.config.client_auth.cert is not None:
             self.endpoint.use_certificate_of(fingerprint)
@@ -160,30 +179,89 @@ class TokenFetcher:
             result.attempts, result.fingerprint = fetched.attempts, fetched.fingerprint
             return fetched.token
 
-        if self.store is None:
+        if key is None:
             return request(_attempts(need, has_waited=False))
-
-        def report(operation: str, error: Exception) -> None:
-            result.events.append(StoreBypassed(operation, error))
-
-        store = GuardedStore(self.store, self._key(fingerprint), report)
+        store = self._guarded(key, result)
         if known is not None:
             stored = store.look(need.accept)  # another process may have succeeded
             if stored is None:
                 raise known
             return stored
-        with store.turn(random.uniform(*LOCK_PATIENCE), need.accept) as stored:
-            if stored is not None:
-                return stored
-            token = request(_attempts(need, has_waited=store.has_waited))
-            if result.fingerprint == fingerprint:  # else the token belongs under another key
+        try:
+            stored = store.find(random.uniform(*LOCK_PATIENCE), need.accept)
+            token = stored or request(_attempts(need, has_waited=store.has_waited))
+            # If the secret or a setting has changed meanwhile, it belongs under another key.
+            is_ours = result.fingerprint == fingerprint and self._key(fingerprint) == key
+            if is_ours and self._is_newest(key, need.number, token) and stored is None:
                 store.save(token)
             return token
+        finally:
+            store.settle(HAND_OUT)
 
-    def _key(self, fingerprint: bytes) -> str:
-        if self._cache_key is None or self._cache_key[0] != fingerprint:
-            self._cache_key = fingerprint, self.config.cache_key(fingerprint)
+    def _guarded(self, key: str, result: FetchResult) -> GuardedStore:
+        """Return the store for one fetch, whose events are added to the result."""
+        events = result.events
+
+        def report(operation: str, error: Exception) -> None:
+            events.append(StoreBypassed(operation, error))
+
+        def newest() -> Token | None:
+            newest = self._newest
+            return newest[2] if newest is not None and newest[0] == key else None
+
+        def late_events() -> Sequence[Event]:
+            emitted = len(events)
+            guarded.settle()
+            return events[emitted:]
+
+        assert self.store is not None  # noqa: S101 - there is a key
+        guarded = GuardedStore(self.store, key, report, newest, on_threads=not is_mocked())
+        result.late_events = late_events
+        return guarded
+
+    def _is_newest(self, key: str, number: int, token: Token) -> bool:
+        """Remember a token; return False if a later fetch has already brought one."""
+        newest = self._newest
+        if newest is not None and newest[0] == key and newest[1] > number:
+            return False
+        self._newest = key, number, token
+        return True
+
+    def _key(self, fingerprint: bytes) -> str | None:
+        """Return the key of the token in the store, or None if the token is not shared."""
+        if self.store is None:
+            return None
+        # What was set on an endpoint that was not made yet is in `settings`.
+        endpoint = self.endpoint if self.settings else self._made.get("endpoint")
+        there = SetHere() if endpoint is None else endpoint.set_here()
+        if there.opaque:
+            self._warn(there.opaque)
+            return None
+        parts = fingerprint, there.text
+        if self._cache_key is None or self._cache_key[0] != parts:
+            is_private = getattr(self.store, "_has_private_keys", False)
+            self._cache_key = parts, self.config.cache_key(*parts, is_private=is_private)
         return self._cache_key[1]
+
+    def _warn(self, opaque: tuple[str, ...]) -> None:
+        if opaque not in self._warned:
+            self._warned.add(opaque)
+            log.warning(
+                "The store is not used for the tokens of client %r: %s of tokens.endpoint may"
+                " change the token, and cannot be a part of the key in the store. Say what differs"
+                " with token_params, or with headers or params of the endpoint.",
+                self.config.client_id,
+                " and ".join(opaque),
+            )
+
+
+def is_mocked() -> bool:
+    """Return whether requests-mock is active.
+
+    It holds one lock around every send, with its redirects and hooks. If the caller waited for a
+    thread there, that thread would wait for the caller. So everything runs in the caller's thread.
+    """
+    return getattr(requests.Session.send, "__module__", None) == "requests_mock.mocker"
 
 
 def _attempts(need: TokenNeed, *, has_waited: bool) -> int:
@@ -226,5 +304,5 @@ def _as_ours(error: Exception) -> OAuthCCError:
     ours = TokenError(
         f"No token could be obtained: the fetch raised {type(error).__name__} ({where})."
     )
-    ours.__cause__ = without_frames(error)
+    ours.__cause__ = error
     return ours

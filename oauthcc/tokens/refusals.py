@@ -12,6 +12,9 @@ from ..urls import Origin
 from . import renewal
 from .renewal import Backoff
 
+#: The number of pauses that are kept. While all of them last, other APIs count as paused too.
+MAX_PAUSES = 1024
+
 
 class Route(NamedTuple):
     """A route of an API: the method, the origin, and the public URL (without query)."""
@@ -45,16 +48,21 @@ class RefusalPauses:
         # By origin and replayable: the token that was refused last, and the pause. A `Token`, and
         # not its text, because the repr of a `Token` hides the text.
         self._pauses: dict[tuple[Origin | None, bool], tuple[Token, Backoff]] = {}
+        # When the first of them ends, if there is no room for another (on the monotonic clock).
+        self._full_until = 0.0
         self._after_fork()
         forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()  # guards `_pauses`; re-entrant for signal handlers
+        self._lock = threading.RLock()  # guards the two above; re-entrant for signal handlers
 
     def is_over(self, refusal: Refusal) -> bool:
         """Return whether the pause of this API is over, so that a renewal may be forced."""
         _, pause = self._pauses.get((refusal.route.origin, True), (None, None))
-        return pause is None or clock.system.monotonic() >= pause.until
+        now = clock.system.monotonic()
+        if pause is not None:
+            return now >= pause.until
+        return len(self._pauses) < MAX_PAUSES or now >= self._full_until
 
     def record(self, refusal: Refusal, *, replayable: bool = True) -> bool:
         """Begin or extend the pause of the API. Return False if nothing changed.
@@ -69,7 +77,12 @@ class RefusalPauses:
             is_active = pause is not None and now.monotonic < pause.until
             if is_active and (is_known or not replayable):
                 return False
+            if pause is None and len(self._pauses) >= MAX_PAUSES:
+                end = max(self._full_until, now.monotonic)
+                self._pauses = {k: kept for k, kept in self._pauses.items() if kept[1].until > end}
             self._pauses[key] = token, renewal.after_refusal(pause, now)
+            if len(self._pauses) >= MAX_PAUSES:
+                self._full_until = min(kept.until for _, kept in self._pauses.values())
             return True
 
     def end(self, route: Route) -> None:

@@ -8,6 +8,7 @@ what a token is.
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Generic, TypeVar
 
 from .. import forks
 from ..errors import copy_error
+from ..frames import clear_frames, without_frames
 
 N = TypeVar("N")
 R = TypeVar("R")
@@ -143,6 +145,7 @@ class SingleFlight(Generic[N, R, T]):
 
     def _run(self, flight: _Flight[T], need: N) -> None:
         """Carry out a flight in this thread, then release its callers."""
+        handled = sys.exc_info()[1]
         mark = _inside.set((*_inside.get(), flight))
         outcomes: list[R] = []
         try:
@@ -156,11 +159,13 @@ class SingleFlight(Generic[N, R, T]):
                     if self._flight is flight:
                         self._flight = None
         except Exception as error:  # noqa: BLE001 - every caller raises it
-            flight.error = error.with_traceback(None)
-            # The error is kept, and the frames of its context would keep sessions and secrets.
+            # The error is kept, and frames would keep sessions and secrets. The context may also be
+            # what the caller handles at this time, if there is no thread for the flight.
             error.__context__ = None
+            flight.error = without_frames(error)
         except BaseException as interruption:
             flight.error = Interrupted(type(interruption).__name__)
+            clear_frames(interruption, handled)
             raise
         finally:
             _inside.reset(mark)

@@ -13,16 +13,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import requests
-
 from .. import clock, events
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
+from ..frames import hide_locals
 from ..stores import TokenStore
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
 from ..urls import public_url
-from .fetcher import FetchResult, TokenFetcher, TokenNeed
+from .fetcher import FetchResult, TokenFetcher, TokenNeed, is_mocked
 from .refusals import Refusal, RefusalPauses
 from .renewal import TOTAL_BUDGET, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
@@ -103,6 +102,7 @@ class TokenSource:
         """
         return self._get(timeout).token
 
+    @hide_locals  # a caller may pass the text of a token by mistake
     def renew(self, refused: Token | None = None, timeout: float | None = None) -> Token:
         """Return a token other than the refused one (None: the current one), fetched if needed.
 
@@ -115,6 +115,7 @@ class TokenSource:
             return self.get(timeout)
         return self._other_than(unwanted, unwanted.issued_at, timeout).token
 
+    @hide_locals
     def mark_refused(self, token: Token) -> None:
         """Report that an API refused a token: the next caller waits for a renewal first.
 
@@ -246,7 +247,7 @@ class TokenSource:
         """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
         patience = _limited(timeout)
         try:
-            return self._flights.result(ready, begin, patience, in_caller=_is_mocked())
+            return self._flights.result(ready, begin, patience, in_caller=is_mocked())
         except StillRunning:
             raise TokenEndpointTimeout(
                 f"No token arrived from {self._state.name} within {patience:g} seconds; the fetch"
@@ -307,6 +308,8 @@ def _report(name: str, observer: events.Observer | None, result: FetchResult, wa
         lifetime = result.token.lifetime
         obtained = events.TokenObtained(name, result.why, seconds, lifetime, attempts, waiters)
         events.emit(obtained, observer)
+    for event in result.late_events():
+        events.emit(event, observer)
 
 
 def _need(why: events.Why, current: CurrentToken | None) -> TokenNeed:
@@ -327,12 +330,6 @@ def _why(phase: Phase | None) -> events.Why:
 
 def _limited(timeout: float | None) -> float:
     return TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
-
-
-def _is_mocked() -> bool:
-    # requests-mock holds one lock around every send, with its redirects and hooks. If the caller
-    # waited for a thread there, that thread would wait for the caller. So the caller fetches.
-    return getattr(requests.Session.send, "__module__", None) == "requests_mock.mocker"
 
 
 def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:

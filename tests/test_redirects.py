@@ -1,0 +1,375 @@
+"""Redirects: the decision about the token is made on the request that is about to be sent."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from requests import PreparedRequest, Request, Response
+from requests.adapters import HTTPAdapter
+
+from oauthcc import ClientCredentialsAuth, DPoP, Token
+from oauthcc.redaction import SecretHeader
+from oauthcc.schemes import Bearer
+from oauthcc.testing import SeenRequest
+from oauthcc.testing.faults import redirect
+
+from .refusals import Scene, Sessions, trail
+
+
+class Copying(HTTPAdapter):
+    """An adapter that sends a copy of each request, as some that log do."""
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        return super().send(request.copy(), *args, **kwargs)
+
+
+class Duplicating(HTTPAdapter):
+    """An adapter that sends a copy made by the standard library."""
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        return super().send(copy.copy(request), *args, **kwargs)
+
+
+class Resolving(HTTPAdapter):
+    """An adapter that puts an address into the URL, in place, as many resolvers do."""
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        request.url = str(request.url).replace("//localhost:", "//127.0.0.1:")
+        return super().send(request, *args, **kwargs)
+
+
+def moved_to(scene: Scene, target: str, status: int = 302) -> str:
+    """Return a URL under /v1 of the API that redirects to a target."""
+    scene.api.protected = False
+    scene.api.add_route("/v1/go", lambda _: redirect(target, status))
+    return f"{scene.api.url}/v1/go"
+
+
+LEAVING = [
+    "/other/collect",
+    "../other/collect",
+    "http:other/collect",
+    "http:../other/collect",
+    "%2e/../other/collect",
+    "%2e%2e/other/collect",
+    "..%2fother/collect",
+    "/v1/../other/collect",
+    "/v1/%2e%2e/other/collect",
+    "/v10/collect",
+    "\\other\\collect",
+    "///other/collect",
+    "/v1/..;/other/collect",
+]
+
+
+@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating], ids=lambda a: a.__name__)
+@pytest.mark.parametrize("target", LEAVING)
+def test_a_redirect_that_leaves_the_prefix_carries_no_token(
+    scene: Scene, sessions: Sessions, target: str, adapter: type[HTTPAdapter]
+) -> None:
+    session = sessions.new(api_url=f"{scene.api.url}/v1")
+    session.mount("http://", adapter())
+    with contextlib.suppress(requests.RequestException):  # some targets have no usable host
+        session.get(moved_to(scene, target))
+    first, *hops = scene.trail
+    assert first == ("/v1/go", 1)
+    assert [token for _, token in hops] == [None] * len(hops)
+
+
+@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating], ids=lambda a: a.__name__)
+@pytest.mark.parametrize("target", ["/v1/x", "x", "./x", "/v1/x#part", "//{host}/v1/x"])
+def test_a_redirect_inside_the_prefix_carries_the_token(
+    scene: Scene, sessions: Sessions, target: str, adapter: type[HTTPAdapter]
+) -> None:
+    session = sessions.new(api_url=f"{scene.api.url}/v1")
+    session.mount("http://", adapter())
+    url = moved_to(scene, target.format(host=scene.api.url.partition("//")[2]))
+    session.get(url)
+    assert scene.trail == [("/v1/go", 1), ("/v1/x", 1)]
+
+
+def test_a_redirect_that_left_the_prefix_and_comes_back_carries_no_token(
+    scene: Scene, sessions: Sessions
+) -> None:
+    scene.api.add_route("/other", lambda _: redirect("/v1/x"))
+    session = sessions.new(api_url=f"{scene.api.url}/v1")
+    session.get(moved_to(scene, "/other"))
+    assert scene.trail == [("/v1/go", 1), ("/other", None), ("/v1/x", None)]
+
+
+def test_a_target_that_a_hook_or_a_subclass_changes_carries_no_token_outside(scene: Scene) -> None:
+    class Elsewhere(requests.Session):
+        def get_redirect_target(self, resp: Response) -> str | None:
+            target = super().get_redirect_target(resp)
+            return target and "/other/subclass"
+
+    def elsewhere(response: Response, **_: Any) -> None:
+        if response.is_redirect:
+            response.headers["Location"] = "/other/hook"
+
+    auth = scene.auth_object(api_url=f"{scene.api.url}/v1")
+    url = moved_to(scene, "/v1/x")
+    scene.plain().get(url, auth=auth, hooks={"response": elsewhere})
+    with Elsewhere() as session:
+        session.trust_env = False
+        session.get(url, auth=auth)
+    assert [hop for hop in scene.trail if hop[0] != "/v1/go"] == [
+        ("/other/hook", None),
+        ("/other/subclass", None),
+    ]
+
+
+@pytest.mark.parametrize("target", ["/v1/x", "/other"])
+def test_the_next_request_of_a_response_is_decided_when_it_is_sent(
+    scene: Scene, sessions: Sessions, target: str
+) -> None:
+    session = sessions.new(api_url=f"{scene.api.url}/v1")
+    answer = session.get(moved_to(scene, target), allow_redirects=False)
+    assert answer.next is not None
+    assert scene.auth.issued[0] not in repr(answer.next.headers)
+    session.send(answer.next, allow_redirects=False)
+    assert scene.trail[1:] == [(target, 1 if target == "/v1/x" else None)]
+
+
+def test_a_prepared_request_whose_url_the_caller_changes_loses_the_token_outside(
+    scene: Scene,
+) -> None:
+    session, auth = scene.plain(), scene.auth_object(api_url=f"{scene.api.url}/v1")
+    scene.api.protected = False
+    prepared = session.prepare_request(Request("GET", f"{scene.api.url}/v1/x", auth=auth))
+    prepared.url = f"{scene.api.url}/v1/y"
+    session.send(prepared)
+    prepared.url = f"{scene.api.url}/other"
+    session.send(prepared)
+    assert scene.trail == [("/v1/y", 1), ("/other", None)]
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, PreparedRequest.copy, lambda request: request.copy()]
+)
+def test_a_copy_of_a_prepared_request_leaves_its_token_behind_too(
+    scene: Scene, duplicate: Callable[[PreparedRequest], PreparedRequest]
+) -> None:
+    session, auth = scene.plain(), scene.auth_object(api_url=f"{scene.api.url}/v1")
+    url = moved_to(scene, "/other")
+    prepared = session.prepare_request(Request("GET", url, auth=auth))
+    session.send(duplicate(prepared))
+    session.send(prepared)
+    assert scene.trail == [("/v1/go", 1), ("/other", None)] * 2
+
+
+def test_a_pickle_of_a_prepared_request_is_a_plain_request_without_a_token(scene: Scene) -> None:
+    session, auth = scene.plain(), scene.auth_object()
+    prepared = session.prepare_request(Request("GET", scene.url, auth=auth))
+    pickled = pickle.dumps(prepared)
+    assert scene.auth.issued[0].encode() not in pickled
+    loaded = pickle.loads(pickled)
+    assert type(loaded) is PreparedRequest
+    assert loaded.url == scene.url
+
+
+class Numbered(PreparedRequest):
+    """A request of the user's own class."""
+
+    number = 0
+
+    def double(self) -> int:
+        return 2 * self.number
+
+
+def test_a_request_keeps_the_class_of_the_user(scene: Scene) -> None:
+    auth = scene.auth_object(api_url=f"{scene.api.url}/v1")
+    prepared = Numbered()
+    prepared.number = 7
+    prepared.prepare("GET", moved_to(scene, "/other"), headers={}, auth=auth)
+    assert isinstance(prepared, Numbered)
+    sent = scene.plain().send(prepared, allow_redirects=False).request
+    assert isinstance(sent, Numbered)
+    assert sent.double() == 14
+    assert type(pickle.loads(pickle.dumps(prepared))) is Numbered
+    scene.plain().send(prepared)
+    assert scene.trail[1:] == [("/v1/go", 1), ("/other", None)]
+
+
+def test_an_adapter_may_change_the_url_in_place(scene: Scene, sessions: Sessions) -> None:
+    session = sessions.refused(api_url=scene.api.url.replace("127.0.0.1", "localhost"))
+    session.mount("http://localhost", Resolving())
+    assert session.get(scene.url.replace("127.0.0.1", "localhost")).status_code == 200
+    assert scene.trail == [("/anything", 1), ("/anything", 2)]
+
+
+def test_a_deep_copy_of_a_prepared_request_is_replayed_too(scene: Scene) -> None:
+    session, auth = scene.plain(), scene.auth_object()
+    prepared = session.prepare_request(Request("POST", scene.url, data=b"x", auth=auth))
+    scene.revoke(auth.tokens)
+    assert session.send(copy.deepcopy(prepared)).status_code == 200
+    assert scene.trail == [("/anything", 1), ("/anything", 2)]
+
+
+# Proofs
+
+
+def _proofs(seen: list[SeenRequest]) -> list[tuple[str, str, str]]:
+    """Return jti, method and path of each proof."""
+    found = []
+    for request in seen:
+        part = request.headers["DPoP"].split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        found.append((claims["jti"], claims["htm"], claims["htu"].rpartition("/")[2]))
+    return found
+
+
+def test_every_hop_and_every_sending_has_a_proof_of_its_own(
+    scene: Scene, sessions: Sessions
+) -> None:
+    scene.auth.token_fields = {"token_type": "DPoP"}
+    session = sessions.new(scheme=DPoP())
+    session.post(moved_to(scene, "/v1/x"), data=b"x")
+    prepared = session.prepare_request(Request("GET", f"{scene.api.url}/v1/y"))
+    session.send(prepared)
+    session.send(prepared)
+    proofs = _proofs(scene.api.requests)
+    assert [rest for _, *rest in proofs] == [
+        ["POST", "go"],
+        ["GET", "x"],
+        ["GET", "y"],
+        ["GET", "y"],
+    ]
+    assert len({jti for jti, *_ in proofs}) == 4
+
+
+# ~/.netrc and headers of the caller
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login user password word\n")
+    monkeypatch.setenv("NETRC", str(path))
+
+
+def test_netrc_displaces_the_token_on_no_hop_and_is_used_outside(scene: Scene, netrc: None) -> None:
+    auth = scene.auth_object(api_url=f"{scene.api.url}/v1")
+    with requests.Session() as session:
+        session.get(moved_to(scene, "/v1/x"), auth=auth)
+        scene.api.add_route("/v1/x", lambda _: redirect("/other"))
+        session.get(f"{scene.api.url}/v1/x", auth=auth)
+    shown = [(r.path, r.headers["Authorization"].split()[0]) for r in scene.api.requests]
+    assert shown[:2] == [("/v1/go", "Bearer"), ("/v1/x", "Bearer")]
+    assert shown[2:] == [("/v1/x", "Bearer"), ("/other", "Basic")]
+
+
+def test_a_header_that_the_caller_puts_over_the_token_is_left_alone(scene: Scene) -> None:
+    session, auth = scene.plain(), scene.auth_object()
+    prepared = session.prepare_request(Request("GET", scene.url, auth=auth))
+    prepared.headers["Authorization"] = "Basic bWU="
+    assert session.send(prepared).status_code == 401
+    assert [seen.headers["Authorization"] for seen in scene.api.requests] == ["Basic bWU="]
+    assert scene.token_requests == 1
+
+
+# The headers of a scheme
+
+
+class KeyHeader(Bearer):
+    """A scheme of a user that puts the token into a header of its own, as a plain text."""
+
+    __slots__ = ()
+    name, proves = "Key", True
+
+    def authorization(self, token: Token) -> Any:
+        return f"Bearer {token.access_token}"
+
+    def proof(self, method: str, url: str, token: Token | None) -> Any:
+        return {} if token is None else {"X-API-Key": token.access_token}
+
+
+@pytest.mark.parametrize("where", ["another origin", "outside the prefix", "copied headers"])
+def test_no_header_of_a_scheme_leaves_the_api(scene: Scene, sessions: Sessions, where: str) -> None:
+    scene.auth.token_fields = {"token_type": "Bearer"}
+    other = scene.another_api()
+    other.protected = False
+    target = f"{other.url}/x" if where == "another origin" else "/other"
+    session = sessions.new(scheme=KeyHeader(), api_url=f"{scene.api.url}/v1")
+    answer = session.get(moved_to(scene, target))
+    if where == "copied headers" and not session.auth:
+        first = answer.history[0].request
+        session.get(f"{scene.api.url}/other", headers=dict(first.headers))
+    first, *hops = [*scene.api.requests, *other.requests]
+    assert first.headers["X-API-Key"] == scene.auth.issued[0]
+    assert hops
+    for hop in hops:
+        assert scene.auth.issued[0] not in str(hop.headers.items())
+
+
+def test_a_header_of_a_scheme_is_shown_without_the_token(scene: Scene, sessions: Sessions) -> None:
+    scene.api.protected = False
+    sent = sessions.new(scheme=KeyHeader()).get(scene.url).request
+    assert isinstance(sent.headers["X-API-Key"], SecretHeader)
+    assert scene.auth.issued[0] not in repr(sent.headers)
+
+
+# Other origins
+
+
+def test_a_redirect_to_another_origin_and_back_carries_no_token(
+    scene: Scene, sessions: Sessions
+) -> None:
+    other = scene.another_api()
+    other.protected = False
+    other.add_route("/x", lambda _: redirect(f"{scene.api.url}/v1/y"))
+    sessions.new().get(moved_to(scene, f"{other.url}/x"))
+    assert trail(other) == [("/x", None)]
+    assert scene.trail == [("/v1/go", 1), ("/v1/y", None)]
+
+
+# Proxies
+
+
+def _by_auth(scene: Scene, url: str, **options: Any) -> PreparedRequest:
+    auth: ClientCredentialsAuth = scene.auth_object(**options)
+    return Request("GET", url, auth=auth).prepare()
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("proxy", ["http://proxy.example:3128", "proxy.example:3128", "http://["])
+def test_an_auth_sends_no_token_over_plain_http_to_a_proxy_on_another_machine(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, name: str, proxy: str
+) -> None:
+    for other in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, proxy)
+    with pytest.raises(requests.exceptions.InvalidURL, match=r"set NO_PROXY=127\.0\.0\.1"):
+        _by_auth(scene, scene.url)
+    assert scene.token_requests == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("http://127.0.0.1:1/x", {"HTTP_PROXY": "http://127.0.0.1:3128"}),
+        ("http://127.0.0.1:1/x", {"HTTP_PROXY": "http://proxy.example", "NO_PROXY": "127.0.0.1"}),
+        ("http://127.0.0.1:1/x", {"HTTPS_PROXY": "http://proxy.example"}),
+        ("https://api.example/x", {"HTTPS_PROXY": "http://proxy.example"}),
+        ("http://inside.example/x", {"HTTP_PROXY": "http://proxy.example"}),
+    ],
+)
+def test_an_auth_accepts_other_proxies(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str]
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    auth = scene.auth_object(api_url=[url])
+    auth.tokens.get()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert "Authorization" in Request("GET", url, auth=auth).prepare().headers
