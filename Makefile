@@ -10,11 +10,13 @@ WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 SECONDS ?= 10
 SEED ?= 7
+FILES ?=
+SAMPLE ?= 30
 # The authorization servers from npm for the tests. They are installed only if there is npm.
 SERVERS := $(if $(shell command -v npm 2>/dev/null),$(patsubst %/package-lock.json,%/node_modules/.installed,\
 	$(wildcard tests/servers/*/package-lock.json)))
 
-.PHONY: help demo test ready soak fuzz lint format types docs examples build bench clean
+.PHONY: help demo test ready soak fuzz lint format types docs examples build bench mutants clean
 
 help:
 	@echo 'make demo      show how a token is fetched, used again, revoked and renewed'
@@ -27,6 +29,7 @@ help:
 	@echo 'make examples  run every example'
 	@echo 'make build     build sdist and wheel, and run an example with the wheel alone'
 	@echo 'make bench     run the benchmarks'
+	@echo 'make mutants   change the code in SAMPLE=30 places of each of FILES, and see if a test fails'
 	@echo 'make clean     remove all files that these commands create'
 
 demo: $(VENV)/.demo
@@ -80,8 +83,12 @@ bench: $(VENV)/.test
 	@set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python "$$script"; done
 
+# It takes minutes for each file. A sample of 0 is every change.
+mutants: $(VENV)/.dev
+	$(BIN)/python tests/mutants.py --sample $(SAMPLE) --seed $(SEED) $(FILES)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis \
+	rm -rf $(VENV) build dist mutants *.egg-info .coverage .coverage.* .hypothesis \
 		.mypy_cache .pytest_cache .ruff_cache tests/servers/*/node_modules
 
 # Each of these files is created when an installation is complete. So a complete installation is
