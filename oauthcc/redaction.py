@@ -162,16 +162,26 @@ def redact(text: str, secrets: Iterable[str | None]) -> str:
     return _Secrets(secrets).hide(text)
 
 
-def redact_error(error: requests.RequestException, tokens: Iterable[str]) -> None:
-    """Remove tokens from the message of an error, in place, and its causes if they quote one.
+def redact_error(error: Exception, tokens: Iterable[str]) -> None:
+    """Remove tokens from the message of an error, in place, and its causes if one quotes a token.
 
     A transport error can quote what a broken server echoed.
     """
-    text = str(error)
-    redacted = redact(text, tokens)
-    if redacted != text:
-        error.args = (redacted,)
+    text = redacted_message(error, tokens)
+    if text is not None:
+        error.args = (text,)
         error.__cause__ = error.__context__ = None
+
+
+def redacted_message(error: Exception, tokens: Iterable[str]) -> str | None:
+    """Return the message without tokens, or None if it and those that led to it quote none."""
+    known, chain = _Secrets(tokens), list[BaseException]()
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or one.__context__
+    texts = [str(one) for one in chain]
+    return None if all(known.hide(text) == text for text in texts) else known.hide(texts[0])
 
 
 def redact_transport_error(
