@@ -18,6 +18,7 @@ import html.entities
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
@@ -454,10 +455,19 @@ class _Secrets:
         self.unchanged = sorted(present, key=len, reverse=True)
         #: The length of the longest.
         self.longest = max(map(len, present), default=0)
-        self._undone = sorted({n for s in present for n in _needles(s) if n}, key=len, reverse=True)
         self._ends_in_backslash = any("\\" in (s[0], s[-1]) for s in present)
-        squeezed = map(_squeeze, [*present, *self._undone])
-        self._squeezed = {s for s in squeezed if len(s) >= _MIN_TOKEN}
+
+    @cached_property
+    def _undone(self) -> list[str]:
+        """Return what the secrets look like in a text whose escapes were undone."""
+        needles = {needle for secret in self.unchanged for needle in _needles(secret)}
+        return sorted(needles - {""}, key=len, reverse=True)
+
+    @cached_property
+    def _squeezed(self) -> set[str]:
+        """Return what the secrets look like in a text that was squeezed."""
+        squeezed = map(_squeeze, [*self.unchanged, *self._undone])
+        return {secret for secret in squeezed if len(secret) >= _MIN_TOKEN}
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets, in any spelling."""
