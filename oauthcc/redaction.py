@@ -218,6 +218,8 @@ class Redactor:
         self._secrets = _Secrets(
             plain_text(s) for s in (*secrets, *_sent(request), *(tokens or ()))
         )
+        # Apart from the others, because such a token may be a part of a secret.
+        self._named = _Secrets(())
 
     def text(self, text: str) -> str:
         """Return a text without the secrets and tokens that are known."""
@@ -262,8 +264,8 @@ class Redactor:
         tokens = {token for token in named if len(token) >= _MIN_TOKEN}
         if _are_too_many(tokens):
             return _REDACTED
-        self._secrets = _Secrets({*self._secrets.unchanged, *tokens})
-        return self.content(shown)
+        self._named = _Secrets(tokens)
+        return self._named.hide(shown)
 
     def document(self, value: Any) -> Any:
         """Return a JSON value without secrets and without anything that looks like a token.
@@ -314,7 +316,8 @@ class Redactor:
         shown = joined.split(_BETWEEN)
         if self._secrets.are_scattered(joined):
             shown = [_REDACTED if self._secrets.are_scattered(text) else text for text in shown]
-        joined = (_words_of if self._strict else _without_tokens)(_BETWEEN.join(shown))
+        joined = self._named.hide(_BETWEEN.join(shown))
+        joined = (_words_of if self._strict else _without_tokens)(joined)
         shown = joined.split(_BETWEEN)
         return shown + [_REDACTED] * (len(texts) - len(shown))
 
