@@ -69,12 +69,13 @@ def test_without_a_store_every_fetch_is_a_request(make: Make, auth: Authorizatio
         assert 0 <= result.seconds <= time.monotonic() - before
 
 
+@pytest.mark.parametrize("store", [None, MemoryStore()], ids=["alone", "with a store"])
 @pytest.mark.parametrize(("why", "attempts"), [("absent", ATTEMPTS), ("aging", 1)])
 def test_an_early_renewal_is_tried_once_and_any_other_fetch_more_often(
-    make: Make, auth: AuthorizationServer, why: Any, attempts: int
+    make: Make, auth: AuthorizationServer, why: Any, attempts: int, store: MemoryStore | None
 ) -> None:
     auth.answer_next(unavailable(503, None), None)
-    assert isinstance(make().fetch(TokenNeed(why)).error, TokenEndpointUnavailable)
+    assert isinstance(make(store).fetch(TokenNeed(why)).error, TokenEndpointUnavailable)
     assert len(auth.token_requests) == attempts
 
 

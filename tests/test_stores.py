@@ -265,6 +265,13 @@ def test_data_encrypted_with_another_key_counts_as_absent():
     assert base.decode(base.encode(TOKEN, theirs), None) is None
 
 
+@pytest.mark.parametrize("cipher", CIPHERS[1:])
+def test_encrypted_data_with_a_character_that_encode_never_writes_counts_as_absent(cipher):
+    data = base.encode(TOKEN, cipher)
+    for foreign in (b"\n", b"!", b"-"):
+        assert base.decode(data[:8] + foreign + data[8:], cipher) is None
+
+
 # MemoryStore.
 
 
