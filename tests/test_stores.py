@@ -258,6 +258,13 @@ def test_data_that_is_not_a_token_counts_as_absent(data, cipher):
         assert base.decode(base64.b64encode(cipher.encrypt(data)), cipher) is None
 
 
+def test_the_longest_data_that_is_read_has_one_mebibyte():
+    data = base.encode(TOKEN, None)
+    padding = b" " * (2**20 - len(data))
+    assert base.decode(padding + data, None) == TOKEN
+    assert base.decode(b" " + padding + data, None) is None
+
+
 def test_data_encrypted_with_another_key_counts_as_absent():
     mine, theirs = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
     assert base.decode(base.encode(TOKEN, theirs), mine) is None
