@@ -21,6 +21,8 @@ class Clocks(Protocol):
     time: Callable[[], float]
 
 
+#: Seconds by which the wall clocks of machines that share tokens may differ.
+SKEW = 5.0
 #: Not functions of our own, which would cost every request a call.
 system: Clocks = time
 

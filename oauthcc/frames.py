@@ -8,7 +8,7 @@ refers to, and of what called them. Rules of this library:
   `hide_locals`. An error in it keeps its frames, with the files and lines that a traceback shows,
   but `clear_frames` removes their local variables.
 
-The local variables of whoever called such a function are not ours.
+The local variables of the callers of such a function are not ours.
 """
 
 from __future__ import annotations

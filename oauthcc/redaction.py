@@ -18,6 +18,7 @@ import html.entities
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -47,12 +48,16 @@ _ESCAPE = re.compile(
     r"|\\+(?P<plain>[^%&]?)"
     r"|&(?:amp;){0,8}#(?P<decimal>[0-9]{1,7});"
     r"|&(?:amp;){0,8}#[xX](?P<hexadecimal>[0-9A-Fa-f]{1,6});"
-    r"|&(?:amp;){0,8}(?P<entity>[A-Za-z][A-Za-z0-9]{1,30};)",
+    r"|&(?:amp;){0,8}(?P<entity>[A-Za-z][A-Za-z0-9]{1,30};)"
+    r"|(?P<utf8>[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})",
     re.DOTALL,
 )
+#: UTF-8 that was decoded as latin-1 begins with this.
+_UTF_8 = re.compile(r"[\xc2-\xf4](?=[\x80-\xbf])")
 _CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
 _OPENERS = (
     ("%", re.compile(r"[0-9A-Fa-f]{2}")),
+    ("%4", re.compile(r"[0-9A-Fa-f]")),
     ("\\", re.compile(r"[abfnrtv0xuU]")),
     ("&", re.compile(r"#?[A-Za-z0-9]{1,31};")),
 )
@@ -64,7 +69,7 @@ _UNCERTAIN = _INVISIBLE + b"\"\\+'"
 # What looks like a token.
 
 #: At most so many characters of a body are kept in an error, and so many values of a JSON value.
-_MAX_TEXT, _MAX_VALUES = 1 << 16, 5_000
+_MAX_TEXT, _MAX_VALUES = 1 << 15, 2_000
 #: At most so many tokens, with so many characters together, are searched for in an answer.
 _MAX_TOKENS, _MAX_TOKENS_LENGTH = 8, 1 << 14
 #: An escape is at most so much longer than its character, a ``***`` that is cut off included.
@@ -97,7 +102,8 @@ _AFTER_SCHEME = re.compile(
 #: With escapes and with what is not ASCII, which may be dropped when the text is shown.
 _LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[\]^`{{-}}{_BETWEEN}]{{16,}}")
 _RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{_BETWEEN}]{{8,}}")
-_LETTERS = re.compile(r"[A-Za-z]{32}|[0-9]{20}")
+_RANDOM = re.compile(r"eyJ|[A-Za-z]{32}|[0-9]{20}")
+_DIGIT, _RARE = re.compile(r"[0-9]"), re.compile(r"[~+=]")
 _PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
 _CHANGES = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _NOT_A_WORD = re.compile(r"[0-9~+=%]|[^\x00-\x7f]|[A-Za-z]{21}|eyJ")
@@ -156,16 +162,26 @@ def redact(text: str, secrets: Iterable[str | None]) -> str:
     return _Secrets(secrets).hide(text)
 
 
-def redact_error(error: requests.RequestException, tokens: Iterable[str]) -> None:
-    """Remove tokens from the message of an error, in place, and its causes if they quote one.
+def redact_error(error: Exception, tokens: Iterable[str]) -> None:
+    """Remove tokens from the message of an error, in place, and its causes if one quotes a token.
 
     A transport error can quote what a broken server echoed.
     """
-    text = str(error)
-    redacted = redact(text, tokens)
-    if redacted != text:
-        error.args = (redacted,)
+    text = redacted_message(error, tokens)
+    if text is not None:
+        error.args = (text,)
         error.__cause__ = error.__context__ = None
+
+
+def redacted_message(error: Exception, tokens: Iterable[str]) -> str | None:
+    """Return the message without tokens, or None if it and those that led to it quote none."""
+    known, chain = _Secrets(tokens), list[BaseException]()
+    one: BaseException | None = error
+    while one is not None and one not in chain:
+        chain.append(one)
+        one = one.__cause__ or one.__context__
+    texts = [str(one) for one in chain]
+    return None if all(known.hide(text) == text for text in texts) else known.hide(texts[0])
 
 
 def redact_transport_error(
@@ -209,7 +225,7 @@ class Redactor:
     def content(self, text: str) -> str:
         """Return a text of a server without secrets and without anything that looks like a token.
 
-        At most 64 Ki characters are kept.
+        At most 32 Ki characters are kept.
         """
         return self._contents([text])[0]
 
@@ -224,10 +240,11 @@ class Redactor:
     def location(self, response: requests.Response) -> str:
         """Return the target of a redirect, in the form that may be shown."""
         given = response.headers.get("Location", "")
-        if not given or len(given) > _MAX_HEADER or self._secrets.are_scattered(given):
+        known = self.text(given) if len(given) <= _MAX_HEADER else ""
+        if not known or self._secrets.are_scattered(known):
             return self.url(None)
         try:
-            target = urljoin(response.url, self.text(given))
+            target = urljoin(response.url, known)
         except ValueError:
             return self.url(None)
         shown = self.url(target)
@@ -391,22 +408,19 @@ def _names_token(name: str) -> bool:
 
 def _without_tokens(text: str) -> str:
     """Return a text of an error without anything that looks like a token or is named as one."""
-    text = _TOKEN_IN_TEXT.sub(rf"\1{_REDACTED}", text)
-    text = _AFTER_SCHEME.sub(rf"\1{_REDACTED}", text)
+    if any(word in text.lower() for word in ("token", "bearer", "basic", "dpop")):
+        text = _TOKEN_IN_TEXT.sub(rf"\1{_REDACTED}", text)
+        text = _AFTER_SCHEME.sub(rf"\1{_REDACTED}", text)
     return _LONG_RUN.sub(lambda run: _REDACTED if _looks_random(run[0]) else run[0], text)
 
 
 def _looks_random(run: str) -> bool:
     """Return whether characters without spaces may be a token, and are no path, name or UUID."""
-    run = _without(run, _INVISIBLE)
-    if "eyJ" in run or _LETTERS.search(run):
+    run = run if run.isascii() else _without(run, _INVISIBLE)
+    if _RANDOM.search(run) or (_RARE.search(run) and _DIGIT.search(run)):
         return True
-    if re.search(r"[~+=]", run) and re.search(r"[0-9]", run):
-        return True
-    return any(
-        len(_CHANGES.findall(part)) > 2 and not _UUID.fullmatch(part)
-        for part in _PARTS.findall(run)
-    )
+    parts = _PARTS.findall(run)
+    return any(len(_CHANGES.findall(p)) > 2 and not _UUID.fullmatch(p) for p in parts)
 
 
 def _words_of(text: str) -> str:
@@ -462,7 +476,7 @@ class _Secrets:
 
     def _hide_escaped(self, text: str) -> str:
         """Return a text with a mark for each secret that is found when escapes are undone."""
-        if not any(character in text for character in "%\\&+"):
+        if text.isascii() and not any(character in text for character in "%\\&+"):
             return text
         reading = _Reading(text)
         if not reading.is_complete:
@@ -498,7 +512,7 @@ class _Reading:
     """A text after its escapes were undone, and the position of each character in the original.
 
     An escape is undone in each escape that it contains. Runs of backslashes count as one, ``+``
-    counts as a space, and bytes become the characters of latin-1.
+    counts as a space. Bytes become characters of latin-1, and those the character of UTF-8.
     """
 
     def __init__(self, text: str) -> None:
@@ -506,11 +520,11 @@ class _Reading:
         self._levels: list[_Level] = []
         self.is_complete = False
         for _ in range(_MAX_LEVELS):
-            number = sum(map(self.text.count, "%\\&"))
-            if number > _MAX_ESCAPES:
+            beginnings = _beginnings(self.text)
+            if len(beginnings) > _MAX_ESCAPES:
                 break
-            level = _Level(self.text) if number else None
-            if level is None or not level.ends:
+            level = _Level(self.text, beginnings)
+            if not level.ends:
                 self.is_complete = True
                 break
             self._levels.append(level)
@@ -530,13 +544,13 @@ class _Level:
     For each escape there is where its character begins and ends, in the old and in the new text.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, beginnings: list[int]) -> None:
         self.starts: list[int] = []
         self.ends: list[int] = []
         self._old_starts: list[int] = []
         self._old_ends: list[int] = []
         parts, done, length = [], 0, 0
-        for at in _beginnings(text):
+        for at in beginnings:
             escape = _ESCAPE.match(text, at) if at >= done else None
             character = None if escape is None else _undone(escape)
             if escape is None or character is None:
@@ -554,9 +568,7 @@ class _Level:
     def start_before(self, position: int) -> int:
         """Return where the character at this position begins in the old text."""
         after = bisect_right(self.ends, position)
-        old = (
-            position if after == 0 else self._old_ends[after - 1] + position - self.ends[after - 1]
-        )
+        old = self._moved(position, after)
         return min(old, self._old_starts[after]) if after < len(self.ends) else old
 
     def end_before(self, position: int) -> int:
@@ -564,19 +576,24 @@ class _Level:
         after = bisect_right(self.ends, position)
         if after < len(self.ends) and self.starts[after] < position:
             return self._old_ends[after]
-        return (
-            position if after == 0 else self._old_ends[after - 1] + position - self.ends[after - 1]
-        )
+        return self._moved(position, after)
+
+    def _moved(self, position: int, after: int) -> int:
+        """Return where a position that is behind so many escapes is in the old text."""
+        return position + (self._old_ends[after - 1] - self.ends[after - 1] if after else 0)
 
 
 def _beginnings(text: str) -> list[int]:
-    """Return the positions at which an escape may begin."""
-    positions = []
+    """Return the positions at which an escape may begin, or too many of them."""
+    positions: list[int] = []
     for character in "%\\&":
         at = text.find(character)
-        while at >= 0:
+        while at >= 0 and len(positions) <= _MAX_ESCAPES:
             positions.append(at)
             at = text.find(character, at + 1)
+    if not text.isascii():
+        found = islice(_UTF_8.finditer(text), _MAX_ESCAPES + 1)
+        positions += [match.start() for match in found]
     return sorted(positions)
 
 
@@ -589,6 +606,8 @@ def _undone(escape: re.Match[str]) -> str | None:
         return _CONTROLS[value]
     if kind == "entity":
         character = html.entities.html5.get(value)
+    elif kind == "utf8":
+        character = _decoded_again(value)
     elif kind == "low":
         high, low = int(escape["high"], 16), int(value, 16)
         character = chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
@@ -600,15 +619,24 @@ def _undone(escape: re.Match[str]) -> str | None:
     return character
 
 
+def _decoded_again(text: str) -> str | None:
+    """Return the character whose UTF-8 was decoded as latin-1, None if there is none."""
+    try:
+        return text.encode("latin-1").decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+
+
 def _needles(secret: str) -> Iterator[str]:
     """Yield what a secret looks like in a text whose escapes were undone."""
     for form in {secret, _latin(secret)}:
         # A character before the secret may make an escape of its beginning, and its end may be
         # the beginning of one.
-        for before in ("", *(c for c, end in _OPENERS if len(form) >= 4 and end.match(form))):
+        openers = ["", *(c for c, begins in _OPENERS if len(form) >= 8 and begins.match(form))]
+        for before in openers:
             reading = _Reading(before + form)
             # If it is not complete, then no text that contains the secret is.
             if reading.is_complete:
-                text = reading.text.removeprefix(before)
+                text = reading.text.removeprefix(before) if before != "%4" else reading.text[1:]
                 yield text
                 yield _HALF_ESCAPE.sub("", text) if len(text) > 8 else text

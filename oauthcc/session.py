@@ -27,7 +27,7 @@ from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .errors import ConfigurationError
 from .events import Observer
-from .frames import hide_locals
+from .frames import clear_frames, hide_locals
 from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
@@ -290,6 +290,7 @@ class ClientCredentialsSession(requests.Session):
             return super().send(copied, **kwargs)
         except requests.RequestException as error:
             handler.redact_error(error)
+            clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
             raise
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:

@@ -146,6 +146,15 @@ def test_each_promise_is_a_row_of_the_readme_that_names_its_tests() -> None:
         assert all(name.startswith(("test_", "benchmarks/")) for name in named)
 
 
+def test_each_threat_names_what_stops_it_and_a_test() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    threats = rows(text, 4)
+    assert len(threats) > 20
+    for _, _, defence, test in threats:
+        assert defence
+        assert re.search(r"`test_\w+\.py(?:::test_\w+)?`", test), defence
+
+
 def test_each_situation_names_a_test_of_what_oauthcc_does() -> None:
     situations = rows(PEERS.read_text(encoding="utf-8"), 3)
     assert len(situations) == 31

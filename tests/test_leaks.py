@@ -467,6 +467,82 @@ def test_no_error_shows_a_secret_that_the_server_echoes(
     assert_clean(log.lines)
 
 
+LIVE = "eyJhbGciOiJIUzI1NiJ9.live-token.sig"
+OPAQUE = "live-0paque~T0ken/1+2=="
+
+
+def json_page(value: Any) -> Answer:
+    return page(200, json.dumps(value).encode())
+
+
+#: Answers that give a token under a name, or in a form, that RFC 6749 does not have.
+UNUSUAL: dict[str, Callable[[str], Answer]] = {
+    "accessToken": lambda t: json_page({"accessToken": t, "tokenType": "Bearer"}),
+    "token": lambda t: json_page({"token": t}),
+    "data": lambda t: json_page({"data": {"jwt": t}}),
+    "Access_Token": lambda t: json_page({"Access_Token": t}),
+    "any name": lambda t: json_page({"zzz": [{"y": t}], "error_description": f"issued {t}"}),
+    "a name": lambda t: json_page({t: 1}),
+    "a text of JSON": json_page,
+    "a list": lambda t: json_page([{"access_token": t}, t]),
+    "an object": lambda t: json_page({"access_token": {"value": t}}),
+    "a copy": lambda t: json_page({"access_token": t, "token_type": "mac", "copy": t}),
+    "the token type": lambda t: json_page({"access_token": t, "token_type": t}),
+    "repeated": lambda t: page(200, b'{"access_token": "%b", "access_token": ""}' % t.encode()),
+    "repeated with a copy": lambda t: page(
+        200, b'{"a": {"token": "%b", "token": 1}, "error": "x %b"}' % (t.encode(), t.encode())
+    ),
+    "text": lambda t: page(200, t.encode(), "text/plain"),
+    "a form": lambda t: page(200, f"access_token={quote(t)}".encode(), "text/plain"),
+    "xml": lambda t: page(200, f"<r><accessToken>{t}</accessToken></r>".encode(), "text/xml"),
+    "a header": lambda t: page(200, b"{}", X_Session=t),
+    "a redirect": lambda t: page(302, b"", Location=f"https://as.example/cb/{quote(t, safe='')}"),
+    "a refusal": lambda t: page(
+        401, json.dumps({"error": "invalid_client", "accessToken": t, "copy": t}).encode()
+    ),
+    "behind Bearer": lambda t: error_page(400, error="x", error_description=f"Bearer {t} is odd"),
+    "html of an error": lambda t: page(500, f"<p>access_token: {t}</p> {t}".encode(), "text/html"),
+}
+
+
+# Not as parameters: the frames of the test are searched too.
+UNKNOWN_TOKENS = {"jwt": LIVE, "opaque": OPAQUE}
+
+
+def assert_nowhere(parts: Iterable[str], texts: Iterable[str | bytes]) -> None:
+    forms = {form for part in parts for form in spellings(part)}
+    for text in texts:
+        octets = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+        assert not [form for form in forms if form in octets], text
+
+
+@pytest.mark.parametrize("kind", UNKNOWN_TOKENS)
+@pytest.mark.parametrize("where", UNUSUAL)
+def test_no_error_shows_a_token_under_whatever_name_it_was_given(
+    auth: AuthorizationServer, log: Log, where: str, kind: str
+) -> None:
+    auth.answer_next(UNUSUAL[where](UNKNOWN_TOKENS[kind]), None)
+    events = SeenEvents()
+    with session_for(auth, on_event=events) as session:
+        with pytest.raises(TokenError) as caught:
+            session.tokens.get()
+        shown = [*all_of(caught.value), *looks(events.first(RenewalFailed)), *log.lines]
+    whole = UNKNOWN_TOKENS[kind]
+    assert_nowhere([whole, whole[:12], whole[12:]], shown)
+
+
+def test_the_error_of_a_bad_chunk_shows_nothing_that_the_server_sent(
+    auth: AuthorizationServer,
+) -> None:
+    # http.client and urllib3 cut the line at the semicolon, in the middle of a secret.
+    head = "Transfer-Encoding: chunked\r\n\r\nBearer "
+    auth.answer_next(status_line("200 OK", f"{head}{SECRET[:9]};{LIVE}"), None)
+    with session_for(auth) as session, pytest.raises(TokenError, match="InvalidChunk") as caught:
+        session.tokens.get()
+    assert SECRET[:9] not in str(caught.value)
+    assert_nowhere([SECRET[:9], "eyJ"], looks(caught.value))
+
+
 @pytest.mark.parametrize("where", ["a bad status line", "description", "a location"])
 def test_the_event_of_a_failed_early_renewal_shows_no_secret(
     auth: AuthorizationServer, api: ProtectedAPI, log: Log, where: str

@@ -64,10 +64,10 @@ def enter(lock):
 def test_redis_deletes_a_token_when_it_expires(lifetime, seconds, store, client, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: 1000.0)
     asked = []
-    real = store._client.set
-    monkeypatch.setattr(store._client, "set", lambda *a, **k: asked.append(k) or real(*a, **k))
+    real = store._client.eval
+    monkeypatch.setattr(store._client, "eval", lambda *a: asked.append(a) or real(*a))
     store.save(KEY, token(lifetime=lifetime))
-    assert asked == [{"px": seconds * 1000}]
+    assert [args[-1] for args in asked] == [seconds * 1000]
     assert lifetime == 0.5 or 0 < client.pttl(TOKEN_NAME) <= seconds * 1000
 
 
@@ -95,6 +95,22 @@ def test_a_value_that_is_not_a_token_is_overwritten(data, store, client):
     assert store.load(KEY) is None
     store.save(KEY, token("new"))
     assert store.load(KEY).access_token == "new"
+
+
+def test_a_save_that_another_one_overtakes_looks_again(store, client, monkeypatch):
+    real, others = store._client.get, [b"garbage", None]
+
+    def overtaken(name):
+        found = real(name)
+        if others:
+            other = others.pop(0)
+            client.set(TOKEN_NAME, other) if other else client.delete(TOKEN_NAME)
+        return found
+
+    monkeypatch.setattr(store._client, "get", overtaken)
+    store.save(KEY, token("new"))
+    assert store.load(KEY).access_token == "new"
+    assert others == []
 
 
 # The lock.

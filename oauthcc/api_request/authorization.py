@@ -136,7 +136,7 @@ class HandedOver(NamedTuple):
     def rewind(self) -> None:
         """Put the body back to its first position; raise `UnreplayableBody` if it cannot be."""
         if isinstance(self.note, UnreplayableBody):
-            raise self.note.with_traceback(None)
+            raise UnreplayableBody(*self.note.args)  # not itself: it would keep our frames
         if self.note is not None:
             self.note.rewind()
 

@@ -190,7 +190,7 @@ class Handle401(ResponseHandler):
         method, url = refusal.route.method, self._redacted(refusal.route.url)
         self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
 
-    def redact_error(self, error: requests.RequestException) -> None:
+    def redact_error(self, error: Exception) -> None:
         """Remove our tokens from an error that quotes what a broken server echoed."""
         redact_error(error, self._tokens_sent())
 

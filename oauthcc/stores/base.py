@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from ..access_token import Token
+from ..clock import SKEW
 
 S = TypeVar("S", bound="BaseStore")
 
@@ -41,7 +42,10 @@ class TokenStore(Protocol):
         raise NotImplementedError
 
     def save(self, key: str, token: Token) -> None:
-        """Replace the token under the key, completely or not at all."""
+        """Replace the token under the key, completely or not at all.
+
+        A store may keep the present token if that one was issued later.
+        """
         raise NotImplementedError
 
     def lock(self, key: str, timeout: float) -> AbstractContextManager[object]:
@@ -104,6 +108,21 @@ def decode(data: bytes | str, cipher: Cipher | None) -> Token | None:
     except ValueError:
         return None
     return token if ACCESS_TOKEN.fullmatch(token.access_token) else None
+
+
+def is_outdated(token: Token, stored: Token | None) -> bool:
+    """Return whether a valid token must not be saved, because the stored one is newer.
+
+    A process that is frozen while it saves a token continues when others have saved a newer one.
+    A stored token that was issued in the future is replaced: a clock was set back since.
+    """
+    now = time.time()
+    return (
+        stored is not None
+        and token.issued_at + SKEW < stored.issued_at <= now + SKEW
+        and (stored.expires_at is None or stored.expires_at > now)
+        and (token.expires_at is None or token.expires_at > now)
+    )
 
 
 def shortened(token: Token, left: float) -> Token:

@@ -21,7 +21,7 @@ from pathlib import Path
 from ..access_token import Token
 from ..errors import ConfigurationError
 from ..frames import hide_locals
-from .base import MAX_BYTES, BaseStore, Cipher, decode, encode
+from .base import MAX_BYTES, BaseStore, Cipher, decode, encode, is_outdated
 
 #: Seconds between two attempts to get a lock that is held.
 POLL = 0.05
@@ -73,7 +73,10 @@ class FileStore(BaseStore):
 
     @hide_locals
     def save(self, key: str, token: Token) -> None:
-        """Replace the key's file in one step; raise OSError if the disk does not allow it."""
+        """Replace the key's file in one step, unless the token in it was issued later.
+
+        Raise OSError if the disk does not allow it.
+        """
         data = encode(token, self._cipher)
         self._prepare()
         target = self._path(key, "token")
@@ -84,7 +87,11 @@ class FileStore(BaseStore):
                 file.write(data)
             # The umask may have removed even the owner's right to read.
             draft.chmod(0o600)
-            draft.replace(target)
+            # As late as possible: this process may have been frozen since the save began.
+            if is_outdated(token, self.load(key)):
+                draft.unlink()
+            else:
+                draft.replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
                 draft.unlink()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..access_token import Token
 from ..errors import ConfigurationError
 from ..frames import hide_locals
-from .base import BaseStore, Cipher, decode, encode, shortened
+from .base import BaseStore, Cipher, decode, encode, is_outdated, shortened
 
 if TYPE_CHECKING:
     import redis
@@ -36,6 +36,11 @@ local holder = redis.call('get', KEYS[1])
 if not holder then redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2]) end
 if not holder or holder == ARGV[1] then return 1 end
 return 0
+"""
+_REPLACE = """
+if (redis.call('get', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
+return 1
 """
 _RELEASE = """
 if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end
@@ -87,13 +92,18 @@ class RedisStore(BaseStore):
 
     @hide_locals
     def save(self, key: str, token: Token) -> None:
-        """Keep the token until it expires."""
+        """Keep the token until it expires, unless the present one was issued later."""
         data, name = encode(token, self._cipher), self._name("token", key)
         ttl = UNKNOWN_TTL if token.expires_at is None else token.expires_at - time.time()
-        if ttl > 0:
-            self._client.set(name, data, px=math.ceil(min(ttl, MAX_TTL) * 1000))
-        else:
+        if ttl <= 0:
             self._client.delete(name)
+            return
+        milliseconds, is_saved = math.ceil(min(ttl, MAX_TTL) * 1000), False
+        while not is_saved:  # again, if another process has saved a token meanwhile
+            found = self._client.get(name)
+            if found is not None and is_outdated(token, decode(found, self._cipher)):
+                break
+            is_saved = self._client.eval(_REPLACE, 1, name, found or "", data, milliseconds)
 
     @contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:

@@ -76,7 +76,7 @@ class TokenNeed:
             return None
         now = clock.now()
         # Issued in the future: a clock was set back since, so nobody knows how old the token is.
-        if token.issued_at > now.wall + renewal.CLOCK_SKEW:
+        if token.issued_at > now.wall + clock.SKEW:
             return None
         phase = renewal.phase(renewal.schedule(token, now, 1.0), now)
         return token if phase in (Phase.FRESH, Phase.AGING) else None

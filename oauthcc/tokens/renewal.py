@@ -19,8 +19,6 @@ from ..clock import ALWAYS, NEVER, Instant
 #: Seconds that a whole token request may take, retries included, and that a caller waits at most.
 TOTAL_BUDGET = 60.0
 MARGIN_SECONDS, MARGIN_SHARE = 10.0, 0.1
-#: Seconds by which the clocks of machines that share tokens may differ.
-CLOCK_SKEW = 5.0
 EARLY_BACKOFF_FIRST, EARLY_BACKOFF_MAX = 2.0, 60.0
 TEMPORARY_FIRST, TEMPORARY_MAX = 1.0, 4.0
 PERMANENT_FIRST, PERMANENT_MAX = 1.0, 60.0
