@@ -115,6 +115,34 @@ def test_no_read_takes_longer_than_the_read_timeout_or_the_limit(timeout: float 
         assert ours.gettimeout() == timeout
 
 
+@pytest.mark.parametrize(
+    ("timeout", "seconds", "most"), [(None, 20.0, 20.0), (5.0, 20.0, 5.0), (60.0, 20.0, 20.0)]
+)
+def test_each_read_may_take_the_shorter_of_the_read_timeout_and_what_is_left(
+    timeout: float | None, seconds: float, most: float
+) -> None:
+    limits: list[Any] = []
+
+    class Watched(socket.socket):
+        def settimeout(self, value: float | None) -> None:
+            limits.append(value)
+            super().settimeout(value)
+
+    ours, theirs = socket.socketpair()
+    with Watched(fileno=ours.detach()) as watched:
+        watched.settimeout(timeout)
+        with theirs:
+            theirs.sendall(b"begin")
+        response = requests.Response()
+        response.raw = Raw(watched)
+        release(response, seconds=seconds)
+    assert response.content == b"begin"
+    before, *during, after = limits
+    assert before == after == timeout
+    assert during
+    assert all(0 < limit <= most for limit in during)
+
+
 def test_nothing_is_read_after_the_limit() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -192,6 +220,13 @@ def test_another_error_of_a_body_is_unchanged(scene: Scene, sessions: Sessions) 
     with pytest.raises(requests.exceptions.ChunkedEncodingError, match="Bearer other") as caught:
         _ = response.content
     assert isinstance(caught.value.__context__, urllib3.exceptions.ProtocolError)
+
+
+def test_the_body_of_an_answer_without_chunks_is_of_its_own_class(
+    scene: Scene, sessions: Sessions
+) -> None:
+    with sessions.new().get(scene.url, stream=True) as response:
+        assert type(response.raw) is urllib3.HTTPResponse
 
 
 def test_a_streamed_answer_that_is_dropped_is_freed_at_once(

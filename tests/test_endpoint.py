@@ -382,6 +382,16 @@ def test_hooks_may_change_url_headers_and_body_of_the_request(auth: Authorizatio
         assert dict(auth.token_requests[-1].form)["of"] == word
 
 
+def test_a_hook_may_remove_the_body(auth: AuthorizationServer) -> None:
+    with session_for(auth) as session:
+        session.tokens.endpoint.register_compliance_hook(
+            "access_token_request", lambda url, headers, kwargs: (url, headers, {})
+        )
+        with pytest.raises(TokenRequestDenied):
+            session.tokens.get()
+    assert [seen.body for seen in auth.token_requests] == [b""]
+
+
 def test_a_hook_gets_repeated_parameters_as_a_list_of_pairs(auth: AuthorizationServer) -> None:
     seen: list[Any] = []
 

@@ -12,6 +12,7 @@ import requests
 
 from oauthcc import ConfigurationError, Token, TokenEndpointUnavailable, TokenRequestDenied
 from oauthcc.events import StoreBypassed
+from oauthcc.schemes import Bearer
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import unavailable
@@ -69,13 +70,24 @@ def test_without_a_store_every_fetch_is_a_request(make: Make, auth: Authorizatio
         assert 0 <= result.seconds <= time.monotonic() - before
 
 
+@pytest.mark.parametrize("store", [None, MemoryStore()], ids=["alone", "with a store"])
 @pytest.mark.parametrize(("why", "attempts"), [("absent", ATTEMPTS), ("aging", 1)])
 def test_an_early_renewal_is_tried_once_and_any_other_fetch_more_often(
-    make: Make, auth: AuthorizationServer, why: Any, attempts: int
+    make: Make, auth: AuthorizationServer, why: Any, attempts: int, store: MemoryStore | None
 ) -> None:
     auth.answer_next(unavailable(503, None), None)
-    assert isinstance(make().fetch(TokenNeed(why)).error, TokenEndpointUnavailable)
+    assert isinstance(make(store).fetch(TokenNeed(why)).error, TokenEndpointUnavailable)
     assert len(auth.token_requests) == attempts
+
+
+def test_the_plain_header_of_a_scheme_of_the_user_becomes_one_that_shows_no_token(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bearer, "authorization", lambda _, token: f"Key {token.access_token}")
+    result = make().fetch(ABSENT)
+    assert result.token is not None
+    assert result.header == f"Key {result.token.access_token}"
+    assert repr(result.header) == "'Key ***'"
 
 
 def test_the_attempts_are_counted(make: Make, auth: AuthorizationServer) -> None:

@@ -159,11 +159,11 @@ def test_waiters_ask_less_and_less_often_but_until_the_timeout(store, client, mo
     client.set(LOCK_NAME, "another holder")
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    monkeypatch.setattr("random.uniform", lambda least, most: (least + most) / 2)
     with pytest.raises(TimeoutError):
         store._acquire(LOCK_NAME, "me", 1.0)
-    assert pauses[:4] == [0.02, 0.04, 0.08, 0.16]
-    assert max(pauses) == redis_module.POLL_MAX
+    assert pauses[:4] == [0.015, 0.03, 0.06, 0.12]
+    assert max(pauses) == 0.75 * redis_module.POLL_MAX
     assert clock[0] == pytest.approx(101.0)
 
 

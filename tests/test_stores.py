@@ -292,11 +292,25 @@ def test_data_that_is_not_a_token_counts_as_absent(data, cipher):
         assert base.decode(base64.b64encode(cipher.encrypt(data)), cipher) is None
 
 
+def test_the_longest_data_that_is_read_has_one_mebibyte():
+    data = base.encode(TOKEN, None)
+    padding = b" " * (2**20 - len(data))
+    assert base.decode(padding + data, None) == TOKEN
+    assert base.decode(b" " + padding + data, None) is None
+
+
 def test_data_encrypted_with_another_key_counts_as_absent():
     mine, theirs = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
     assert base.decode(base.encode(TOKEN, theirs), mine) is None
     assert base.decode(base.encode(TOKEN, None), mine) is None
     assert base.decode(base.encode(TOKEN, theirs), None) is None
+
+
+@pytest.mark.parametrize("cipher", CIPHERS[1:])
+def test_encrypted_data_with_a_character_that_encode_never_writes_counts_as_absent(cipher):
+    data = base.encode(TOKEN, cipher)
+    for foreign in (b"\n", b"!", b"-"):
+        assert base.decode(data[:8] + foreign + data[8:], cipher) is None
 
 
 # MemoryStore.

@@ -465,6 +465,7 @@ def test_every_transport_error_becomes_the_error_of_ours_that_fits(
         session.tokens.get()
     assert type(caught.value) is kind
     assert caught.value.__cause__ is None
+    assert TOKEN_URL in str(caught.value) or isinstance(error, OAuthCCError)
 
 
 def test_the_message_for_an_unknown_error_has_its_type_and_the_error_is_the_cause() -> None:
