@@ -34,6 +34,7 @@ from oauthcc.token_request.discovery import (
     method_warning,
 )
 from oauthcc.token_request.transport import Owner, TransportSession
+from oauthcc.urls import public_url
 
 from .clock import Clock
 from .json_values import nested
@@ -114,6 +115,11 @@ def fault(document: object) -> str:
             "http://[::1]:8080/a/b",
             "http://[::1]:8080/.well-known/oauth-authorization-server/a/b",
             "http://[::1]:8080/a/b/.well-known/openid-configuration",
+        ),
+        (
+            "https://as.example/realm/X/",
+            "https://as.example/.well-known/oauth-authorization-server/realm/X",
+            "https://as.example/realm/X/.well-known/openid-configuration",
         ),
     ],
 )
@@ -242,6 +248,7 @@ def test_an_invalid_issuer_is_a_configuration_error_with_advice(issuer: Any, adv
         check_issuer(issuer)
     assert advice in str(caught.value)
     assert str(caught.value).startswith("issuer ")
+    assert str(caught.value).endswith(f"Given: {public_url(issuer)}")
     assert "pw" not in str(caught.value)
     with pytest.raises(ConfigurationError):
         discover(issuer, get=Web())
