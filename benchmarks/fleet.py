@@ -65,12 +65,12 @@ class Store:
     queue: deque[tuple[Worker, int, bool]] = field(default_factory=deque)
 
 
-@dataclass(slots=True)
 def over(pause: Backoff | None, now: float) -> bool:
     """Return whether a pause has ended, or there is none."""
     return pause is None or now >= pause.until
 
 
+@dataclass(slots=True)
 class Fleet:
     """The simulation: a heap of future events, and the counters."""
 
@@ -217,9 +217,9 @@ class Fleet:
             self.call_after(worker, now)
 
     def unlock(self, store: Store, now: float) -> None:
-        """Pass the lock to the next waiter that does not find a token in the store."""
+        """Let those who wait use the token in the store, or go on without the lock."""
         store.is_locked = False
-        while store.queue and not store.is_locked:
+        while store.queue:
             worker, life, early = store.queue.popleft()
             if worker.life != life or not worker.is_waiting:
                 continue
@@ -229,8 +229,7 @@ class Fleet:
             if early:  # the holder of the lock has just failed
                 self.record_failure(worker, now, early=True)
             else:
-                store.is_locked = True
-                self.request(worker, now, early=False, attempts=1, locked=True)
+                self.request(worker, now, early=False, attempts=1, locked=False)
 
     def peak(self, begin: float = 0.0, end: float = DAY) -> int:
         """Return the highest number of requests in one second."""

@@ -18,6 +18,7 @@ import html.entities
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
@@ -217,6 +218,8 @@ class Redactor:
         self._secrets = _Secrets(
             plain_text(s) for s in (*secrets, *_sent(request), *(tokens or ()))
         )
+        # Apart from the others, because such a token may be a part of a secret.
+        self._named = _Secrets(())
 
     def text(self, text: str) -> str:
         """Return a text without the secrets and tokens that are known."""
@@ -261,8 +264,8 @@ class Redactor:
         tokens = {token for token in named if len(token) >= _MIN_TOKEN}
         if _are_too_many(tokens):
             return _REDACTED
-        self._secrets = _Secrets({*self._secrets.unchanged, *tokens})
-        return self.content(shown)
+        self._named = _Secrets(tokens)
+        return self._named.hide(shown)
 
     def document(self, value: Any) -> Any:
         """Return a JSON value without secrets and without anything that looks like a token.
@@ -313,7 +316,8 @@ class Redactor:
         shown = joined.split(_BETWEEN)
         if self._secrets.are_scattered(joined):
             shown = [_REDACTED if self._secrets.are_scattered(text) else text for text in shown]
-        joined = (_words_of if self._strict else _without_tokens)(_BETWEEN.join(shown))
+        joined = self._named.hide(_BETWEEN.join(shown))
+        joined = (_words_of if self._strict else _without_tokens)(joined)
         shown = joined.split(_BETWEEN)
         return shown + [_REDACTED] * (len(texts) - len(shown))
 
@@ -454,10 +458,19 @@ class _Secrets:
         self.unchanged = sorted(present, key=len, reverse=True)
         #: The length of the longest.
         self.longest = max(map(len, present), default=0)
-        self._undone = sorted({n for s in present for n in _needles(s) if n}, key=len, reverse=True)
         self._ends_in_backslash = any("\\" in (s[0], s[-1]) for s in present)
-        squeezed = map(_squeeze, [*present, *self._undone])
-        self._squeezed = {s for s in squeezed if len(s) >= _MIN_TOKEN}
+
+    @cached_property
+    def _undone(self) -> list[str]:
+        """Return what the secrets look like in a text whose escapes were undone."""
+        needles = {needle for secret in self.unchanged for needle in _needles(secret)}
+        return sorted(needles - {""}, key=len, reverse=True)
+
+    @cached_property
+    def _squeezed(self) -> set[str]:
+        """Return what the secrets look like in a text that was squeezed."""
+        squeezed = map(_squeeze, [*self.unchanged, *self._undone])
+        return {secret for secret in squeezed if len(secret) >= _MIN_TOKEN}
 
     def hide(self, text: str) -> str:
         """Return a text without the secrets, in any spelling."""

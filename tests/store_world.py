@@ -111,7 +111,7 @@ class FailingStore(MemoryStore):
         return self.failures["lock"]() if "lock" in self.failures else self.held(key, timeout)
 
 
-def raising(error: Exception, *, after: float = 0.0) -> Callable[[], Any]:
+def raising(error: BaseException, *, after: float = 0.0) -> Callable[[], Any]:
     def fail() -> Any:
         threading.Event().wait(after)
         raise error

@@ -611,6 +611,8 @@ def test_a_token_with_a_name_in_a_text_is_hidden_without_its_name_too() -> None:
     assert redactor.body("<access_token>live-token</access_token> live-token") == (
         "<access_token>***</access_token> ***"
     )
+    known = Redactor(["s3cr3t/value"], None, None)
+    assert known.body('id_token="s3cr3t" s3cr3t/val\u200bue') == "***"
     many = " ".join(f'id_token="live-{n}"' for n in range(9))
     assert redactor.body(many) == "***"
 

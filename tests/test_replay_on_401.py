@@ -916,21 +916,23 @@ def test_the_nonce_of_any_answer_is_used_from_then_on(
 
 
 @pytest.mark.parametrize("challenged", [demand("n1"), Answer(401)], ids=["nonce", "token"])
-def test_a_refusal_of_the_login_that_netrc_put_in_the_place_of_a_token_is_returned(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, challenged: Answer
+def test_a_refusal_of_the_login_that_a_session_put_in_the_place_of_a_token_is_returned(
+    scene: Scene, challenged: Answer
 ) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login user password password\n")
-    monkeypatch.setenv("NETRC", str(netrc))
+    class WithLogin(requests.Session):
+        def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+            prepared_request.headers["Authorization"] = "Basic bWU="
+
     scene.auth.token_fields = {"token_type": "DPoP"}
     scene.api.protected = False
-    session = scene.plain()
-    session.auth, session.trust_env = scene.auth_object(scheme=DPoP()), True
+    session = scene.stack.enter_context(WithLogin())
+    session.auth, session.trust_env = scene.auth_object(scheme=DPoP()), False
     scene.api.answer_next(Answer(302, {"Location": scene.url}))
     scene.api.answer_next(challenged)
     assert session.get(f"{scene.api.url}/moved").status_code == 401
     shown = [seen.headers["Authorization"].partition(" ")[0] for seen in scene.api.requests]
     assert shown == ["DPoP", "Basic"]
+    assert "DPoP" not in scene.api.requests[1].headers
     assert scene.token_requests == 1
 
 

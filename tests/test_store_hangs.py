@@ -21,7 +21,7 @@ from .clock import Clock, flights_done, in_threads, joined, together, until
 from .forked import Child, fork_among_threads, needs_fork
 from .inside import key_of
 from .servers.redis_server import RedisServer
-from .store_world import World, is_shared
+from .store_world import FailingStore, World, is_shared, raising
 
 _here = threading.local()
 
@@ -486,15 +486,49 @@ def test_a_store_that_uses_its_session_gets_an_error_and_does_not_wait(world: Wo
     assert world.bypassed() == [("load", "TokenError")]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_store_that_stops_its_thread_does_not_let_the_caller_wait(world: World) -> None:
-    class Stopping(MemoryStore):
-        def load(self, key: str) -> Token | None:
-            raise SystemExit
+class Panic(BaseException):
+    """As the exceptions of gevent.Timeout, of asyncio and of extensions written in Rust."""
 
-    with pytest.raises(Exception, match="interrupted by SystemExit"):
-        world.session(Stopping()).get(world.api.url)
-    flights_done()
+
+@pytest.mark.parametrize("error", [Panic, SystemExit, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("operation", ["load", "lock", "enter", "save", "unlock"])
+def test_an_exception_that_ends_the_thread_of_a_store_costs_no_call(
+    operation: str, error: Any, world: World
+) -> None:
+    store = FailingStore(**{operation: raising(error("the token"))})
+    assert world.call(world.session(store)) == world.auth.issued[0]
+    assert world.bypassed() == [(operation.replace("enter", "lock"), error.__name__)]
+    store.failures.clear()
+    with store.lock(key_of(world.sessions[0].tokens), 0):
+        pass  # it was released
+
+
+def test_a_late_exception_that_ends_the_thread_of_a_store_is_not_shown(
+    world: World, stop: Hanging, impatient: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fail: Any = raising(Panic("the token"))
+    world.call(world.session(HangingStore(lock=[stop], unlock=[fail])))
+    stop.free.set()
+    store_calls_done()
+    assert "the token" not in capfd.readouterr().err
+
+
+def test_no_lock_is_acquired_while_another_one_is_not_released(
+    world: World, stop: Hanging, impatient: None
+) -> None:
+    store = HangingStore(unlock=[stop])
+    session = world.session(store)
+    world.call(session)
+    world.expire()
+    store.called.clear()
+    world.clock.monotonic -= 3600  # during the pause
+    world.call(session)
+    assert "lock" not in store.called
+    stop.free.set()
+    store_calls_done()
+    world.expire()
+    world.call(session)
+    assert store.called[-1] == "unlock"
 
 
 @needs_fork

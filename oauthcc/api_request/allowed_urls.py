@@ -225,7 +225,8 @@ def _readings(segments: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Yield other readings of path segments: decoded, without parameters, without empty ones."""
     written = "/".join(segments)
     for text in (written, *_decodings(written)):
-        decoded = tuple(_normal(text).split("/"))
+        # One by one: an invalid escape changes how requests writes all others.
+        decoded = tuple(map(_normal, text.split("/")))
         bare = tuple(segment.partition(";")[0] for segment in decoded)
         yield decoded
         yield bare

@@ -27,6 +27,10 @@ class GivenUp(Exception):
     """A call did not end within its limit, or was not made because the last one did not."""
 
 
+class Stopped(Exception):
+    """A store raised what ends a thread, such as SystemExit or gevent.Timeout: ``args[0]``."""
+
+
 class StoreCall(Generic[T]):
     """A call of a store that has begun.
 
@@ -56,18 +60,21 @@ class StoreCall(Generic[T]):
         # Acquired once, by the thread that ends the call or by the one that gives it up.
         self._decision = threading.Lock()
         self._is_unlock = operation == "unlock"  # it is never omitted, or others would wait
-        if not self._is_unlock and not _pauses.permit(self._hanging):
+        # A lock is not acquired while others could not be released.
+        needed = ("lock", "unlock") if operation == "lock" else (operation,)
+        if not self._is_unlock and not all(_pauses.permit((id(store), each)) for each in needed):
             self._error = GivenUp("is not called for a while, because it did not end in time")
             return
         self._gate.acquire()
         # In this context: a store that uses the session must not wait for its own fetch.
         run = partial(contextvars.copy_context().run, self._run)
+        self._has_thread = on_thread
         try:
             if on_thread:
                 threading.Thread(target=run, name="oauthcc-store", daemon=True).start()
         except RuntimeError:  # at exit, or at a limit
-            on_thread = False
-        if not on_thread:
+            self._has_thread = False
+        if not self._has_thread:
             self._run()
 
     def ends_within(self, seconds: float) -> bool:
@@ -96,12 +103,14 @@ class StoreCall(Generic[T]):
         try:
             self._result = self._checked_action()
         except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
-            self._error = error
+            # What ends the thread of a store must not end the thread that waits for it.
+            is_foreign = self._has_thread and not isinstance(error, Exception)
+            self._error = Stopped(error) if is_foreign else error
         _pauses.end(self._hanging)
         if self._decision.acquire(blocking=False):
             self._gate.release()
         elif self._error is None:
-            with contextlib.suppress(Exception):  # it was given up and reported already
+            with contextlib.suppress(BaseException):  # it was given up and reported already
                 self._if_late(self._result)  # type: ignore[arg-type]  # the same
 
     def _checked_action(self) -> T:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError
 from .base import ACCESS_TOKEN, TokenStore
-from .calls import GivenUp, StoreCall
+from .calls import GivenUp, Stopped, StoreCall
 
 T = TypeVar("T")
 
@@ -212,7 +212,7 @@ def _checked(found: object) -> Token | None:
     return token
 
 
-def _described(operation: str, error: Exception) -> Exception:
+def _described(operation: str, error: BaseException) -> Exception:
     """Return an error that says what a store raised and where, without its message and frames.
 
     The message may quote the token: that of a database quotes its parameters, that of Redis the
@@ -222,6 +222,8 @@ def _described(operation: str, error: Exception) -> Exception:
         return TimeoutError(f"{operation}() of the token store {error}.")
     if isinstance(error, _NotAToken):
         return TypeError(f"{operation}() of the token store {error}.")
+    if isinstance(error, Stopped):
+        (error,) = error.args
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     if type(error) is ConfigurationError and frame.f_globals.get("__name__") in _OUR_MODULES:
         return ConfigurationError(str(error))

@@ -101,7 +101,8 @@ def a_text(rng: random.Random, echoes: list[str]) -> str:
     if shape < 4:
         return echo if shape == 3 else " ".join(rng.choices(WORDS, k=rng.randint(0, 4)))
     if shape == 4:  # odd characters in the middle, which the filter for errors drops
-        at = rng.randrange(len(echo) + 1)
+        # Not behind a backslash: if the character is escaped too, both become one escape.
+        at = len(echo[: rng.randrange(len(echo) + 1)].rstrip("\\"))
         # The token is the last. It is not known if the status is an error, nor are its lines.
         odd = ["\u200b", "\x00", "\u00ad", "\u4e2d", *["\n"][number == len(echoes) - 1 :]]
         return echo[:at] + rng.choice(odd) + echo[at:]

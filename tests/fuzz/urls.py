@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import re
+import string
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from random import Random
 from types import FrameType
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 from requests import PreparedRequest
@@ -108,6 +109,26 @@ def nasty_url(random: Random) -> str:
     return random.choice(SCHEMES) + random.choice(HOSTS) + nasty_path(random)
 
 
+STEPS = (
+    *["/"] * 6,
+    *("..", "..", ".", ";", ";a", "\\", "//", " ", "\t", "\x00", "\x7f", "%u002e", "\xff"),
+    *("orders", "orders", "v1", "x", "a", "b", "b@c", "\xe9", "%"),
+)
+
+
+def disguised(random: Random, prefix: str) -> str:
+    """Return a URL that begins with a prefix, and whose rest is encoded again and again."""
+    rest = random.choice(("/", "/", "")) + "".join(random.choices(STEPS, k=random.randint(1, 5)))
+    for _ in range(random.choice((0, 0, 1, 1, 2, 3, 4))):
+        share = random.random()
+        rest = "".join(
+            f"%{ord(c):02x}" if c in "%/;\\. " or random.random() < share else c
+            for c in rest
+            if random.random() < 0.98
+        )
+    return prefix + rest
+
+
 def nasty_prefix(random: Random) -> str:
     return random.choice(PREFIX_HOSTS) + random.choice(PREFIX_PATHS)
 
@@ -132,7 +153,8 @@ def target_of(url: str) -> str:
     """Return the path that requests sends for a URL."""
     request = PreparedRequest()
     request.url = url
-    return request.path_url.partition("?")[0]
+    # urllib3 encodes what is not ASCII.
+    return quote(request.path_url.partition("?")[0], safe=string.printable, errors="ignore")
 
 
 def readings(path: str) -> Iterator[list[str]]:
@@ -213,8 +235,9 @@ def allowed(*prefixes: str) -> AllowedURLs[str] | None:
 
 def check_prefixes(random: Random) -> None:
     """Check that a URL that gets a token is under the prefix in every reading."""
-    urls = allowed(*(nasty_prefix(random) for _ in range(random.randint(1, 2))))
-    url = nasty_url(random)
+    prefixes = [nasty_prefix(random) for _ in range(random.randint(1, 2))]
+    urls = allowed(*prefixes)
+    url = disguised(random, prefixes[0]) if random.random() < 0.6 else nasty_url(random)
     for form in (url, prepared(url)):
         if urls is None or form is None:
             continue
