@@ -138,6 +138,7 @@ def tests_of_functions(workers: int) -> dict[str, dict[str, float]]:
         digest.update(path.read_bytes())
     kept = PLACE.with_name(f"mutants-{digest.hexdigest()[:16]}.json")
     if not kept.exists():
+        sys.stderr.write("Run all tests once, to note which functions they call.\n")
         calls: dict[str, dict[str, float]] = defaultdict(dict)
         for result in work([("note", [n, workers]) for n in range(workers)]):
             for function, tests in result.items():
@@ -173,7 +174,9 @@ def work(shares: list[tuple[str, Any]]) -> list[Any]:
         task.write_text(json.dumps(share))
         command = [sys.executable, "-c", f"from tests import mutants; mutants.worker({number})"]
         environment = {**os.environ, "PYTHONPATH": str(PLACE)}
-        processes.append(subprocess.Popen(command, cwd=PLACE, env=environment))
+        processes.append(
+            subprocess.Popen(command, cwd=PLACE, env=environment, stdout=subprocess.DEVNULL)
+        )
     for process in processes:
         if process.wait() != 0:
             raise SystemExit("A worker has failed.")

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import pickle
 import posixpath
+import re
 import threading
 from pathlib import Path
 from random import Random
@@ -23,7 +24,7 @@ from oauthcc import ClientCredentialsSession, ConfigurationError, InsecureURLErr
 from oauthcc.api_request import allowed_urls
 from oauthcc.api_request.allowed_urls import AllowedURLs, Prefix
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from oauthcc.urls import Origin
+from oauthcc.urls import Origin, public_url
 
 from .fuzz.urls import check_prefixes, check_redirects, check_redirects_of_auth
 from .internet import Internet
@@ -864,6 +865,9 @@ def test_plain_http_beyond_loopback_raises_before_anything_is_sent(net: Internet
     session = connected(net)
     if not user_is_named:
         with pytest.raises(InsecureURLError, match=r'https, or pass api_url="http://.*auth=lambda'):
+            session.get(url)
+        shown = public_url(Request("GET", url).prepare().url)
+        with pytest.raises(InsecureURLError, match=re.escape(f"No token is sent to {shown} over")):
             session.get(url)
     bare = Request("GET", f"{API}/x").prepare()
     bare.url = url

@@ -6,6 +6,7 @@ import functools
 import json
 import time
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -30,6 +31,7 @@ from oauthcc import (
 from oauthcc.client_auth import ClientSecretPost
 from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults, json_answer
 from oauthcc.token_request import endpoint as endpoint_module
+from oauthcc.token_request import transport
 from oauthcc.token_request.endpoint import MAX_PAUSE
 
 from .clock import skip_pauses
@@ -313,6 +315,24 @@ def test_retries_of_an_adapter_of_the_session_replace_ours_too(
         with pytest.raises(TokenEndpointUnreachable):
             session.get(API)
     assert not pauses
+
+
+@pytest.mark.parametrize(("left", "requests_made"), [(1.0, 1), (1.25, 2)])
+def test_no_attempt_begins_at_the_deadline_or_later(
+    auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch, left: float, requests_made: int
+) -> None:
+    now = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    stopped = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(endpoint_module, "time", stopped)
+    monkeypatch.setattr(transport, "time", stopped)
+    auth.answer_next(faults.unavailable(503, "1"), None)
+    with session_for(auth) as session, pytest.raises(TokenEndpointUnavailable):
+        session.tokens.endpoint.fetch("demo-secret", b"", attempts=2, deadline=1000.0 + left)
+    assert len(auth.token_requests) == requests_made
 
 
 # -- compliance hooks -----------------------------------------------------------------------------

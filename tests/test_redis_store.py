@@ -282,6 +282,7 @@ def test_a_url_can_name_a_unix_socket(redis_server):
 def test_a_url_gets_time_outs_unless_it_sets_its_own():
     options = RedisStore(CLOSED_PORT)._client.connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (1.0, 1.0)
+    assert options["socket_keepalive"] is True
     options = RedisStore(CLOSED_PORT, timeout=0.5)._client.connection_pool.connection_kwargs
     assert options["socket_timeout"] == 0.5
     store = RedisStore(f"{CLOSED_PORT}?socket_timeout=7")

@@ -587,6 +587,21 @@ def test_a_replay_whose_connection_breaks_raises_what_requests_raises(scene: Sce
     assert scene.token_requests == 2
 
 
+def test_the_event_of_a_replay_has_the_url_that_an_adapter_was_given(
+    scene: Scene, sessions: Sessions
+) -> None:
+    class Routing(requests.adapters.HTTPAdapter):
+        def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+            request.url = f"{scene.api.url}/routed"
+            return super().send(request, *args, **kwargs)
+
+    session = sessions.refused()
+    session.mount(scene.url, Routing())
+    assert session.get(scene.url).status_code == 200
+    assert scene.emitted(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 200)]
+    assert [seen.path for seen in scene.api.requests] == ["/routed", "/routed"]
+
+
 # Answers that do not mean a refused token
 
 

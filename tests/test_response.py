@@ -611,6 +611,15 @@ def test_the_response_of_an_error_can_be_read_as_a_stream():
     clean.close()
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_token_that_looks_like_a_word_is_redacted_if_a_later_member_has_its_name(status):
+    body = b'{"access_token": "wednesday", "access_token": "", "error": "invalid_request",'
+    body += b' "error_description": "no use of wednesday here"}'
+    error = fault(answered(body, status), TokenRequestDenied)
+    assert error.error_description == "no use of *** here"
+    assert "wednesday" not in shown_by(error)
+
+
 def test_the_secrets_that_the_request_carried_are_redacted_in_an_error():
     echo = f"{BASIC} {BASIC[6:]} of-the-body a.proof.here sid=biscuit"
     assert in_an_error(answered(echo.encode(), 400)).text == "*** *** *** *** ***"

@@ -112,6 +112,23 @@ def test_an_error_keeps_its_cause_and_loses_its_frames_and_context() -> None:
     assert (kept.__context__, kept.__traceback__) == (None, None)
 
 
+def test_an_interrupt_in_the_caller_leaves_what_the_caller_handles_as_it_is() -> None:
+    def mine() -> None:
+        valuable = "for the report"  # noqa: F841
+        raise LookupError("mine")
+
+    def interrupted(need: Any) -> Any:
+        raise KeyboardInterrupt
+
+    try:
+        mine()
+    except LookupError as handled:
+        with pytest.raises(KeyboardInterrupt):
+            result(of(interrupted), in_caller=True)
+        *_, (frame, _) = traceback.walk_tb(handled.__traceback__)
+        assert frame.f_locals == {"valuable": "for the report"}
+
+
 def test_what_is_ready_is_returned_without_a_flight() -> None:
     several = of(refuse)
     assert several.result(lambda: "ready", lambda: refuse(None), 0) == "ready"

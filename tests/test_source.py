@@ -156,6 +156,18 @@ def test_an_aging_token_is_returned_at_once_and_renewed_in_the_background(
     assert all(event.seconds >= 0 and event.expires_in == 3600 for event in events)
 
 
+@pytest.mark.parametrize("which", ["monotonic", "wall"])
+@pytest.mark.parametrize("missing", [0.0, 0.25])
+def test_early_renewal_begins_when_one_of_the_clocks_reaches_the_renewal_point(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock, which: str, missing: float
+) -> None:
+    source.get()
+    setattr(clock, which, getattr(held_by(source).plan.aging, which) - missing)
+    source.get()
+    flights_done()
+    assert count(auth) == (1 if missing else 2)
+
+
 def test_the_event_of_a_new_token_says_how_long_its_fetch_took(
     auth: AuthorizationServer, source: TokenSource, events: list[Any]
 ) -> None:

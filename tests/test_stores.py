@@ -325,6 +325,18 @@ def test_a_memory_store_does_not_grow_with_expired_tokens(monkeypatch):
         store.save(f"key {number}", Token("t", issued_at=now[0], expires_at=now[0] + 25))
     assert set(store._tokens) == {"endless", "key 97", "key 98", "key 99"}
     assert repr(store) == "<MemoryStore of 4>"
+    now[0] = 2005.0  # the moment when the first of them expires
+    store.save("last", Token("t", issued_at=now[0], expires_at=now[0] + 25))
+    assert set(store._tokens) == {"endless", "key 98", "key 99", "last"}
+
+
+@pytest.mark.parametrize(("back", "left"), [(0.5, 3600.5), (1.0, 3600.0), (600.0, 3600.0)])
+def test_a_token_is_shortened_only_if_the_wall_clock_was_set_back_a_second_or_more(
+    back, left, monkeypatch
+):
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    token = Token("a", issued_at=1000.0, expires_at=1000.0 + 3600.0 + back)
+    assert base.shortened(token, 3600.0).expires_at == 1000.0 + left
 
 
 def test_a_memory_store_does_not_grow_with_locks():

@@ -468,6 +468,16 @@ def test_every_transport_error_becomes_the_error_of_ours_that_fits(
     assert TOKEN_URL in str(caught.value) or isinstance(error, OAuthCCError)
 
 
+def test_a_transport_error_does_not_quote_what_was_set_on_the_endpoint_and_sent() -> None:
+    def quoting(request: PreparedRequest) -> Response:
+        raise requests.ConnectionError(f"sent with {request.headers['Cookie']}")
+
+    with connected(HandMade(quoting)) as session:
+        session.tokens.endpoint.headers["Cookie"] = "sid=biscuit"
+        with pytest.raises(TokenEndpointUnreachable, match=r"sent with \*\*\*"):
+            session.tokens.get()
+
+
 def test_the_message_for_an_unknown_error_has_its_type_and_the_error_is_the_cause() -> None:
     error = RuntimeError("the adapter is broken")
     with (
