@@ -53,6 +53,10 @@ _ESCAPE = re.compile(
     r"|(?P<utf8>[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})",
     re.DOTALL,
 )
+#: An escape of a character that an error may show in another form or not at all.
+_ODD_ESCAPE = re.compile(
+    r"\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4}|x(?![2-7])[0-9A-Fa-f]{2})|%(?![2-7])[0-9A-Fa-f]{2}"
+)
 #: UTF-8 that was decoded as latin-1 begins with this.
 _UTF_8 = re.compile(r"[\xc2-\xf4](?=[\x80-\xbf])")
 _CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
@@ -519,13 +523,18 @@ class _Secrets:
 
     def are_scattered(self, text: str) -> bool:
         """Return whether a secret remains in a text, between characters that may be dropped."""
-        # What may be dropped may be in an escape, and may be escaped itself.
-        once = _Reading(_without(text, _INVISIBLE))
-        reading = _Reading(_without(once.text, _INVISIBLE))
-        squeezed = _squeeze(reading.text)
-        return not (once.is_complete and reading.is_complete) or any(
-            secret in squeezed for secret in self._squeezed
-        )
+        # Characters that may be dropped can be in an escape, and can be escaped themselves. If they
+        # are dropped, an escape may arise that was none. So all these views are searched.
+        odd = _ODD_ESCAPE.sub("", text)
+        for view in {text, _without(text, _INVISIBLE), _without(odd, _INVISIBLE)}:
+            once = _Reading(view)
+            twice = _Reading(_without(once.text, _INVISIBLE))
+            if not (once.is_complete and twice.is_complete):
+                return True
+            for squeezed in {_squeeze(view), _squeeze(once.text), _squeeze(twice.text)}:
+                if any(secret in squeezed for secret in self._squeezed):
+                    return True
+        return False
 
 
 class _Reading:

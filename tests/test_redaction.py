@@ -640,6 +640,13 @@ def test_a_secret_between_characters_that_may_be_dropped_is_hidden() -> None:
         for at in (1, 6, 7, 11):
             text = "s3cr3t/value"[:at] + odd + "s3cr3t/value"[at:]
             assert redactor.content(f"see {text}") == "***"
+    redactor_of_percent = Redactor(["s3cr%  84t\u00fc/value"], None, None)
+    for text in (
+        "s3cr%\n 84t\u00fc/value",
+        "s3cr%  84t\\u00\\nfc/value",
+        "s3\u200bcr%  84t\u00fc/value",
+    ):
+        assert redactor_of_percent.content(f"see {text}") == "***"
     assert redactor.document(["one", "s3cr\x003t/value"]) == ["one", "***"]
 
 
