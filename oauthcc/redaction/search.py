@@ -155,7 +155,7 @@ class Secrets:
         # Characters that may be dropped can be in an escape, and can be escaped themselves. If they
         # are dropped, an escape may arise that was none. So all these views are searched.
         odd = _ODD_ESCAPE.sub("", text)
-        for view in {text, without(text, INVISIBLE), without(odd, INVISIBLE)}:
+        for view in {text, odd, without(text, INVISIBLE), without(odd, INVISIBLE)}:
             once = _Reading(view)
             twice = _Reading(without(once.text, INVISIBLE))
             if not (once.is_complete and twice.is_complete):
