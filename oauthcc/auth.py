@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,7 @@ class _AuthRequest(SentRequest):
     def hooks(self) -> Any:
         """Decide about the token, and return the hooks for this sending."""
         self.__dict__["_handler"].put_or_take(self)
-        return super().hooks
+        return self._hooks_for(sys._getframe(1))
 
     @hooks.setter
     def hooks(self, value: Any) -> None:
