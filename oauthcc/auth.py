@@ -15,6 +15,7 @@ from .api_request.allowed_urls import AllowedURLs
 from .api_request.authorization import (
     copy_request,
     hooks_of_the_user,
+    our_headers,
     put_token,
     take_token_off,
     token_header,
@@ -132,6 +133,8 @@ class ClientCredentialsAuth(AuthBase):
         tokens, origin = self._allowed_urls.find(url)
         if tokens is None:
             self._allowed_urls.refuse_plain_http(url)
+            for name in our_headers(r):  # copied from another request
+                del r.headers[name]
             return r
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(url, origin)
