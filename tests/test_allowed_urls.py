@@ -832,6 +832,23 @@ def test_headers_copied_from_a_request_carry_no_token_past_an_auth(net: Internet
     assert [seen.authorization for seen in net.seen if seen.url.endswith("/v10")] == [None]
 
 
+def test_a_request_sent_later_by_a_plain_session_carries_nothing_of_ours_out_of_its_api(
+    net: Internet,
+) -> None:
+    session = connected(net, api_url=f"{API}/v1", scheme=Marked())
+    net.redirect(f"{API}/v1/a", f"{API}/v1/b")
+    net.redirect(f"{API}/v1/b", f"{API}/v10")
+    net.redirect(f"{API}/v10", f"{FOREIGN}/")
+    first = session.get(f"{API}/v1/a", allow_redirects=False)
+    assert first.next is not None
+    for sent in (first.next, first.request):
+        del net.seen[:]
+        plain(net).send(sent)
+        carried = [s.url for s in net.seen if s.authorization or "X-Mark" in s.request.headers]
+        assert carried == [f"{API}/v1/b"] if sent is first.next else [f"{API}/v1/a"]
+        assert net.seen[-1].url == f"{FOREIGN}/"
+
+
 class Marked(Bearer):
     """A scheme with a header of its own."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from requests import Response
 from urllib3 import HTTPResponse
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
 from ..redaction import redact
 
@@ -96,10 +96,13 @@ class _LimitedSocket:
 def hide_in_chunks(response: Response, tokens: Iterable[str]) -> None:
     """Hide tokens in the errors of a body that is read later, and that a broken server sends.
 
-    urllib3 quotes a chunk size that it cannot read.
+    urllib3 quotes a chunk size that it cannot read, and the names of the codings of a body that it
+    cannot decode.
     """
     raw: Any = response.raw
-    if getattr(raw, "chunked", False) and isinstance(raw, HTTPResponse):
+    if not isinstance(raw, HTTPResponse):
+        return
+    if getattr(raw, "chunked", False) or "Content-Encoding" in raw.headers:
         raw.__class__ = _discreet(type(raw))
         raw.__dict__["_tokens"] = list(tokens)
 
@@ -147,4 +150,5 @@ def _redacted(error: HTTPError, tokens: list[str]) -> HTTPError | None:
     texts = [str(one) for one in seen]
     if all(redact(text, tokens) == text for text in texts):
         return None
-    return ProtocolError(redact(texts[0], tokens))
+    kind = DecodeError if isinstance(error, DecodeError) else ProtocolError
+    return kind(redact(texts[0], tokens))
