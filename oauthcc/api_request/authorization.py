@@ -54,6 +54,12 @@ class TokenHooks(dict[str, Any]):
 
     handler: ResponseHandler | None = None
 
+    def __deepcopy__(self, memo: object) -> TokenHooks:
+        # With the handler, without which nothing decides about the hops of a redirect.
+        copied = TokenHooks({name: list(hooks) for name, hooks in self.items()})
+        copied.handler = self.handler
+        return copied
+
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         # Without the handler: the session that sends the unpickled request decides again.
         return dict, (hooks_of_the_user(self),)
@@ -72,7 +78,11 @@ def hooks_of_the_user(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def our_headers(request: PreparedRequest) -> list[str]:
     """Return the names of the headers whose values are ours."""
-    return [name for name, value in request.headers.items() if isinstance(value, SecretHeader)]
+    headers: Any = request.headers
+    # Its `items` looks up every header anew, which takes long.
+    plain = type(headers) is CaseInsensitiveDict
+    pairs = headers.__dict__["_store"].values() if plain else headers.items()
+    return [name for name, value in pairs if isinstance(value, SecretHeader)]
 
 
 def token_header(request: PreparedRequest) -> SecretHeader | None:
@@ -213,13 +223,17 @@ def put_token(
 
     ``handler`` becomes the first hook of the response. A replay has it already.
     """
-    request.headers["Authorization"] = current.header
+    proof: Mapping[str, str] = {}
     if scheme.proves:
-        url, method = str(request.url), str(request.method)
-        for name, value in scheme.proof(method, url, current.token).items():
-            # It is recognised by its type, and the scheme of a user may return a plain text.
-            is_ours = isinstance(value, SecretHeader)
-            request.headers[name] = value if is_ours else SecretHeader(value)
+        proof = scheme.proof(str(request.method), str(request.url), current.token)
+    names = {"authorization", *map(str.lower, proof)}
+    for name in our_headers(request):
+        if name.lower() not in names:  # copied from a request with another scheme
+            del request.headers[name]
+    request.headers["Authorization"] = current.header
+    for name, value in proof.items():
+        # It is recognised by its type, and the scheme of a user may return a plain text.
+        request.headers[name] = value if isinstance(value, SecretHeader) else SecretHeader(value)
     if handler is not None:
         given = vars(request).get("hooks")
         theirs = {} if given == _NO_HOOKS else hooks_of_the_user(given)
