@@ -131,10 +131,10 @@ class ClientCredentialsAuth(AuthBase):
         """Put the token on a request that is being prepared, with a hook that handles a 401."""
         url = str(r.url)
         tokens, origin = self._allowed_urls.find(url)
+        for name in our_headers(r):  # copied from another request
+            del r.headers[name]
         if tokens is None:
             self._allowed_urls.refuse_plain_http(url)
-            for name in our_headers(r):  # copied from another request
-                del r.headers[name]
             return r
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(url, origin)

@@ -78,11 +78,7 @@ def hooks_of_the_user(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def our_headers(request: PreparedRequest) -> list[str]:
     """Return the names of the headers whose values are ours."""
-    headers: Any = request.headers
-    # Its `items` looks up every header anew, which takes long.
-    plain = type(headers) is CaseInsensitiveDict
-    pairs = headers.__dict__["_store"].values() if plain else headers.items()
-    return [name for name, value in pairs if isinstance(value, SecretHeader)]
+    return [name for name, value in request.headers.items() if isinstance(value, SecretHeader)]
 
 
 def token_header(request: PreparedRequest) -> SecretHeader | None:
@@ -163,26 +159,33 @@ _new = tuple.__new__
 
 def hand_over(request: PreparedRequest) -> HandedOver:
     """Note what is handed over now."""
-    return copy_to_send(request)[1]
+    own = request.__dict__
+    note = None if own["body"] is None else _note_or_reason(own["body"])
+    return HandedOver(own["method"], own["url"], _copy_of(own["headers"]), own["body"], note)
 
 
 def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]:
-    """Return a copy of a request for one sending, and the note of what is sent."""
+    """Return a copy of a request for one sending, and the note of what is sent.
+
+    Headers of ours, copied from another request or left from an earlier sending, are left out.
+    """
     copied = object.__new__(type(request))
     own = copied.__dict__
     own.update(request.__dict__)
-    body = own["body"]
+    body, headers = own["body"], own["headers"]
     note = None if body is None else _note_or_reason(body)
-    headers = own["headers"]
     if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without two calls
-        own["headers"], kept = (
-            object.__new__(CaseInsensitiveDict),
-            object.__new__(CaseInsensitiveDict),
-        )
-        own["headers"].__dict__["_store"] = headers.__dict__["_store"].copy()
-        kept.__dict__["_store"] = headers.__dict__["_store"].copy()
+        own["headers"] = object.__new__(CaseInsensitiveDict)
+        kept = object.__new__(CaseInsensitiveDict)
+        store = headers.__dict__["_store"].copy()
+        for name in [n for n, (_, value) in store.items() if isinstance(value, SecretHeader)]:
+            del store[name]
+        own["headers"].__dict__["_store"], kept.__dict__["_store"] = store, store.copy()
     else:
-        own["headers"], kept = headers.copy(), headers.copy()
+        kept = headers.copy()
+        for name in our_headers(request):
+            del kept[name]
+        own["headers"] = kept.copy()
     return copied, _new(HandedOver, (own["method"], own["url"], kept, body, note))
 
 
@@ -223,17 +226,13 @@ def put_token(
 
     ``handler`` becomes the first hook of the response. A replay has it already.
     """
-    proof: Mapping[str, str] = {}
-    if scheme.proves:
-        proof = scheme.proof(str(request.method), str(request.url), current.token)
-    names = {"authorization", *map(str.lower, proof)}
-    for name in our_headers(request):
-        if name.lower() not in names:  # copied from a request with another scheme
-            del request.headers[name]
     request.headers["Authorization"] = current.header
-    for name, value in proof.items():
-        # It is recognised by its type, and the scheme of a user may return a plain text.
-        request.headers[name] = value if isinstance(value, SecretHeader) else SecretHeader(value)
+    if scheme.proves:
+        url, method = str(request.url), str(request.method)
+        for name, value in scheme.proof(method, url, current.token).items():
+            # It is recognised by its type, and the scheme of a user may return a plain text.
+            is_ours = isinstance(value, SecretHeader)
+            request.headers[name] = value if is_ours else SecretHeader(value)
     if handler is not None:
         given = vars(request).get("hooks")
         theirs = {} if given == _NO_HOOKS else hooks_of_the_user(given)

@@ -201,7 +201,7 @@ class Handle401(ResponseHandler):
 
     def _hide_in_reason(self, response: Response) -> None:
         """Hide our tokens in the reason phrase, which ``raise_for_status`` quotes."""
-        if isinstance(response.reason, str) and len(response.reason) >= 16:  # else it is no echo
+        if isinstance(response.reason, str):
             response.reason = self._redacted(response.reason)
 
     def redact_error(self, error: Exception) -> None:
