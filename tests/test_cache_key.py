@@ -323,6 +323,7 @@ DIFFERENT_SETTINGS: dict[str, list[Settings]] = {
         sets(params={"tenant": "red"}),
         sets(params={"tenant": "blue"}),
         sets(params={"tenant": ["red", "blue"]}),
+        sets(params={"tenant": ["blue", "red"]}),
     ],
     "auth": [
         sets(),
@@ -412,6 +413,12 @@ class MyAuth(HTTPBasicAuth):
     pass
 
 
+def changed_adapter() -> HTTPAdapter:
+    adapter: Any = HTTPAdapter()
+    adapter.add_headers = lambda request, **options: None
+    return adapter
+
+
 def returned(response: Any, *args: Any, **kwargs: Any) -> Any:
     return response
 
@@ -432,6 +439,9 @@ OPAQUE: dict[str, Settings] = {
     "auth of a subclass": sets(auth=MyAuth(ID, SECRET)),
     "auth from netrc": sets(auth=None),
     "mounted adapters": lambda endpoint: endpoint.mount("http://", MyAdapter()),
+    "mounted adapters with a method of their own": lambda endpoint: endpoint.mount(
+        "http://", changed_adapter()
+    ),
     "cert": sets(cert="/nowhere/cert.pem"),
     "params and headers": sets(params=1, headers={"X": 1}),
 }
