@@ -179,7 +179,11 @@ class GuardedStore:
 
     def _fail(self, operation: str, error: Exception) -> None:
         self._is_broken = True
-        self._report(operation, _described(operation, error))
+        try:
+            described = _described(operation, error)
+        except Exception:  # noqa: BLE001 - an attribute of the error may raise any exception
+            described = OAuthCCError(f"{operation}() of the token store raised an odd exception.")
+        self._report(operation, described)
 
 
 def _entered(store: TokenStore, key: str, timeout: float) -> contextlib.ExitStack:
