@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -345,6 +346,35 @@ def test_a_fetch_that_fails_does_not_wait_for_a_lock_that_cannot_be_released(
     stop.free.set()
     flights_done()
     assert world.bypassed() == []
+
+
+def test_the_calls_before_the_token_request_have_one_limit_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed, limits = [0.0], []
+
+    class SlowCall(StoreCall[Any]):
+        def __init__(
+            self, store: object, operation: str, action: Any, seconds: float, *rest: Any, **how: Any
+        ) -> None:
+            limits.append((operation, seconds))
+            passed[0] += 0.5
+            super().__init__(store, operation, action, 20.0, *rest, **how)
+
+    monkeypatch.setattr(guarded, "LIMIT", 2.0)
+    monkeypatch.setattr(guarded, "LOOK_EVERY", 0.125)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.LOCK_PATIENCE", (2.0, 2.0))
+    monkeypatch.setattr(guarded, "StoreCall", SlowCall)
+    monkeypatch.setattr(guarded, "time", SimpleNamespace(monotonic=lambda: passed[0]))
+    store = MemoryStore()
+    world.call(session := world.session(store))
+    assert limits == [("load", 2.0), ("lock", 1.5), ("load", 1.0), ("save", 2.0), ("unlock", 2.0)]
+    world.expire()
+    limits.clear()
+    with store.lock(key_of(session.tokens), 0):
+        world.call(session)
+    # The wait for somebody else is not counted.
+    assert limits[:4] == [("load", 2.0), ("lock", 1.5), ("load", 2.0), ("lock", 1.625)]
 
 
 # A save that ends late.
