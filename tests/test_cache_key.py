@@ -565,6 +565,18 @@ def test_a_store_in_memory_needs_no_scrypt(tokens: Tokens, monkeypatch: pytest.M
     assert tokens.requests == 2
 
 
+def test_a_store_made_from_one_in_memory_has_the_keys_of_a_shared_store(
+    tokens: Tokens, tmp_path: Path
+) -> None:
+    class Shared(MemoryStore):
+        """It may keep its tokens on a disk too, for other processes."""
+
+    found = []
+    for tokens.store in (Shared(), FileStore(tmp_path)):
+        found.append(key_with(sets(), tokens))
+    assert found[0] == found[1]
+
+
 def test_the_key_of_a_configuration_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashlib, "scrypt", _scrypt)
     config = ClientConfig.of(

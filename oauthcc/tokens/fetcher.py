@@ -234,7 +234,8 @@ class TokenFetcher:
             return None
         parts = fingerprint, there.text
         if self._cache_key is None or self._cache_key[0] != parts:
-            is_private = getattr(self.store, "_has_private_keys", False)
+            # Not inherited: a subclass or a wrapper may pass the keys on to other processes.
+            is_private = "_has_private_keys" in vars(type(self.store))
             self._cache_key = parts, self.config.cache_key(*parts, is_private=is_private)
         return self._cache_key[1]
 
