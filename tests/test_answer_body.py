@@ -273,3 +273,13 @@ def test_a_streamed_answer_that_is_dropped_is_freed_at_once(
         assert raw() is None
     finally:
         gc.enable()
+
+
+def test_a_reason_phrase_shows_no_token(scene: Scene, sessions: Sessions) -> None:
+    session = sessions.refused()
+    (token,) = scene.auth.issued
+    for status in (403, 500):
+        scene.api.answer_next(garbage(f"HTTP/1.1 {status} bad {token}\r\n\r\n".encode()))
+        with pytest.raises(requests.HTTPError, match=r"bad \*\*\*") as caught:
+            session.get(scene.url).raise_for_status()
+        assert token not in _texts(caught.value)

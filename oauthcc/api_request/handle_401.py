@@ -84,16 +84,16 @@ class Handle401(ResponseHandler):
         self._is_spent = not self.is_from_auth
         if self.is_from_auth or kwargs.get("stream"):
             hide_in_chunks(response, self._tokens_sent())  # requests reads the body later
-        if response.status_code >= 400:
-            self._hide_in_reason(response)
-        if not self._scheme.proves and response.status_code not in self._refused_status:
-            return None
-        try:
-            answer = self._answer_nonce_demand(response, kwargs)
-            answer = self._answer_refusal(answer, kwargs, may_demand_nonce=answer is response)
-        finally:
-            self._replay = None
-        self._hide_in_reason(answer)
+        answer = response
+        if self._scheme.proves or response.status_code in self._refused_status:
+            try:
+                answer = self._answer_nonce_demand(response, kwargs)
+                may_demand = answer is response
+                answer = self._answer_refusal(answer, kwargs, may_demand_nonce=may_demand)
+            finally:
+                self._replay = None
+        if answer.status_code >= 400 and isinstance(answer.reason, str):
+            answer.reason = self._redacted(answer.reason)  # `raise_for_status` quotes it
         return None if answer is response else answer
 
     def _answer_nonce_demand(self, response: Response, kwargs: dict[str, Any]) -> Response:
@@ -198,11 +198,6 @@ class Handle401(ResponseHandler):
     ) -> None:
         method, url = refusal.route.method, self._redacted(refusal.route.url)
         self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
-
-    def _hide_in_reason(self, response: Response) -> None:
-        """Hide our tokens in the reason phrase, which ``raise_for_status`` quotes."""
-        if isinstance(response.reason, str):
-            response.reason = self._redacted(response.reason)
 
     def redact_error(self, error: Exception) -> None:
         """Remove our tokens from an error that quotes what a broken server echoed."""

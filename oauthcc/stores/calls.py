@@ -20,7 +20,7 @@ from .. import clock, forks
 T = TypeVar("T")
 
 #: Seconds for which an operation that hung is not tried again: at first, and at most.
-PAUSE_FIRST, PAUSE_MAX = 2.0, 600.0
+PAUSE_FIRST, PAUSE_MAX = 2.0, 3600.0
 
 
 class GivenUp(Exception):
