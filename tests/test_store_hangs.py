@@ -396,7 +396,7 @@ def test_a_call_that_could_not_begin_in_time_is_not_made() -> None:
     call = StoreCall(object(), "save", lambda: made.append(1), -1.0, print, on_thread=True)
     until(lambda: call.ends_within(0.0))
     store_calls_done()
-    with pytest.raises(GivenUp):
+    with pytest.raises(GivenUp, match=r"did not (begin|end)"):
         call.result()
     # But a lock is always released.
     StoreCall(object(), "unlock", lambda: made.append(2), -1.0, print, on_thread=True)
