@@ -13,7 +13,7 @@ _TOKEN_NAME = re.compile(
 _NOT_LETTER = re.compile(r"[^a-z]+")
 TOKEN_IN_TEXT = re.compile(
     r"((?:access|refresh|id)[_-]?token[\"'\\]*\s*[:=>]\s*[\"'\\]*)"
-    rf"([^\"'\\<&{BETWEEN}]+)",
+    rf"((?:[^\"'\\<&{BETWEEN}]|\\+[^\"'\\{BETWEEN}])+)",
     re.IGNORECASE,
 )
 _AFTER_SCHEME = re.compile(
