@@ -526,7 +526,7 @@ class _Secrets:
         # Characters that may be dropped can be in an escape, and can be escaped themselves. If they
         # are dropped, an escape may arise that was none. So all these views are searched.
         odd = _ODD_ESCAPE.sub("", text)
-        for view in {text, _without(text, _INVISIBLE), _without(odd, _INVISIBLE)}:
+        for view in {text, odd, _without(text, _INVISIBLE), _without(odd, _INVISIBLE)}:
             once = _Reading(view)
             twice = _Reading(_without(once.text, _INVISIBLE))
             if not (once.is_complete and twice.is_complete):
