@@ -97,7 +97,7 @@ _NOT_LETTER = re.compile(r"[^a-z]+")
 _NAME = re.compile(r"[A-Za-z_@$][A-Za-z0-9_.@$ -]{0,40}\Z")
 _TOKEN_IN_TEXT = re.compile(
     r"((?:access|refresh|id)[_-]?token[\"'\\]*\s*[:=>]\s*[\"'\\]*)"
-    rf"([^\"'\\<&{_BETWEEN}]+)",
+    rf"((?:[^\"'\\<&{_BETWEEN}]|\\+[^\"'\\{_BETWEEN}])+)",
     re.IGNORECASE,
 )
 _AFTER_SCHEME = re.compile(

@@ -628,6 +628,7 @@ def test_a_token_with_a_name_in_a_text_is_hidden_without_its_name_too() -> None:
     assert redactor.body("<access_token>live-token</access_token> live-token") == (
         "<access_token>***</access_token> ***"
     )
+    assert redactor.body('{"id_token": "ab\\u0000cd", ') == '{"id_token": "***", '
     known = Redactor(["s3cr3t/value"], None, None)
     assert known.body('id_token="s3cr3t" s3cr3t/val\u200bue') == "***"
     many = " ".join(f'id_token="live-{n}"' for n in range(9))
@@ -640,6 +641,7 @@ def test_a_secret_between_characters_that_may_be_dropped_is_hidden() -> None:
         for at in (1, 6, 7, 11):
             text = "s3cr3t/value"[:at] + odd + "s3cr3t/value"[at:]
             assert redactor.content(f"see {text}") == "***"
+    assert redactor.content("% " + "25 " * 100) == "***"  # too many escapes arise
     redactor_of_percent = Redactor(["s3cr%  84t\u00fc/value"], None, None)
     for text in (
         "s3cr%\n 84t\u00fc/value",
