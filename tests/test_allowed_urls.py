@@ -809,6 +809,17 @@ def test_a_plain_session_sends_our_request_as_requests_does(net: Internet) -> No
     assert not session.cookies
 
 
+def test_headers_of_another_kind_that_were_copied_carry_the_token_of_their_url(
+    net: Internet,
+) -> None:
+    session = connected(net)
+    prepared = session.prepare_request(Request("GET", f"{API}/x"))
+    copied = session.get(f"{API}/x").request.headers
+    prepared.headers = {"X-Copied": copied["Authorization"], "X": "1"}  # type: ignore[assignment]
+    sent = session.send(prepared).request.headers
+    assert list(sent) == ["X", "Authorization"]
+
+
 def test_headers_copied_from_a_request_carry_no_token_to_other_urls(net: Internet) -> None:
     session = connected(net, api_url=f"{API}/v1")
     headers = session.get(f"{API}/v1/x").request.headers

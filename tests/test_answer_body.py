@@ -19,7 +19,7 @@ from oauthcc.redaction import redact
 from oauthcc.testing import Answer, Fault
 from oauthcc.testing.faults import Line, garbage, json_answer, redirect
 
-from .refusals import Scene, Sessions, breaking
+from .refusals import ReadyMade, Scene, Sessions, breaking
 
 PIECES = 1000
 
@@ -283,3 +283,32 @@ def test_a_reason_phrase_shows_no_token(scene: Scene, sessions: Sessions) -> Non
         with pytest.raises(requests.HTTPError, match=r"bad \*\*\*") as caught:
             session.get(scene.url).raise_for_status()
         assert token not in _texts(caught.value)
+
+
+@pytest.mark.parametrize("read", READERS, ids=range(len(READERS)))
+def test_a_body_without_a_fault_is_read_later_as_in_requests(
+    scene: Scene, sessions: Sessions, read: Callable[[requests.Response], object]
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(2):
+        scene.api.answer_next(garbage(head + b"3\r\nabc\r\n0\r\n\r\n"))
+    expected = requests.get(scene.url, stream=True, timeout=10)
+    with expected, sessions.new().get(scene.url, stream=True) as response:
+        assert repr(read(response)) == repr(read(expected))
+
+
+def test_another_error_of_raw_is_unchanged(scene: Scene, sessions: Sessions) -> None:
+    scene.api.answer_next(garbage(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na"))
+    response = sessions.new().get(scene.url, stream=True)
+    with response, pytest.raises(urllib3.exceptions.ProtocolError) as caught:
+        response.raw.read()
+    assert caught.value.__cause__ is not None
+
+
+def test_an_answer_that_an_adapter_made_is_left_as_it_is(scene: Scene, sessions: Sessions) -> None:
+    session = sessions.new()
+    session.mount("https://", ReadyMade(lambda _: (200, {}, b"made")))
+    for stream in (False, True):
+        response = session.get("https://api.example/x", stream=stream)
+        assert response.content == b"made"
+        assert response.raw is None

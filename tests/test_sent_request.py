@@ -84,6 +84,21 @@ def test_the_copy_that_a_mix_in_has_changed_is_replayed(scene: Scene, is_first: 
     assert second.headers["Content-Encoding"] == "gzip"
 
 
+def test_hooks_that_a_mix_in_puts_in_the_place_of_others_are_called(scene: Scene) -> None:
+    seen: list[int] = []
+
+    class Hooking(requests.Session):
+        def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+            theirs = [lambda response, **_: seen.append(response.status_code)]
+            request.hooks = {"response": [*request.hooks["response"], *theirs]}
+            return super().send(request, **kwargs)
+
+    session = _refused(scene, ClientCredentialsSession, Hooking)
+    assert session.post(scene.url, data=BODY).status_code == 200
+    assert seen == [200]
+    assert [seen.body for seen in scene.api.requests] == [BODY, BODY]
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_what_a_mix_in_adds_in_place_is_replayed(scene: Scene, is_first: bool) -> None:
     kinds = (Marking, ClientCredentialsSession)

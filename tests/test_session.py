@@ -157,7 +157,7 @@ def test_a_warm_request_makes_at_most_15_calls_in_at_most_6_files(
     assert len(set(trail.files)) <= 6, trail.files
 
 
-def test_a_request_that_is_refused_and_replayed_changes_files_at_most_63_times(
+def test_a_request_that_is_refused_and_replayed_changes_files_at_most_66_times(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     with session_for(auth) as session:
@@ -165,7 +165,7 @@ def test_a_request_that_is_refused_and_replayed_changes_files_at_most_63_times(
         auth.revoke_all()
         trail = follow(lambda: session.get(api.url))
     assert auth.issued[1:], "the token was not replaced"
-    assert trail.changes <= 63, trail.files
+    assert trail.changes <= 66, trail.files
 
 
 @pytest.mark.unmeasured

@@ -18,7 +18,7 @@ from requests.structures import CaseInsensitiveDict
 from ..redaction import SecretHeader
 from ..schemes import Scheme
 from ..tokens.state import CurrentToken
-from .body import BodyNote, UnreplayableBody, note_body
+from .body import NO_BODY, BodyNote, UnreplayableBody, note_body
 
 _NO_HOOKS: dict[str, Any] = {"response": []}
 Hook = Callable[..., Any]
@@ -136,15 +136,14 @@ class HandedOver(NamedTuple):
     url: str
     headers: Any
     body: Any
-    #: How to rewind the body, or why that is impossible; None if there is no body.
-    note: BodyNote | UnreplayableBody | None
+    #: How to rewind the body, or why that is impossible.
+    note: BodyNote | UnreplayableBody
 
     def rewind(self) -> None:
         """Put the body back to its first position; raise `UnreplayableBody` if it cannot be."""
         if isinstance(self.note, UnreplayableBody):
             raise UnreplayableBody(*self.note.args)  # not itself: it would keep our frames
-        if self.note is not None:
-            self.note.rewind()
+        self.note.rewind()
 
     def request(self, first: PreparedRequest) -> PreparedRequest:
         """Return a new request with this content. The rest is that of the first one."""
@@ -160,7 +159,7 @@ _new = tuple.__new__
 def hand_over(request: PreparedRequest) -> HandedOver:
     """Note what is handed over now."""
     own = request.__dict__
-    note = None if own["body"] is None else _note_or_reason(own["body"])
+    note = NO_BODY if own["body"] is None else _note_or_reason(own["body"])
     return HandedOver(own["method"], own["url"], _copy_of(own["headers"]), own["body"], note)
 
 
@@ -173,7 +172,7 @@ def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]
     own = copied.__dict__
     own.update(request.__dict__)
     body, headers = own["body"], own["headers"]
-    note = None if body is None else _note_or_reason(body)
+    note = NO_BODY if body is None else _note_or_reason(body)
     if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without two calls
         own["headers"] = object.__new__(CaseInsensitiveDict)
         kept = object.__new__(CaseInsensitiveDict)

@@ -65,7 +65,8 @@ class BodyNote:
             raise UnreplayableBody(f"the body cannot be rewound ({type(error).__name__})") from None
 
 
-_NOTHING_TO_REWIND = BodyNote(lambda: None)
+#: The note of a request without a body, and of one that cannot change.
+NO_BODY = BodyNote(lambda: None)
 _IMMUTABLE = (bytes, str, type(None))
 
 
@@ -76,7 +77,7 @@ def note_body(body: Any) -> BodyNote:
     sent again.
     """
     if type(body) in _IMMUTABLE:
-        return _NOTHING_TO_REWIND
+        return NO_BODY
     try:
         return BodyNote(_note(body, _MOST_WRAPPERS))
     except UnreplayableBody:
