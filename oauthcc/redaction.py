@@ -108,6 +108,8 @@ _AFTER_SCHEME = re.compile(
 _LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[\]^`{{-}}{_BETWEEN}]{{16,}}")
 _RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{_BETWEEN}]{{8,}}")
 _RANDOM = re.compile(r"eyJ|[A-Za-z]{32}|[0-9]{20}")
+#: Only for what has no 32 letters in a row: otherwise it would look at each of them many times.
+_MIXED = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{24}")
 _DIGIT, _RARE = re.compile(r"[0-9]"), re.compile(r"[~+=]")
 _PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
 _CHANGES = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
@@ -433,6 +435,8 @@ def _looks_random(run: str) -> bool:
     """Return whether characters without spaces may be a token, and are no path, name or UUID."""
     run = run if run.isascii() else _without(run, _INVISIBLE)
     if _RANDOM.search(run) or (_RARE.search(run) and _DIGIT.search(run)):
+        return True
+    if _MIXED.search(run):
         return True
     parts = _PARTS.findall(run)
     return any(len(_CHANGES.findall(p)) > 2 and not _UUID.fullmatch(p) for p in parts)

@@ -540,6 +540,7 @@ OPAQUE = "5f8c2e1b9a7d4c3e8f6a1b2c"
         (f"at https://as.example/cb?x={OPAQUE}", "at https://as.example/cb?***"),
         ("a" * 40, "***"),
         ("7" * 30, "***"),
+        ("AywaNcYtysL76ZROvWLqlDcTajbeKnVAS", "***"),
         (f"{OPAQUE[:9]}\u200b{OPAQUE[9:]}", "***"),
         ("T0ken-1.of~this+test/==", "***"),
     ],
