@@ -7,6 +7,7 @@ refers to, and of what called them. Rules of this library:
 - A public function that gets a secret, or data that contains a token, is decorated with
   `hide_locals`. An error in it keeps its frames, with the files and lines that a traceback shows,
   but `clear_frames` removes their local variables.
+- What is called only within a fetch needs none of this, because the errors of a fetch are kept.
 
 The local variables of the callers of such a function are not ours.
 """
