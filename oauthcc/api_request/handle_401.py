@@ -155,8 +155,7 @@ class Handle401(ResponseHandler):
             adapter = getattr(response, "connection", None)
         if adapter is None:
             raise UnreplayableBody("the response does not say which adapter it came through")
-        if handed.note is not None:
-            handed.rewind()
+        handed.rewind()
         return _Replay(request, handed, adapter, session)
 
     def _send(
@@ -173,8 +172,7 @@ class Handle401(ResponseHandler):
             # The certificate may have been renewed. The new token is then bound to the new one.
             drop_idle_connections(adapter)
         try:
-            if handed.note is not None:
-                handed.rewind()  # again, because the fetch may have taken long
+            handed.rewind()  # again, because the fetch may have taken long
         except UnreplayableBody as reason:
             self._report_impossible(self._refusal(replay.first), response, reason)
             return response
