@@ -20,6 +20,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, cast
 
@@ -61,6 +62,12 @@ def clear_frames(
     """
     for one in _all_of(error, handled):
         _clear(one if isinstance(one, TracebackType) else one.__traceback__, packages)
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the name of the file and the line in which an error was raised."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{Path(frame.f_code.co_filename).name}, line {line}"
 
 
 def hide_locals(function: F) -> F:

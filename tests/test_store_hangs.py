@@ -439,9 +439,9 @@ def test_a_token_of_a_fetch_that_was_overtaken_is_not_saved(world: World) -> Non
     session = world.session(store)
     fetcher = session.tokens._fetcher
     key, now = key_of(session.tokens), world.clock.wall
-    assert fetcher._is_newest(key, 2, Token("newer", issued_at=now))
-    assert not fetcher._is_newest(key, 1, Token("older", issued_at=now))
-    assert fetcher._is_newest(key, 2, Token("newest", issued_at=now))
+    assert fetcher._remember(key, 2, Token("newer", issued_at=now))
+    assert not fetcher._remember(key, 1, Token("older", issued_at=now))
+    assert fetcher._remember(key, 2, Token("newest", issued_at=now))
 
 
 def test_a_call_that_could_not_begin_in_time_is_not_made() -> None:
