@@ -476,6 +476,27 @@ def test_a_call_that_ends_while_it_is_given_up_is_not_late() -> None:
     assert waited == [0.0, None]
 
 
+def test_a_call_that_is_given_up_at_the_moment_when_it_ends_leaves_no_pause() -> None:
+    store, go = object(), threading.Event()
+    call = StoreCall(store, "load", go.wait, 20.0, lambda _: None, on_thread=True)
+    decision = call._decision
+
+    class Decision:
+        """The decision of a call that is given up when it has just answered."""
+
+        def acquire(self, *, blocking: bool) -> bool:
+            call._decision, call._deadline = decision, 0.0
+            assert call.ends_within(1.0)
+            return decision.acquire(blocking=blocking)
+
+    call._decision = Decision()  # type: ignore[assignment]
+    go.set()
+    store_calls_done()
+    with pytest.raises(GivenUp):
+        call.result()
+    assert calls._pauses.permit((id(store), "load"))
+
+
 # Where a store is called.
 
 
