@@ -100,7 +100,7 @@ class ImpatientCall(StoreCall[Any]):
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not let the speed of the machine decide."""
     monkeypatch.setattr(guarded, "LIMIT", 20.0)
-    monkeypatch.setattr("oauthcc.tokens.fetcher.HAND_OUT", 20.0)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.SAVE_PATIENCE", 20.0)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hand out a token without waiting for the store."""
-    monkeypatch.setattr("oauthcc.tokens.fetcher.HAND_OUT", 0.0)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.SAVE_PATIENCE", 0.0)
 
 
 @pytest.fixture
@@ -667,7 +667,7 @@ def test_a_redis_that_is_frozen_costs_no_call(
     plain_client: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("oauthcc.tokens.fetcher.HAND_OUT", 0.0)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.SAVE_PATIENCE", 0.0)
     store = RedisStore(plain_client)
     session = world.session(store)
     plain_client.ping()

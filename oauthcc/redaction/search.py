@@ -199,7 +199,7 @@ class _Reading:
 class _Level:
     """A text after one level of escapes was undone.
 
-    For each escape there is where its character begins and ends, in the old and in the new text.
+    For each escape it has the start and the end of the character, in the old and in the new text.
     """
 
     def __init__(self, text: str, beginnings: list[int]) -> None:

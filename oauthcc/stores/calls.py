@@ -1,7 +1,7 @@
-"""One call of a token store, on a thread of its own, so that a store that hangs stops nobody.
+"""One call of a token store, on a thread of its own, so that a store that hangs blocks no caller.
 
 A call that takes longer than its limit is given up, and its thread ends whenever the store answers.
-So that such threads do not pile up, an operation that hung is not tried again for a while.
+To limit the number of such threads, an operation that hung is not tried again for a while.
 """
 
 from __future__ import annotations

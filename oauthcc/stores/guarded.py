@@ -1,8 +1,9 @@
 """A token store that may fail or hang: it is reported and bypassed, and is not an outage.
 
-The story of one fetch: `find` looks for a token, waits for the lock, and looks again. If there is
-none, the fetch requests a token and calls `save`. `settle` then saves it and releases the lock:
-first for as long as callers may be kept waiting, and, when they have the token, until the end.
+The order of operations in one fetch: `find` looks for a token, waits for the lock, and looks again.
+If there is none, the fetch requests a token and calls `save`. `settle` then saves it and releases
+the lock: first for as long as callers may be kept waiting, and, when they have the token, until the
+end.
 Each call of the store has a limit (see calls.py).
 """
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 #: together. The time that `lock` was told to wait is not counted.
 LIMIT = 2.0
 #: Seconds that callers wait for their token to be saved.
-HAND_OUT = 0.25
+SAVE_PATIENCE = 0.25
 #: Seconds of waiting for the lock after which a waiter looks whether the token is already there.
 #: Without this, thousands of waiters would take the lock one after the other to find one token.
 LOOK_EVERY = 1.0

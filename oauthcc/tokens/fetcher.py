@@ -28,7 +28,7 @@ from ..events import Event, StoreBypassed, Why, log
 from ..frames import raised_at, without_frames
 from ..redaction import SecretHeader
 from ..stores import TokenStore
-from ..stores.guarded import HAND_OUT, GuardedStore
+from ..stores.guarded import SAVE_PATIENCE, GuardedStore
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
 from ..token_request.transport import Owner, SetHere
@@ -191,7 +191,7 @@ class TokenFetcher:
                 store.save(token)
             return token
         finally:
-            store.settle(HAND_OUT)
+            store.settle(SAVE_PATIENCE)
 
     def _guarded(self, key: str, result: FetchResult) -> GuardedStore:
         """Return the store for one fetch, whose events are added to the result."""
