@@ -7,6 +7,7 @@ refers to, and of what called them. Rules of this library:
 - A public function that gets a secret, or data that contains a token, is decorated with
   `hide_locals`. An error in it keeps its frames, with the files and lines that a traceback shows,
   but `clear_frames` removes their local variables.
+- What is called only within a fetch needs none of this, because the errors of a fetch are kept.
 
 The local variables of the callers of such a function are not ours.
 """
@@ -19,6 +20,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, cast
 
@@ -60,6 +62,12 @@ def clear_frames(
     """
     for one in _all_of(error, handled):
         _clear(one if isinstance(one, TracebackType) else one.__traceback__, packages)
+
+
+def raised_at(error: BaseException) -> str:
+    """Return the name of the file and the line in which an error was raised."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{Path(frame.f_code.co_filename).name}, line {line}"
 
 
 def hide_locals(function: F) -> F:

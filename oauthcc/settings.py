@@ -30,9 +30,9 @@ def options_from_env(
     With the default prefix the variables are `OAUTH_TOKEN_URL` or `OAUTH_ISSUER`,
     `OAUTH_CLIENT_ID`, `OAUTH_CLIENT_SECRET` or `OAUTH_CLIENT_SECRET_FILE` (not needed if
     `OAUTH_CLIENT_AUTH` is a method without a secret), `OAUTH_SCOPE`, `OAUTH_AUDIENCE`,
-    `OAUTH_RESOURCE` (separated by spaces) and `OAUTH_API_URL` (separated by spaces or commas; the
-    result of commas alone is an empty list, which is an error of the session). An empty variable
-    counts as not set. Variables with other names are ignored. `environ` replaces `os.environ`.
+    `OAUTH_RESOURCE` (separated by spaces) and `OAUTH_API_URL` (separated by spaces or commas). An
+    empty variable counts as not set. Commas alone give an empty list, which the session refuses.
+    Variables with other names are ignored. `environ` replaces `os.environ`.
 
     The possible keys of the result are token_url, issuer, client_id, client_secret (a string or a
     `Path`), scope, audience, client_auth (strings), api_url and resource (lists of strings). Raise

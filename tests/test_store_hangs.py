@@ -100,7 +100,7 @@ class ImpatientCall(StoreCall[Any]):
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not let the speed of the machine decide."""
     monkeypatch.setattr(guarded, "LIMIT", 20.0)
-    monkeypatch.setattr("oauthcc.tokens.fetcher.HAND_OUT", 20.0)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.SAVE_PATIENCE", 20.0)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hand out a token without waiting for the store."""
-    monkeypatch.setattr("oauthcc.tokens.fetcher.HAND_OUT", 0.0)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.SAVE_PATIENCE", 0.0)
 
 
 @pytest.fixture
@@ -439,9 +439,9 @@ def test_a_token_of_a_fetch_that_was_overtaken_is_not_saved(world: World) -> Non
     session = world.session(store)
     fetcher = session.tokens._fetcher
     key, now = key_of(session.tokens), world.clock.wall
-    assert fetcher._is_newest(key, 2, Token("newer", issued_at=now))
-    assert not fetcher._is_newest(key, 1, Token("older", issued_at=now))
-    assert fetcher._is_newest(key, 2, Token("newest", issued_at=now))
+    assert fetcher._remember(key, 2, Token("newer", issued_at=now))
+    assert not fetcher._remember(key, 1, Token("older", issued_at=now))
+    assert fetcher._remember(key, 2, Token("newest", issued_at=now))
 
 
 def test_a_call_that_could_not_begin_in_time_is_not_made() -> None:
@@ -474,6 +474,27 @@ def test_a_call_that_ends_while_it_is_given_up_is_not_late() -> None:
     assert call.ends_within(1.0)
     assert call.result() == "found"
     assert waited == [0.0, None]
+
+
+def test_a_call_that_is_given_up_at_the_moment_when_it_ends_leaves_no_pause() -> None:
+    store, go = object(), threading.Event()
+    call = StoreCall(store, "load", go.wait, 20.0, lambda _: None, on_thread=True)
+    decision = call._decision
+
+    class Decision:
+        """The decision of a call that is given up when it has just answered."""
+
+        def acquire(self, *, blocking: bool) -> bool:
+            call._decision, call._deadline = decision, 0.0
+            assert call.ends_within(1.0)
+            return decision.acquire(blocking=blocking)
+
+    call._decision = Decision()  # type: ignore[assignment]
+    go.set()
+    store_calls_done()
+    with pytest.raises(GivenUp):
+        call.result()
+    assert calls._pauses.permit((id(store), "load"))
 
 
 # Where a store is called.
@@ -646,7 +667,7 @@ def test_a_redis_that_is_frozen_costs_no_call(
     plain_client: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("oauthcc.tokens.fetcher.HAND_OUT", 0.0)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.SAVE_PATIENCE", 0.0)
     store = RedisStore(plain_client)
     session = world.session(store)
     plain_client.ping()

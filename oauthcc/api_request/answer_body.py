@@ -93,7 +93,7 @@ class _LimitedSocket:
         return getattr(self._socket, name)
 
 
-def hide_in_chunks(response: Response, tokens: Iterable[str]) -> None:
+def redact_body_errors(response: Response, tokens: Iterable[str]) -> None:
     """Hide tokens in the errors of a body that is read later, and that a broken server sends.
 
     urllib3 quotes a chunk size that it cannot read, and the names of the codings of a body that it
@@ -103,15 +103,15 @@ def hide_in_chunks(response: Response, tokens: Iterable[str]) -> None:
     if not isinstance(raw, HTTPResponse):
         return
     if getattr(raw, "chunked", False) or "Content-Encoding" in raw.headers:
-        raw.__class__ = _discreet(type(raw))
+        raw.__class__ = _redacting(type(raw))
         raw.__dict__["_tokens"] = list(tokens)
 
 
 @lru_cache(maxsize=16)
-def _discreet(kind: type[HTTPResponse]) -> type[HTTPResponse]:
+def _redacting(kind: type[HTTPResponse]) -> type[HTTPResponse]:
     """Return a subclass whose errors do not quote the tokens in ``_tokens``."""
 
-    class Discreet(kind):  # type: ignore[valid-type, misc]
+    class Redacting(kind):  # type: ignore[valid-type, misc]
         _tokens: list[str]
 
         def read(self, *args: Any, **kwargs: Any) -> bytes:
@@ -136,8 +136,8 @@ def _discreet(kind: type[HTTPResponse]) -> type[HTTPResponse]:
                 return
             raise redacted  # as above
 
-    Discreet.__name__, Discreet.__qualname__ = kind.__name__, kind.__qualname__
-    return kind if hasattr(kind, "_tokens") else Discreet
+    Redacting.__name__, Redacting.__qualname__ = kind.__name__, kind.__qualname__
+    return kind if hasattr(kind, "_tokens") else Redacting
 
 
 def _redacted(error: HTTPError, tokens: list[str]) -> HTTPError | None:

@@ -29,7 +29,7 @@ from ..tokens.source import TokenSource
 from ..tokens.state import CurrentToken
 from ..urls import Origin, origin_of, public_url
 from .allowed_urls import AllowedURLs
-from .answer_body import hide_in_chunks, release
+from .answer_body import redact_body_errors, release
 from .authorization import HandedOver, ResponseHandler, copy_request, put_token, take_token_off
 from .body import UnreplayableBody
 from .sent_request import SentRequest
@@ -83,7 +83,7 @@ class Handle401(ResponseHandler):
             return None
         self._is_spent = not self.is_from_auth
         if self.is_from_auth or kwargs.get("stream"):
-            hide_in_chunks(response, self._tokens_sent())  # requests reads the body later
+            redact_body_errors(response, self._tokens_sent())  # requests reads the body later
         answer = response
         if self._scheme.proves or response.status_code in self._refused_status:
             try:

@@ -1,4 +1,4 @@
-"""A request that notes itself what is handed over to be sent.
+"""A request that notes by itself what is handed over to be sent.
 
 A session of ours knows what it hands over, unless a class between it and that of requests, or a
 tool that has replaced `requests.Session.send`, changes the request or sends another one. A plain
@@ -78,7 +78,7 @@ def kind_for(base: type[SentRequest], kind: Any) -> type[SentRequest]:
 
 
 def note_later(request: PreparedRequest) -> None:
-    """Let a request note itself what is handed over, in place."""
+    """Make a request note by itself what is handed over, in place."""
     kind: Any = type(request)
     request.__class__ = kind_for(SentRequest, kind)
     request.__dict__["_handed_over"] = None  # that of an earlier sending

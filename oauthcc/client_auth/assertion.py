@@ -41,14 +41,12 @@ class ClientSecretJWT:
         require_pyjwt()
         least_octets(self.algorithm)
 
-    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
         secret = attempt.secret("ClientSecretJWT")
         claims = _claims(attempt, self.audience, self.lifetime)
         _assert(attempt, sign(claims, secret, self.algorithm, _header(self.type)))
 
-    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the secret and the options."""
         options = self.algorithm, self.lifetime, self.audience, self.type
@@ -92,14 +90,12 @@ class PrivateKeyJWT:
         if not callable(self.key) and not callable(self.password):
             at_construction(self._load)
 
-    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
         key = self._load()
         claims = _claims(attempt, self.audience, self.lifetime)
         _assert(attempt, key.sign(claims, _header(self.type, key.key_id)))
 
-    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current key, its password and the options."""
         options = self.algorithm, self.key_id, self.audience, self.lifetime, self.type
@@ -138,12 +134,10 @@ class ClientAssertion:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_source", Secret.of(self.assertion, "assertion"))
 
-    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Add the current assertion to the body."""
         _assert(attempt, self._source.read(), self.type, send_client_id=self.send_client_id)
 
-    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current assertion and the options.
 

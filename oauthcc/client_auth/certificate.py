@@ -44,7 +44,6 @@ class TLSClientAuth:
         """Add ``client_id`` to the body, as RFC 8705 section 2 requires."""
         attempt.params.append(("client_id", attempt.client_id))
 
-    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current certificate and key."""
         return hashed(self.name, *(read_file(path, "client certificate") for path in self._paths()))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from ..errors import ConfigurationError
-from ..frames import hide_locals
 from .attempt import Attempt, hashed
 
 
@@ -25,7 +24,6 @@ class ClientSecretBasic:
     needs_secret = True
     cert = None
 
-    @hide_locals
     def authenticate(self, attempt: Attempt) -> None:
         """Set the header ``Authorization``."""
         client_id, secret = attempt.client_id, attempt.secret("ClientSecretBasic")
@@ -40,7 +38,6 @@ class ClientSecretBasic:
         attempt.secrets.append(credentials)
         attempt.headers["Authorization"] = f"Basic {credentials}"
 
-    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the secret and the option."""
         return hashed(self.name, client_secret, self.encode)
@@ -59,7 +56,6 @@ class ClientSecretPost:
         secret = attempt.secret("ClientSecretPost")
         attempt.params += [("client_id", attempt.client_id), ("client_secret", secret)]
 
-    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the secret."""
         return hashed(self.name, client_secret)
@@ -77,7 +73,6 @@ class NoClientAuth:
         """Add ``client_id`` to the body."""
         attempt.params.append(("client_id", attempt.client_id))
 
-    @hide_locals
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the method's name: there is no credential."""
         return hashed(self.name)

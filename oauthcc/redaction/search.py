@@ -199,7 +199,7 @@ class _Reading:
 class _Level:
     """A text after one level of escapes was undone.
 
-    For each escape there is where its character begins and ends, in the old and in the new text.
+    For each escape it has the start and the end of the character, in the old and in the new text.
     """
 
     def __init__(self, text: str, beginnings: list[int]) -> None:
@@ -287,17 +287,16 @@ def _decoded_again(text: str) -> str | None:
 
 def _needles(secret: str) -> Iterator[str]:
     """Yield what a secret looks like in a text whose escapes were undone."""
-    for form in {secret, _latin(secret)}:
-        # A character before the secret may make an escape of its beginning, and its end may be
-        # the beginning of one.
-        openers = ["", *(c for c, begins in _OPENERS if len(form) >= 8 and begins.match(form))]
-        for before in openers:
-            reading = _Reading(before + form)
-            # If it is not complete, then no text that contains the secret is.
-            if reading.is_complete:
-                text = reading.text.removeprefix(before) if before != "%4" else reading.text[1:]
-                yield text
-                yield _HALF_ESCAPE.sub("", text) if len(text) > 8 else text
+    # A character before the secret may make an escape of its beginning, and its end may be the
+    # beginning of one.
+    openers = ["", *(c for c, begins in _OPENERS if len(secret) >= 8 and begins.match(secret))]
+    for before in openers:
+        reading = _Reading(before + secret)
+        # If it is not complete, then no text that contains the secret is.
+        if reading.is_complete:
+            text = reading.text.removeprefix(before) if before != "%4" else reading.text[1:]
+            yield text
+            yield _HALF_ESCAPE.sub("", text) if len(text) > 8 else text
 
 
 def _latin(secret: str) -> str:

@@ -28,15 +28,15 @@ class TokenStore(Protocol):
     """A place that keeps tokens by key, with a lock for each key.
 
     Keys are hexadecimal digests and reveal nothing. The methods are called by many threads at the
-    same time, and each call may come from another thread. Also a lock is released by another thread
-    than the one that acquired it: a `threading.RLock` raises an error then, and so does a lock of
-    redis-py, unless it has ``thread_local=False``. An exception from `load` or `save` is
-    reported without its message, and the store is bypassed; the same goes for `lock`, except for
-    TimeoutError. A store that is down costs token requests, but no request to an API fails because
-    of it. `load` and `save` should take less than 2 seconds, and `lock` should wait no longer than
-    it is told to. A call that takes longer is not waited for: what it loads is ignored, a lock that
-    it acquires is released, and a token that it saves is replaced if there is a newer one. After
-    that the operation is not tried again for a while.
+    same time, and each call may come from another thread. A lock is released by another thread than
+    the one that acquired it. A `threading.RLock` raises an error then, and so does a lock of
+    redis-py, unless it has ``thread_local=False``.
+
+    If `load`, `save` or `lock` raises an exception, it is reported without its message, and the
+    store is bypassed. (A TimeoutError of `lock` means that the lock is held.) `load` and `save`
+    should take less than 2 seconds, and `lock` should wait no longer than it is told to. If a call
+    takes longer, what it loads is ignored, a lock that it acquires is released, and a token that it
+    saves is replaced if there is a newer one. That operation is then not tried again for a while.
     """
 
     def load(self, key: str) -> Token | None:

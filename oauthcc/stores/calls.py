@@ -1,7 +1,7 @@
-"""One call of a token store, on a thread of its own, so that a store that hangs stops nobody.
+"""One call of a token store, on a thread of its own, so that a store that hangs blocks no caller.
 
 A call that takes longer than its limit is given up, and its thread ends whenever the store answers.
-So that such threads do not pile up, an operation that hung is not tried again for a while.
+To limit the number of such threads, an operation that hung is not tried again for a while.
 """
 
 from __future__ import annotations
@@ -84,11 +84,13 @@ class StoreCall(Generic[T]):
             self._is_over = self._gate.acquire(timeout=max(0.0, min(seconds, left)))
         if not self._is_over and seconds >= left:
             self._is_over = True
-            if self._decision.acquire(blocking=False):
-                self._is_given_up = True
-                _pauses.begin(self._hanging, self._began)
-            else:
-                self._gate.acquire()  # it has ended in this moment
+            # Before the decision. If it came after it, the call could end between the two, and the
+            # pause of a store that has answered would go on.
+            _pauses.begin(self._hanging, self._began)
+            self._is_given_up = self._decision.acquire(blocking=False)
+            if not self._is_given_up:  # it has ended in this moment
+                self._gate.acquire()
+                _pauses.end(self._hanging)
         return self._is_over
 
     def result(self) -> T:
@@ -106,8 +108,9 @@ class StoreCall(Generic[T]):
             # What ends the thread of a store must not end the thread that waits for it.
             is_foreign = self._has_thread and not isinstance(error, Exception)
             self._error = Stopped(error) if is_foreign else error
+        is_in_time = self._decision.acquire(blocking=False)
         _pauses.end(self._hanging)
-        if self._decision.acquire(blocking=False):
+        if is_in_time:
             self._gate.release()
         elif self._error is None:
             with contextlib.suppress(BaseException):  # it was given up and reported already

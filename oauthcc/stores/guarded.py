@@ -1,8 +1,9 @@
 """A token store that may fail or hang: it is reported and bypassed, and is not an outage.
 
-The story of one fetch: `find` looks for a token, waits for the lock, and looks again. If there is
-none, the fetch requests a token and calls `save`. `settle` then saves it and releases the lock:
-first for as long as callers may be kept waiting, and, when they have the token, until the end.
+The order of operations in one fetch: `find` looks for a token, waits for the lock, and looks again.
+If there is none, the fetch requests a token and calls `save`. `settle` then saves it and releases
+the lock: first for as long as callers may be kept waiting, and, when they have the token, until the
+end.
 Each call of the store has a limit (see calls.py).
 """
 
@@ -17,11 +18,11 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError
+from ..frames import raised_at
 from .base import ACCESS_TOKEN, TokenStore
 from .calls import GivenUp, Stopped, StoreCall
 
@@ -31,12 +32,16 @@ T = TypeVar("T")
 #: together. The time that `lock` was told to wait is not counted.
 LIMIT = 2.0
 #: Seconds that callers wait for their token to be saved.
-HAND_OUT = 0.25
+SAVE_PATIENCE = 0.25
 #: Seconds of waiting for the lock after which a waiter looks whether the token is already there.
 #: Without this, thousands of waiters would take the lock one after the other to find one token.
 LOOK_EVERY = 1.0
 
 _OUR_MODULES = {f"{__package__}.{name}" for name in ("file", "memory", "redis")}
+
+
+def _nothing(result: object) -> None:
+    """Ignore the result of a late call."""
 
 
 class GuardedStore:
@@ -164,21 +169,17 @@ class GuardedStore:
         self,
         operation: str,
         action: Callable[[], T],
-        if_late: Callable[[T], Any] | None = None,
+        if_late: Callable[[T], Any] = _nothing,
         patience: float = 0.0,
     ) -> T:
         began = time.monotonic()
-        call = self._begin(operation, action, patience + self._left, if_late or _nothing)
+        call = self._begin(operation, action, patience + self._left, if_late)
         call.ends_within(math.inf)
         self._left -= max(0.0, time.monotonic() - began - patience)
         return call.result()
 
     def _begin(
-        self,
-        operation: str,
-        action: Callable[[], T],
-        limit: float,
-        if_late: Callable[[T], Any],
+        self, operation: str, action: Callable[[], T], limit: float, if_late: Callable[[T], Any]
     ) -> StoreCall[T]:
         return StoreCall(self._store, operation, action, limit, if_late, on_thread=self._on_threads)
 
@@ -196,10 +197,6 @@ def _entered(store: TokenStore, key: str, timeout: float) -> contextlib.ExitStac
     stack = contextlib.ExitStack()
     stack.enter_context(store.lock(key, timeout))
     return stack
-
-
-def _nothing(result: object) -> None:
-    """Ignore the result of a late call."""
 
 
 class _NotAToken(Exception):
@@ -233,12 +230,12 @@ def _described(operation: str, error: BaseException) -> Exception:
         return TypeError(f"{operation}() of the token store {error}.")
     if isinstance(error, Stopped):
         (error,) = error.args
-    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     if type(error) is ConfigurationError and frame.f_globals.get("__name__") in _OUR_MODULES:
         return ConfigurationError(str(error))
     number = error.errno if isinstance(error, OSError) else None
     reason = f": {os.strerror(number)}" if type(number) is int and number in errno.errorcode else ""
     return OAuthCCError(
         f"{operation}() of the token store raised {type(error).__name__}{reason}"
-        f" ({Path(frame.f_code.co_filename).name}, line {line})."
+        f" ({raised_at(error)})."
     )

@@ -4,7 +4,7 @@ Rule of this module: whatever the bytes of an answer are, nothing but a `TokenEr
 everything is checked before oauthlib's parser gets it, because that parser raises many exceptions
 (AttributeError, TypeError, ValueError, ``Warning``). Errors made here have no cause and no context,
 since a JSONDecodeError contains the whole body, and their ``response`` is a new object without
-secrets (redaction.py).
+secrets (redaction/answer.py).
 """
 
 from __future__ import annotations

@@ -9,10 +9,8 @@ from __future__ import annotations
 import random
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -27,10 +25,10 @@ from ..errors import (
     TokenError,
 )
 from ..events import Event, StoreBypassed, Why, log
-from ..frames import without_frames
+from ..frames import raised_at, without_frames
 from ..redaction import SecretHeader
 from ..stores import TokenStore
-from ..stores.guarded import HAND_OUT, GuardedStore
+from ..stores.guarded import SAVE_PATIENCE, GuardedStore
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
 from ..token_request.transport import Owner, SetHere
@@ -158,9 +156,6 @@ class TokenFetcher:
             result.error = known if known is not None and repr(ours) == repr(known) else ours
             # Its frames contain the client's secret.
             without_frames(result.error, handled)
-        # The frames of the error of a store contain the token.
-        for failed in [e.error for e in result.events if isinstance(e, StoreBypassed)]:
-            without_frames(failed, handled)
         result.seconds = time.monotonic() - began
         return result
 
@@ -192,11 +187,11 @@ class TokenFetcher:
             token = stored or request(_attempts(need, has_waited=store.has_waited))
             # If the secret or a setting has changed meanwhile, it belongs under another key.
             is_ours = result.fingerprint == fingerprint and self._key(fingerprint) == key
-            if is_ours and self._is_newest(key, need.number, token) and stored is None:
+            if is_ours and self._remember(key, need.number, token) and stored is None:
                 store.save(token)
             return token
         finally:
-            store.settle(HAND_OUT)
+            store.settle(SAVE_PATIENCE)
 
     def _guarded(self, key: str, result: FetchResult) -> GuardedStore:
         """Return the store for one fetch, whose events are added to the result."""
@@ -214,7 +209,7 @@ class TokenFetcher:
         result.settle = guarded.settle
         return guarded
 
-    def _is_newest(self, key: str, number: int, token: Token) -> bool:
+    def _remember(self, key: str, number: int, token: Token) -> bool:
         """Remember a token; return False if a later fetch has already brought one."""
         newest = self._newest
         if newest is not None and newest[0] == key and newest[1] > number:
@@ -295,10 +290,8 @@ def _as_ours(error: Exception) -> OAuthCCError:
         return error
     # The message of a foreign error may quote anything, so the error is kept as `__cause__` only.
     # Its frames are dropped, so our message names the file and line where it was raised.
-    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    where = f"{Path(frame.f_code.co_filename).name}, line {line}"
     ours = TokenError(
-        f"No token could be obtained: the fetch raised {type(error).__name__} ({where})."
+        f"No token could be obtained: the fetch raised {type(error).__name__} ({raised_at(error)})."
     )
     ours.__cause__ = error
     return ours
