@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from .api_request.allowed_urls import AllowedURLs
 from .api_request.authorization import (
     copy_request,
     hooks_of_the_user,
+    our_headers,
     put_token,
     take_token_off,
     token_header,
@@ -71,7 +73,7 @@ class _AuthRequest(SentRequest):
     def hooks(self) -> Any:
         """Decide about the token, and return the hooks for this sending."""
         self.__dict__["_handler"].put_or_take(self)
-        return super().hooks
+        return self._hooks_for(sys._getframe(1))
 
     @hooks.setter
     def hooks(self, value: Any) -> None:
@@ -129,6 +131,8 @@ class ClientCredentialsAuth(AuthBase):
         """Put the token on a request that is being prepared, with a hook that handles a 401."""
         url = str(r.url)
         tokens, origin = self._allowed_urls.find(url)
+        for name in our_headers(r):  # copied from another request
+            del r.headers[name]
         if tokens is None:
             self._allowed_urls.refuse_plain_http(url)
             return r

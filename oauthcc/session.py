@@ -292,6 +292,13 @@ class ClientCredentialsSession(requests.Session):
             handler.redact_error(error)
             clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
             raise
+        except ValueError as error:  # the parser of URLs quotes an odd target of a redirect
+            readable = handler.without_tokens(error)
+            if readable is None:
+                raise
+        finally:
+            handler.is_over = True
+        raise readable  # here, so that the first error is not its context
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """Keep our token on a redirect that stays at its API, and remove it from any other."""

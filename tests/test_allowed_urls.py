@@ -21,8 +21,11 @@ from requests import PreparedRequest, Request, Response
 from requests.auth import HTTPDigestAuth
 
 from oauthcc import ClientCredentialsSession, ConfigurationError, InsecureURLError
+from oauthcc.access_token import Token
 from oauthcc.api_request import allowed_urls
 from oauthcc.api_request.allowed_urls import AllowedURLs, Prefix
+from oauthcc.redaction import SecretHeader
+from oauthcc.schemes import Bearer
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 from oauthcc.urls import Origin, public_url
 
@@ -819,6 +822,56 @@ def test_headers_copied_from_a_request_carry_no_token_to_other_urls(net: Interne
     session.get(f"{API}/v1/x")
     assert net.places_with_a_token() == {HOME}
     assert len(net.tokens) == 1
+
+
+def test_headers_copied_from_a_request_carry_no_token_past_an_auth(net: Internet) -> None:
+    auth, session = auth_for(net, api_url=f"{API}/v1"), plain(net)
+    headers = session.get(f"{API}/v1/x", auth=auth).request.headers
+    for url in (f"{FOREIGN}/x", f"{API}/v10"):
+        session.get(url, headers=dict(headers), auth=auth)
+    assert net.places_with_a_token() == {HOME}
+    assert net.shown("https://foreign.example:443") == [None]
+    assert [seen.authorization for seen in net.seen if seen.url.endswith("/v10")] == [None]
+
+
+def test_a_request_sent_later_by_a_plain_session_carries_nothing_of_ours_out_of_its_api(
+    net: Internet,
+) -> None:
+    session = connected(net, api_url=f"{API}/v1", scheme=Marked())
+    net.redirect(f"{API}/v1/a", f"{API}/v1/b")
+    net.redirect(f"{API}/v1/b", f"{API}/v10")
+    net.redirect(f"{API}/v10", f"{FOREIGN}/")
+    first = session.get(f"{API}/v1/a", allow_redirects=False)
+    assert first.next is not None
+    for sent in (first.next, first.request):
+        del net.seen[:]
+        plain(net).send(sent)
+        carried = [s.url for s in net.seen if s.authorization or "X-Mark" in s.request.headers]
+        assert carried == [f"{API}/v1/b"] if sent is first.next else [f"{API}/v1/a"]
+        assert net.seen[-1].url == f"{FOREIGN}/"
+
+
+class Marked(Bearer):
+    """A scheme with a header of its own."""
+
+    proves = True
+
+    def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:
+        return {"X-Mark": SecretHeader("a proof")}
+
+
+def test_a_header_copied_from_a_request_of_another_scheme_does_not_reach_another_api(
+    net: Internet,
+) -> None:
+    marked = connected(net, api_url=API, scheme=Marked())
+    copied = dict(marked.get(f"{API}/x").request.headers)
+    assert "X-Mark" in copied
+    other = connected(net, api_url=FOREIGN)
+    answer = other.get(f"{FOREIGN}/x", headers=copied)
+    again = plain(net).get(f"{FOREIGN}/x", headers=copied, auth=auth_for(net, api_url=FOREIGN))
+    for sent in (answer.request, again.request):
+        assert "X-Mark" not in sent.headers
+        assert "Authorization" in sent.headers
 
 
 def test_hooks_copied_from_a_request_do_nothing_at_other_urls(net: Internet) -> None:

@@ -16,8 +16,8 @@ import urllib3
 
 from oauthcc.api_request.answer_body import release
 from oauthcc.redaction import redact
-from oauthcc.testing import Fault
-from oauthcc.testing.faults import Line, garbage
+from oauthcc.testing import Answer, Fault
+from oauthcc.testing.faults import Line, garbage, json_answer, redirect
 
 from .refusals import Scene, Sessions, breaking
 
@@ -199,6 +199,19 @@ def test_the_error_of_a_body_that_is_read_later_quotes_no_token(
     assert token not in _texts(caught.value)
 
 
+def test_the_error_of_a_body_that_cannot_be_decoded_quotes_no_token(
+    scene: Scene, sessions: Sessions
+) -> None:
+    token = "a-token-in-lower-case"  # as urllib3 shows the header
+    scene.auth.answer_next(json_answer({"access_token": token, "token_type": "Bearer"}))
+    scene.api.protected = False
+    scene.api.answer_next(Answer(200, {"Content-Encoding": f"gzip, {token}"}, b"no gzip"))
+    response = sessions.new().get(scene.url, stream=True)
+    with pytest.raises(requests.exceptions.ContentDecodingError) as caught:
+        response.content  # noqa: B018 - it is read now
+    assert token not in _texts(caught.value)
+
+
 def test_the_error_of_a_body_that_is_read_at_once_quotes_no_token(
     scene: Scene, sessions: Sessions
 ) -> None:
@@ -210,6 +223,26 @@ def test_the_error_of_a_body_that_is_read_at_once_quotes_no_token(
         session.get(scene.url)
     assert token not in _texts(caught.value)
     assert redact("***", [token]) in str(caught.value)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize("target", ["//[{}]/", "//{}\xe2\x84\x80.example/", "/{}\xff"])
+def test_the_error_of_an_odd_target_of_a_redirect_quotes_no_token(
+    scene: Scene, target: str, follow: bool
+) -> None:
+    session = scene.session()
+    session.get(scene.url)
+    (token,) = scene.auth.issued
+    scene.api.answer_next(redirect(target.format(token)))
+    with pytest.raises(requests.exceptions.InvalidURL) as caught:
+        session.get(scene.url, allow_redirects=follow)
+    assert token not in _texts(caught.value)
+
+
+def test_another_error_of_an_odd_target_is_unchanged(scene: Scene) -> None:
+    scene.api.answer_next(redirect("/\xff"))
+    with pytest.raises(UnicodeDecodeError):
+        scene.session().get(scene.url)
 
 
 def test_another_error_of_a_body_is_unchanged(scene: Scene, sessions: Sessions) -> None:

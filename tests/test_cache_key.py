@@ -323,6 +323,7 @@ DIFFERENT_SETTINGS: dict[str, list[Settings]] = {
         sets(params={"tenant": "red"}),
         sets(params={"tenant": "blue"}),
         sets(params={"tenant": ["red", "blue"]}),
+        sets(params={"tenant": ["blue", "red"]}),
     ],
     "auth": [
         sets(),
@@ -412,6 +413,12 @@ class MyAuth(HTTPBasicAuth):
     pass
 
 
+def changed_adapter() -> HTTPAdapter:
+    adapter: Any = HTTPAdapter()
+    adapter.add_headers = lambda request, **options: None
+    return adapter
+
+
 def returned(response: Any, *args: Any, **kwargs: Any) -> Any:
     return response
 
@@ -432,6 +439,9 @@ OPAQUE: dict[str, Settings] = {
     "auth of a subclass": sets(auth=MyAuth(ID, SECRET)),
     "auth from netrc": sets(auth=None),
     "mounted adapters": lambda endpoint: endpoint.mount("http://", MyAdapter()),
+    "mounted adapters with a method of their own": lambda endpoint: endpoint.mount(
+        "http://", changed_adapter()
+    ),
     "cert": sets(cert="/nowhere/cert.pem"),
     "params and headers": sets(params=1, headers={"X": 1}),
 }
@@ -553,6 +563,18 @@ def test_a_store_in_memory_needs_no_scrypt(tokens: Tokens, monkeypatch: pytest.M
     for settings in (sets(), puts("headers", Tenant="red")):
         assert takes(settings, tokens) == takes(settings, tokens)
     assert tokens.requests == 2
+
+
+def test_a_store_made_from_one_in_memory_has_the_keys_of_a_shared_store(
+    tokens: Tokens, tmp_path: Path
+) -> None:
+    class Shared(MemoryStore):
+        """It may keep its tokens on a disk too, for other processes."""
+
+    found = []
+    for tokens.store in (Shared(), FileStore(tmp_path)):
+        found.append(key_with(sets(), tokens))
+    assert found[0] == found[1]
 
 
 def test_the_key_of_a_configuration_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

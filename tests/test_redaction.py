@@ -27,13 +27,16 @@ from hypothesis import strategies as st
 from requests.utils import check_header_validity, to_native_string
 from urllib3.exceptions import ProtocolError
 
-from oauthcc import TokenError, redaction
+from oauthcc import TokenError
 from oauthcc.redaction import (
     Redactor,
     SecretHeader,
+    answer,
     redact,
     redact_error,
     redact_transport_error,
+    search,
+    token_shapes,
 )
 from oauthcc.token_request.response import Answer as TokenAnswer
 
@@ -405,11 +408,12 @@ def test_twice_as_much_text_needs_twice_as_many_steps(
     monkeypatch: pytest.MonkeyPatch, shape: str, status: int
 ) -> None:
     steps = Steps()
-    for name, value in vars(redaction).copy().items():
-        if isinstance(value, re.Pattern):
-            monkeypatch.setattr(redaction, name, Counted(value, steps))
+    for module in (answer, search, token_shapes):
+        for name, value in vars(module).copy().items():
+            if isinstance(value, re.Pattern):
+                monkeypatch.setattr(module, name, Counted(value, steps))
     # A pattern that is made while a text is redacted would be made of a secret.
-    monkeypatch.setattr(redaction.re, "compile", None)
+    monkeypatch.setattr(re, "compile", None)
     counts = []
     for size in (2000, 4000, 8000, 16000):
         body, secret = SHAPES[shape](size)
@@ -623,6 +627,13 @@ def test_a_secret_between_characters_that_may_be_dropped_is_hidden() -> None:
         for at in (1, 6, 7, 11):
             text = "s3cr3t/value"[:at] + odd + "s3cr3t/value"[at:]
             assert redactor.content(f"see {text}") == "***"
+    redactor_of_percent = Redactor(["s3cr%  84t\u00fc/value"], None, None)
+    for text in (
+        "s3cr%\n 84t\u00fc/value",
+        "s3cr%  84t\\u00\\nfc/value",
+        "s3\u200bcr%  84t\u00fc/value",
+    ):
+        assert redactor_of_percent.content(f"see {text}") == "***"
     assert redactor.document(["one", "s3cr\x003t/value"]) == ["one", "***"]
 
 

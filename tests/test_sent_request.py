@@ -53,6 +53,17 @@ class Replacing(requests.Session):
         return super().send(prepared, **kwargs)
 
 
+class Rebuilding(requests.Session):
+    """The same, but it reads the hooks as everybody does."""
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        own = PreparedRequest()
+        own.prepare(
+            request.method, request.url, dict(request.headers), data="own", hooks=request.hooks
+        )
+        return super().send(own, **kwargs)
+
+
 def _refused(scene: Scene, *kinds: type[requests.Session]) -> requests.Session:
     """Return a session of a class made of these, whose token was revoked."""
     made: Any = type("Made", kinds, {})
@@ -81,8 +92,11 @@ def test_what_a_mix_in_adds_in_place_is_replayed(scene: Scene, is_first: bool) -
     assert [(r.body, r.headers["X-Mark"]) for r in scene.api.requests] == [(BODY, "here")] * 2
 
 
-def test_a_request_that_a_mix_in_sends_in_place_of_ours_is_not_replayed(scene: Scene) -> None:
-    session = _refused(scene, ClientCredentialsSession, Replacing)
+@pytest.mark.parametrize("mix_in", [Replacing, Rebuilding])
+def test_a_request_that_a_mix_in_sends_in_place_of_ours_is_not_replayed(
+    scene: Scene, mix_in: type[requests.Session]
+) -> None:
+    session = _refused(scene, ClientCredentialsSession, mix_in)
     assert session.post(scene.url, data=BODY).status_code == 401
     assert [seen.body for seen in scene.api.requests] == [b"own"]
     (event,) = scene.emitted(ReplayImpossible)
@@ -184,8 +198,32 @@ class Renamer(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
 
+class Reader(HTTPAdapter):
+    """An adapter that looks at the request after it was sent."""
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        response = super().send(request, *args, **kwargs)
+        assert request.hooks["response"]
+        return response
+
+
+class ZippingReader(Zipper, Reader):
+    """An adapter that compresses the body, in place, and looks at the request later."""
+
+
+@pytest.mark.parametrize("mix_in", [False, True])
+def test_an_adapter_that_reads_the_hooks_of_a_request_changes_nothing(
+    scene: Scene, sessions: Sessions, mix_in: bool
+) -> None:
+    kinds = (ClientCredentialsSession, Marking)
+    session = _refused(scene, *kinds) if mix_in else sessions.refused()
+    session.mount(scene.url, Reader())
+    assert session.post(scene.url, data=io.BytesIO(BODY)).status_code == 200
+    assert [seen.body for seen in scene.api.requests] == [BODY, BODY]
+
+
 @pytest.mark.parametrize(
-    "adapter", [Zipper, Copier, Streamer, Filer, Renamer], ids=lambda a: a.__name__
+    "adapter", [Zipper, Copier, Streamer, Filer, Renamer, ZippingReader], ids=lambda a: a.__name__
 )
 def test_what_an_adapter_changes_does_not_count(
     scene: Scene, sessions: Sessions, adapter: type[HTTPAdapter]

@@ -184,5 +184,5 @@ def test_the_number_of_calls_is_the_same_for_1_and_for_100_prefixes(
             trail = follow(lambda: session.get(f"{api.url}/api/0/x"))
         # What is searched for depends on the characters of the token.
         calls = zip(trail.files, trail.names, strict=True)
-        counts.append([name for file, name in calls if file != "redaction.py"])
+        counts.append([name for file, name in calls if not file.startswith("redaction")])
     assert counts[0] == counts[1]

@@ -223,6 +223,28 @@ def test_no_report_contains_what_the_error_of_a_store_contains(
     assert token.encode() not in pickle.dumps(error)
 
 
+class WithoutErrno(OSError):
+    @property
+    def errno(self) -> int:  # type: ignore[override]
+        raise RuntimeError
+
+
+class WithoutTraceback(Exception):
+    @property
+    def __traceback__(self) -> None:  # type: ignore[override]
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("kind", [WithoutErrno, WithoutTraceback])
+@pytest.mark.parametrize("operation", ["load", "lock", "enter", "save", "unlock"])
+def test_an_error_that_cannot_be_described_costs_no_call(
+    operation: str, kind: Any, world: World
+) -> None:
+    store = FailingStore(**{operation: raising(kind("the token"))})
+    assert world.call(world.session(store)) == world.auth.issued[0]
+    assert [operation for operation, _ in world.bypassed()] == [operation.replace("enter", "lock")]
+
+
 def test_a_report_shows_our_advice_and_the_reason_of_the_system(
     world: World, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from requests import Response
 from urllib3 import HTTPResponse
-from urllib3.exceptions import HTTPError, ProtocolError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
 from ..redaction import redacted_message
 
@@ -96,10 +96,13 @@ class _LimitedSocket:
 def hide_in_chunks(response: Response, tokens: Iterable[str]) -> None:
     """Hide tokens in the errors of a body that is read later, and that a broken server sends.
 
-    urllib3 quotes a chunk size that it cannot read.
+    urllib3 quotes a chunk size that it cannot read, and the names of the codings of a body that it
+    cannot decode.
     """
     raw: Any = response.raw
-    if getattr(raw, "chunked", False) and isinstance(raw, HTTPResponse):
+    if not isinstance(raw, HTTPResponse):
+        return
+    if getattr(raw, "chunked", False) or "Content-Encoding" in raw.headers:
         raw.__class__ = _discreet(type(raw))
         raw.__dict__["_tokens"] = list(tokens)
 
@@ -115,23 +118,31 @@ def _discreet(kind: type[HTTPResponse]) -> type[HTTPResponse]:
             try:
                 data: bytes = super().read(*args, **kwargs)
             except HTTPError as error:
-                text = redacted_message(error, self._tokens)
-                if text is None:
+                redacted = _redacted(error, self._tokens)
+                if redacted is None:
                     raise
             else:
                 return data
-            raise ProtocolError(text)  # here, so that the first error is not its context
+            raise redacted  # here, so that the first error is not its context
 
         def read_chunked(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
             try:
                 yield from super().read_chunked(*args, **kwargs)
             except HTTPError as error:
-                text = redacted_message(error, self._tokens)
-                if text is None:
+                redacted = _redacted(error, self._tokens)
+                if redacted is None:
                     raise
             else:
                 return
-            raise ProtocolError(text)  # as above
+            raise redacted  # as above
 
     Discreet.__name__, Discreet.__qualname__ = kind.__name__, kind.__qualname__
     return kind if hasattr(kind, "_tokens") else Discreet
+
+
+def _redacted(error: HTTPError, tokens: list[str]) -> HTTPError | None:
+    """Return an error without the tokens, or None if the error and what led to it quote none."""
+    text = redacted_message(error, tokens)
+    if text is None:
+        return None
+    return DecodeError(text) if isinstance(error, DecodeError) else ProtocolError(text)

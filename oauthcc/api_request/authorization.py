@@ -54,6 +54,12 @@ class TokenHooks(dict[str, Any]):
 
     handler: ResponseHandler | None = None
 
+    def __deepcopy__(self, memo: object) -> TokenHooks:
+        # With the handler, without which nothing decides about the hops of a redirect.
+        copied = TokenHooks({name: list(hooks) for name, hooks in self.items()})
+        copied.handler = self.handler
+        return copied
+
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         # Without the handler: the session that sends the unpickled request decides again.
         return dict, (hooks_of_the_user(self),)
@@ -153,26 +159,33 @@ _new = tuple.__new__
 
 def hand_over(request: PreparedRequest) -> HandedOver:
     """Note what is handed over now."""
-    return copy_to_send(request)[1]
+    own = request.__dict__
+    note = None if own["body"] is None else _note_or_reason(own["body"])
+    return HandedOver(own["method"], own["url"], _copy_of(own["headers"]), own["body"], note)
 
 
 def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]:
-    """Return a copy of a request for one sending, and the note of what is sent."""
+    """Return a copy of a request for one sending, and the note of what is sent.
+
+    Headers of ours, copied from another request or left from an earlier sending, are left out.
+    """
     copied = object.__new__(type(request))
     own = copied.__dict__
     own.update(request.__dict__)
-    body = own["body"]
+    body, headers = own["body"], own["headers"]
     note = None if body is None else _note_or_reason(body)
-    headers = own["headers"]
     if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without two calls
-        own["headers"], kept = (
-            object.__new__(CaseInsensitiveDict),
-            object.__new__(CaseInsensitiveDict),
-        )
-        own["headers"].__dict__["_store"] = headers.__dict__["_store"].copy()
-        kept.__dict__["_store"] = headers.__dict__["_store"].copy()
+        own["headers"] = object.__new__(CaseInsensitiveDict)
+        kept = object.__new__(CaseInsensitiveDict)
+        store = headers.__dict__["_store"].copy()
+        for name in [n for n, (_, value) in store.items() if isinstance(value, SecretHeader)]:
+            del store[name]
+        own["headers"].__dict__["_store"], kept.__dict__["_store"] = store, store.copy()
     else:
-        own["headers"], kept = headers.copy(), headers.copy()
+        kept = headers.copy()
+        for name in our_headers(request):
+            del kept[name]
+        own["headers"] = kept.copy()
     return copied, _new(HandedOver, (own["method"], own["url"], kept, body, note))
 
 

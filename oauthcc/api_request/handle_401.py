@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import requests
 from requests import PreparedRequest, Response
+from requests.exceptions import InvalidURL
 
 from .. import clock
 from ..challenge import find_error
@@ -29,7 +30,7 @@ from ..tokens.state import CurrentToken
 from ..urls import Origin, origin_of, public_url
 from .allowed_urls import AllowedURLs
 from .answer_body import hide_in_chunks, release
-from .authorization import HandedOver, ResponseHandler, copy_request, put_token
+from .authorization import HandedOver, ResponseHandler, copy_request, put_token, take_token_off
 from .body import UnreplayableBody
 from .sent_request import SentRequest
 
@@ -68,16 +69,23 @@ class Handle401(ResponseHandler):
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
         self._is_spent = False
+        #: Whether the sending has ended, with its redirects.
+        self.is_over = False
         # The request of the replay, while the answer to it is looked at.
         self._replay: PreparedRequest | None = None
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
         if self._is_spent:
-            return None  # called again, because the request was sent through a plain session
+            # Called again, because the request was sent through a plain session.
+            if self.is_over and response.is_redirect and response.request is not None:
+                take_token_off(response.request)  # it cannot decide for the hops
+            return None
         self._is_spent = not self.is_from_auth
         if self.is_from_auth or kwargs.get("stream"):
             hide_in_chunks(response, self._tokens_sent())  # requests reads the body later
+        if response.status_code >= 400:
+            self._hide_in_reason(response)
         if not self._scheme.proves and response.status_code not in self._refused_status:
             return None
         try:
@@ -85,6 +93,7 @@ class Handle401(ResponseHandler):
             answer = self._answer_refusal(answer, kwargs, may_demand_nonce=answer is response)
         finally:
             self._replay = None
+        self._hide_in_reason(answer)
         return None if answer is response else answer
 
     def _answer_nonce_demand(self, response: Response, kwargs: dict[str, Any]) -> Response:
@@ -190,9 +199,21 @@ class Handle401(ResponseHandler):
         method, url = refusal.route.method, self._redacted(refusal.route.url)
         self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
 
+    def _hide_in_reason(self, response: Response) -> None:
+        """Hide our tokens in the reason phrase, which ``raise_for_status`` quotes."""
+        if isinstance(response.reason, str):
+            response.reason = self._redacted(response.reason)
+
     def redact_error(self, error: Exception) -> None:
         """Remove our tokens from an error that quotes what a broken server echoed."""
         redact_error(error, self._tokens_sent())
+
+    def without_tokens(self, error: ValueError) -> InvalidURL | None:
+        """Return an error without our tokens, or None if this one quotes none."""
+        text = self._redacted(str(error))
+        # That of a codec keeps all that it could not read, and shows nothing of it.
+        shown = f"{error} {error.args!r}"
+        return None if self._redacted(shown) == shown else InvalidURL(text)
 
     def _redacted(self, text: str) -> str:
         return redact(text, self._tokens_sent())

@@ -7,8 +7,9 @@ session tells us nothing.
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 import requests
@@ -25,7 +26,8 @@ class SentRequest(PreparedRequest):
     """A request that notes what is handed over. A pickle or deep copy of it is a plain request.
 
     `requests.Session.send` reads ``hooks`` once, just before it calls the adapter. Changes before
-    that moment belong to the request. Changes after it are the adapter's.
+    that moment belong to the request. Changes after it are the adapter's. Others may read ``hooks``
+    at any time: an adapter after it has read the body, or a class that builds another request.
     """
 
     #: The class of the request that this one is a copy of.
@@ -33,14 +35,18 @@ class SentRequest(PreparedRequest):
 
     @property
     def hooks(self) -> Any:
-        """Return the hooks, and note what is handed over now."""
-        own = self.__dict__
-        own["_handed_over"] = hand_over(self)
-        return own["hooks"]
+        """Return the hooks, and note what is handed over if this is the moment before it."""
+        return self._hooks_for(sys._getframe(1))
 
     @hooks.setter
     def hooks(self, value: Any) -> None:
         self.__dict__["hooks"] = value
+
+    def _hooks_for(self, reader: FrameType) -> Any:
+        own = self.__dict__
+        if reader.f_globals.get("__name__") == requests.sessions.__name__:
+            own["_handed_over"] = hand_over(self)
+        return own["hooks"]
 
     def copy(self) -> PreparedRequest:
         """Return a copy as requests does, of the same class."""

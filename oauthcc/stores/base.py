@@ -28,7 +28,9 @@ class TokenStore(Protocol):
     """A place that keeps tokens by key, with a lock for each key.
 
     Keys are hexadecimal digests and reveal nothing. The methods are called by many threads at the
-    same time, and each call may come from another thread. An exception from `load` or `save` is
+    same time, and each call may come from another thread. Also a lock is released by another thread
+    than the one that acquired it: a `threading.RLock` raises an error then, and so does a lock of
+    redis-py, unless it has ``thread_local=False``. An exception from `load` or `save` is
     reported without its message, and the store is bypassed; the same goes for `lock`, except for
     TimeoutError. A store that is down costs token requests, but no request to an API fails because
     of it. `load` and `save` should take less than 2 seconds, and `lock` should wait no longer than

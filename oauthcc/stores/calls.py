@@ -94,7 +94,7 @@ class StoreCall(Generic[T]):
     def result(self) -> T:
         """Return the result of a call that is over, or raise its error or `GivenUp`."""
         if self._is_given_up:
-            raise GivenUp(f"did not end within {self._limit:g} seconds")
+            raise GivenUp(f"did not end within {self._limit:.2g} seconds")
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]  # None only if T is None

@@ -27,7 +27,8 @@ from .calls import GivenUp, Stopped, StoreCall
 
 T = TypeVar("T")
 
-#: Seconds that one call of a store may take. The time that `lock` was told to wait is added to it.
+#: Seconds that a call of a store may take, and that those before the token request may take
+#: together. The time that `lock` was told to wait is not counted.
 LIMIT = 2.0
 #: Seconds that callers wait for their token to be saved.
 HAND_OUT = 0.25
@@ -62,6 +63,7 @@ class GuardedStore:
         self._newest = newest
         self._on_threads = on_threads
         self._is_broken = False
+        self._left = LIMIT
         self._lock: contextlib.ExitStack | None = None
         # What `settle` has to do: a call that has begun, and the steps after it.
         self._current: tuple[str, StoreCall[Any]] | None = None
@@ -81,6 +83,7 @@ class GuardedStore:
         found, timeout = self.look(accept), 0.0
         while found is None and not self._enter(timeout, until):
             self.has_waited, timeout = True, LOOK_EVERY
+            self._left = LIMIT  # the wait for somebody else is longer than this
             found = self.look(accept)
         if found is None:
             found = self.look(accept)  # another process may have saved one meanwhile
@@ -93,7 +96,7 @@ class GuardedStore:
         if self._is_broken:
             return None
         try:
-            token = self._result("load", lambda: _checked(self._store.load(self._key)), LIMIT)
+            token = self._result("load", lambda: _checked(self._store.load(self._key)))
         except Exception as error:  # noqa: BLE001 - a store that is down is not an outage
             self._fail("load", error)
             return None
@@ -145,7 +148,7 @@ class GuardedStore:
         begun = time.monotonic()
         enter = partial(_entered, self._store, self._key, timeout)
         try:
-            self._lock = self._result("lock", enter, timeout + LIMIT, contextlib.ExitStack.close)
+            self._lock = self._result("lock", enter, contextlib.ExitStack.close, timeout)
         except TimeoutError:
             # The holder of the lock is slow or dead, but the store itself may work. A store that
             # does not wait at all would make this a busy loop.
@@ -161,11 +164,13 @@ class GuardedStore:
         self,
         operation: str,
         action: Callable[[], T],
-        limit: float,
         if_late: Callable[[T], Any] | None = None,
+        patience: float = 0.0,
     ) -> T:
-        call = self._begin(operation, action, limit, if_late or _nothing)
+        began = time.monotonic()
+        call = self._begin(operation, action, patience + self._left, if_late or _nothing)
         call.ends_within(math.inf)
+        self._left -= max(0.0, time.monotonic() - began - patience)
         return call.result()
 
     def _begin(
@@ -179,7 +184,11 @@ class GuardedStore:
 
     def _fail(self, operation: str, error: Exception) -> None:
         self._is_broken = True
-        self._report(operation, _described(operation, error))
+        try:
+            described = _described(operation, error)
+        except Exception:  # noqa: BLE001 - an attribute of the error may raise any exception
+            described = OAuthCCError(f"{operation}() of the token store raised an odd exception.")
+        self._report(operation, described)
 
 
 def _entered(store: TokenStore, key: str, timeout: float) -> contextlib.ExitStack:

@@ -10,7 +10,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,9 @@ class FetchResult:
 
     ``why`` is the reason for the fetch, ``number`` that of its need, and ``seconds`` the time that
     it took. ``fingerprint`` is that of the client when the last request was sent, and ``attempts``
-    the number of requests (0: the token was in the store). ``events`` are to be emitted when all
-    callers have been released. ``late_events`` is to be called after that: it waits until the token
-    is in the store, and returns the events of that time.
+    the number of requests (0: the token was in the store). ``settle`` is to be called when all
+    callers have been released: it waits until the token is in the store and the lock is free.
+    ``events`` are to be emitted after that.
     """
 
     why: Why
@@ -102,7 +102,7 @@ class FetchResult:
     attempts: int = 0
     fingerprint: bytes | None = None
     events: list[Event] = field(default_factory=list)
-    late_events: Callable[[], Sequence[Event]] = tuple
+    settle: Callable[[], object] = tuple
 
 
 class TokenFetcher:
@@ -209,14 +209,9 @@ class TokenFetcher:
             newest = self._newest
             return newest[2] if newest is not None and newest[0] == key else None
 
-        def late_events() -> Sequence[Event]:
-            emitted = len(events)
-            guarded.settle()
-            return events[emitted:]
-
         assert self.store is not None  # noqa: S101 - there is a key
         guarded = GuardedStore(self.store, key, report, newest, on_threads=not is_mocked())
-        result.late_events = late_events
+        result.settle = guarded.settle
         return guarded
 
     def _is_newest(self, key: str, number: int, token: Token) -> bool:
@@ -239,7 +234,8 @@ class TokenFetcher:
             return None
         parts = fingerprint, there.text
         if self._cache_key is None or self._cache_key[0] != parts:
-            is_private = getattr(self.store, "_has_private_keys", False)
+            # Not inherited: a subclass or a wrapper may pass the keys on to other processes.
+            is_private = "_has_private_keys" in vars(type(self.store))
             self._cache_key = parts, self.config.cache_key(*parts, is_private=is_private)
         return self._cache_key[1]
 

@@ -301,6 +301,8 @@ class TokenSource:
 
 def _report(name: str, observer: events.Observer | None, result: FetchResult, waiters: int) -> None:
     """Emit the events of a fetch."""
+    # First: the lock of the store is held until then, and an observer may take any time.
+    result.settle()
     for event in result.events:
         events.emit(event, observer)
     if result.token is not None and result.error is None:
@@ -308,8 +310,6 @@ def _report(name: str, observer: events.Observer | None, result: FetchResult, wa
         lifetime = result.token.lifetime
         obtained = events.TokenObtained(name, result.why, seconds, lifetime, attempts, waiters)
         events.emit(obtained, observer)
-    for event in result.late_events():
-        events.emit(event, observer)
 
 
 def _need(why: events.Why, current: CurrentToken | None) -> TokenNeed:

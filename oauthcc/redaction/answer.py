@@ -1,0 +1,261 @@
+"""The answer of a token endpoint as an error may show it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urljoin, urlsplit
+
+import requests
+
+from ..urls import public_url
+from .header import REDACTED
+from .search import BETWEEN, MIN_TOKEN, Secrets
+from .token_shapes import TOKEN_IN_TEXT, names_token, without_tokens, words_of
+
+_SECRET_PARAMETERS = {"client_secret", "client_assertion"}
+_SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "DPoP", "Cookie")
+_HARMLESS_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+#: At most so many characters of a body are kept in an error, and so many values of a JSON value.
+_MAX_TEXT, _MAX_VALUES = 1 << 15, 2_000
+#: At most so many tokens, with so many characters together, are searched for in an answer.
+_MAX_TOKENS, _MAX_TOKENS_LENGTH = 8, 1 << 14
+#: An escape is at most so much longer than its character, a ``***`` that is cut off included.
+_LONGEST_ESCAPE = 36
+_MAX_HEADER, _MAX_NUMBER = 1_000, 16
+#: Members with these names contain no token, but they may quote one.
+_HARMLESS_MEMBERS = {
+    "error",
+    "error_description",
+    "error_uri",
+    "message",
+    "scope",
+    "status",
+    "token_type",
+}
+_NAME = re.compile(r"[A-Za-z_@$][A-Za-z0-9_.@$ -]{0,40}\Z")
+#: What comes before a part of the answer in the messages of http.client and urllib3.
+_QUOTED_ANSWER = re.compile(
+    r"\b(BadStatusLine|UnknownProtocol|UnknownTransferEncoding|LineTooLong|InvalidChunkLength"
+    r"|InvalidHeader|with base 16|content-encoding|Content-Length contained)\b.*",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+def redact_transport_error(
+    error: Exception, secrets: Iterable[str | None], request: requests.PreparedRequest | None
+) -> str:
+    """Return the message of an error of a request, without what the server sent."""
+    # The quoted part may begin in the middle of a secret, which cannot be found then.
+    text = _QUOTED_ANSWER.sub(rf"\1: {REDACTED}", str(error))
+    return Redactor((s for s in secrets if s), request, None).content(text)
+
+
+class Redactor:
+    """The secrets and tokens of one token request, and how to show its answer without them.
+
+    ``secrets`` are those that the client used. The secrets in the request that was really sent,
+    and the tokens in the JSON value ``document`` of the answer, are added to them. If the answer
+    ``may_contain_token`` (that is, if its status is not an error), only structure and words that
+    cannot be a token are shown, whatever the names of the members are.
+    """
+
+    def __init__(
+        self,
+        secrets: Iterable[str],
+        request: requests.PreparedRequest | None,
+        document: Any,
+        *,
+        may_contain_token: bool = False,
+    ) -> None:
+        self._strict = may_contain_token
+        tokens = _tokens_in(document, everywhere=may_contain_token)
+        #: Whether the answer has so many values that none of its texts is shown.
+        self._too_many = tokens is None
+        self._secrets = Secrets(plain_text(s) for s in (*secrets, *_sent(request), *(tokens or ())))
+        # Apart from the others, because such a token may be a part of a secret.
+        self._named = Secrets(())
+
+    def text(self, text: str) -> str:
+        """Return a text without the secrets and tokens that are known."""
+        return self._secrets.hide(text)
+
+    def content(self, text: str) -> str:
+        """Return a text of a server without secrets and without anything that looks like a token.
+
+        At most 32 Ki characters are kept.
+        """
+        return self._contents([text])[0]
+
+    def header(self, value: str) -> str:
+        """Return a header or a reason as `content` does, and nothing of a long one."""
+        return REDACTED if len(value) > _MAX_HEADER else self.content(value)
+
+    def url(self, url: str | None) -> str:
+        """Return the part of a URL that may be shown: origin and path."""
+        return self.text(public_url(self.text(url or "")))
+
+    def location(self, response: requests.Response) -> str:
+        """Return the target of a redirect, in the form that may be shown."""
+        given = response.headers.get("Location", "")
+        known = self.text(given) if len(given) <= _MAX_HEADER else ""
+        if not known or self._secrets.are_scattered(known):
+            return self.url(None)
+        try:
+            target = urljoin(response.url, known)
+        except ValueError:
+            return self.url(None)
+        shown = self.url(target)
+        path = urlsplit(shown).path if "//" in shown else ""
+        return shown.removesuffix(path) + "/".join(map(without_tokens, path.split("/")))
+
+    def body(self, text: str) -> str:
+        """Return the text of a body that is not JSON. It is not shown if it may be a token."""
+        if self._strict:
+            return REDACTED if text.strip() else ""
+        shown = self.content(text)
+        # The tokens that have a name in the text may be in it without one.
+        named = (match[2].strip() for match in TOKEN_IN_TEXT.finditer(text[:_MAX_TEXT]))
+        tokens = {token for token in named if len(token) >= MIN_TOKEN}
+        if _are_too_many(tokens):
+            return REDACTED
+        self._named = Secrets(tokens)
+        return self._named.hide(shown)
+
+    def document(self, value: Any) -> Any:
+        """Return a JSON value without secrets and without anything that looks like a token.
+
+        Structure, numbers and harmless members are kept. If there is too much, nothing is.
+        """
+        if self._too_many:
+            return REDACTED
+        texts: list[str] = []
+
+        def note(text: str) -> str:
+            texts.append(text)
+            return text
+
+        self._walk(value, "", note)
+        shown = iter(self._contents(texts))
+        return self._walk(value, "", lambda _: next(shown))
+
+    def _walk(self, value: Any, name: str, show: Callable[[str], str]) -> Any:
+        """Return a JSON value with its names and texts as ``show`` returns them."""
+        if isinstance(value, str):
+            hidden = self._strict and name not in _HARMLESS_MEMBERS
+            return show(value) if value and not hidden else value and REDACTED
+        if isinstance(value, list):
+            return [self._walk(item, name, show) for item in value]
+        if not isinstance(value, dict):
+            # A number of so many digits may be a token.
+            return REDACTED if len(repr(value)) > _MAX_NUMBER else value
+        members: dict[str, Any] = {}
+        for key, item in value.items():
+            shown = show(key) if _NAME.match(key) or not self._strict else REDACTED
+            hidden = item not in (None, "") and names_token(key)
+            members[shown] = REDACTED if hidden else self._walk(item, key, show)
+        return members
+
+    def _contents(self, texts: Sequence[str]) -> list[str]:
+        """Return texts as `content` does. They are searched together, which is much faster."""
+        if self._too_many:
+            return [REDACTED] * len(texts)
+        joined = BETWEEN.join(text.replace(BETWEEN, "?") for text in texts)
+        # If the text is cut before secrets are found in it, then a half of one may remain at the
+        # end. So as much is dropped there as the longest secret needs.
+        beyond = max(_MAX_TEXT, _LONGEST_ESCAPE * self._secrets.longest)
+        is_cut = len(joined) > _MAX_TEXT + beyond
+        joined = self.text(joined[: _MAX_TEXT + beyond])[: -beyond if is_cut else None]
+        if is_cut or len(joined) > _MAX_TEXT:
+            joined = joined[: joined.rfind(" ", 0, _MAX_TEXT) + 1] + REDACTED
+        shown = joined.split(BETWEEN)
+        if self._secrets.are_scattered(joined):
+            shown = [REDACTED if self._secrets.are_scattered(text) else text for text in shown]
+        joined = self._named.hide(BETWEEN.join(shown))
+        joined = (words_of if self._strict else without_tokens)(joined)
+        shown = joined.split(BETWEEN)
+        return shown + [REDACTED] * (len(texts) - len(shown))
+
+    def response(self, original: requests.Response, content: str) -> requests.Response:
+        """Return a new response for an error, with this redacted content.
+
+        It has the status, the harmless headers and the content of the original, but no cookie,
+        query, history or connection. Its ``request`` has method, public URL and harmless headers,
+        but no body.
+        """
+        new = requests.Response()
+        new.status_code = original.status_code
+        new.url, new.elapsed, new.encoding = self.url(original.url), original.elapsed, "utf-8"
+        names = [n for n in original.headers if n.lower() not in ("set-cookie", "set-cookie2")]
+        values = [REDACTED if names_token(n) else original.headers[n] for n in names]
+        texts = [plain_text(original.reason or ""), *names, *values]
+        new.reason, *shown = self._contents(
+            [REDACTED if len(t) > _MAX_HEADER else t for t in texts]
+        )
+        for name, shown_name, value in zip(names, shown, shown[len(names) :], strict=False):
+            is_location = name.lower() == "location"
+            new.headers[shown_name] = self.location(original) if is_location else value
+        # A secret may span what JSON puts between two texts.
+        content = self._secrets.hide_unchanged(content)
+        new._content = content.encode("utf-8", "backslashreplace")
+        new._content_consumed = True  # type: ignore[attr-defined]
+        sent = getattr(original.request, "headers", None) or {}
+        harmless = {
+            name: self.text(plain_text(sent[name])) for name in _HARMLESS_HEADERS if name in sent
+        }
+        new.request = requests.PreparedRequest()
+        new.request.prepare_headers(harmless)
+        new.request.method = getattr(original.request, "method", None)
+        new.request.url = new.url
+        return new
+
+
+def plain_text(text: str | bytes) -> str:
+    """Return the true characters of a text that may be bytes or a `SecretHeader`."""
+    octets = text if isinstance(text, bytes) else text.encode("utf-8", "ignore")
+    return octets.decode("utf-8", "replace")
+
+
+def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
+    """Yield the secrets that a request carried."""
+    headers, body = getattr(request, "headers", None) or {}, getattr(request, "body", None)
+    for name in _SECRET_HEADERS:
+        value = plain_text(headers.get(name) or "")
+        yield value
+        yield value.partition(" ")[2]
+    if isinstance(body, (str, bytes)):
+        for name, value in parse_qsl(plain_text(body)):
+            if name in _SECRET_PARAMETERS:
+                yield value
+
+
+def _tokens_in(document: Any, *, everywhere: bool) -> set[str] | None:
+    """Return the tokens in a JSON value, None if it has too many values or tokens to look at.
+
+    If a token may be ``everywhere``, each text that is not shown counts as one.
+    """
+    found: set[str] = set()
+    values, count = [(document, "")], 0
+    while values:
+        value, name = values.pop()
+        if isinstance(value, dict):
+            value = [*value.items()]
+        if isinstance(value, tuple):  # a member
+            key, item = value
+            values.append((item, name if names_token(name) else key))
+        elif isinstance(value, list):
+            count += len(value)
+            if count > _MAX_VALUES:
+                return None
+            values += [(item, name) for item in value]
+        elif isinstance(value, str) and len(value.strip()) >= MIN_TOKEN:
+            unknown = everywhere and name not in _HARMLESS_MEMBERS
+            if names_token(name) or (unknown and words_of(value[:99]) != value):
+                found.add(value.strip())
+    return None if _are_too_many(found) else found
+
+
+def _are_too_many(tokens: set[str]) -> bool:
+    """Return whether it would take too long to search for these tokens."""
+    return len(tokens) > _MAX_TOKENS or sum(map(len, tokens)) > _MAX_TOKENS_LENGTH

@@ -1,0 +1,58 @@
+"""What looks like a token, whatever its name is, in an answer that is an error."""
+
+from __future__ import annotations
+
+import re
+
+from .header import REDACTED
+from .search import BETWEEN, INVISIBLE, without
+
+_TOKEN_NAME = re.compile(
+    r"(?:token|jwt|ticket|secret|password|passwd|assertion|apikey|saml|sessionid|cookie)\Z"
+)
+_NOT_LETTER = re.compile(r"[^a-z]+")
+TOKEN_IN_TEXT = re.compile(
+    r"((?:access|refresh|id)[_-]?token[\"'\\]*\s*[:=>]\s*[\"'\\]*)"
+    rf"([^\"'\\<&{BETWEEN}]+)",
+    re.IGNORECASE,
+)
+_AFTER_SCHEME = re.compile(
+    r"\b((?i:bearer|basic|dpop|token)(?:\s|%20|\+|[:=\"'\\])+)"
+    r"(?![A-Za-z]?[a-z_-]{0,18}[.=]?(?![A-Za-z0-9\-._~+/=]))[A-Za-z0-9\-._~+/=]{4,}"
+)
+#: With escapes and with what is not ASCII, which may be dropped when the text is shown.
+_LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[\]^`{{-}}{BETWEEN}]{{16,}}")
+_RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{BETWEEN}]{{8,}}")
+_RANDOM = re.compile(r"eyJ|[A-Za-z]{32}|[0-9]{20}")
+_DIGIT, _RARE = re.compile(r"[0-9]"), re.compile(r"[~+=]")
+_PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
+_CHANGES = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+_NOT_A_WORD = re.compile(r"[0-9~+=%]|[^\x00-\x7f]|[A-Za-z]{21}|eyJ")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\.?")
+
+
+def names_token(name: str) -> bool:
+    """Return whether a member or header of this name contains a token or a secret."""
+    return _TOKEN_NAME.search(_NOT_LETTER.sub("", name[-40:].lower())) is not None
+
+
+def without_tokens(text: str) -> str:
+    """Return a text of an error without anything that looks like a token or is named as one."""
+    if any(word in text.lower() for word in ("token", "bearer", "basic", "dpop")):
+        text = TOKEN_IN_TEXT.sub(rf"\1{REDACTED}", text)
+        text = _AFTER_SCHEME.sub(rf"\1{REDACTED}", text)
+    return _LONG_RUN.sub(lambda run: REDACTED if _looks_random(run[0]) else run[0], text)
+
+
+def _looks_random(run: str) -> bool:
+    """Return whether characters without spaces may be a token, and are no path, name or UUID."""
+    run = run if run.isascii() else without(run, INVISIBLE)
+    if _RANDOM.search(run) or (_RARE.search(run) and _DIGIT.search(run)):
+        return True
+    parts = _PARTS.findall(run)
+    return any(len(_CHANGES.findall(p)) > 2 and not _UUID.fullmatch(p) for p in parts)
+
+
+def words_of(text: str) -> str:
+    """Return a text without everything that is neither short nor an ordinary word."""
+    return _RUN.sub(lambda run: REDACTED if _NOT_A_WORD.search(run[0]) else run[0], text)
