@@ -189,7 +189,9 @@ def worker(number: int) -> None:
     plugin = Noting(*share) if task == "note" else Testing(share)
     ignored = [f"--ignore=tests/test_{name}.py" for name in LEFT_OUT]
     quiet = ["-qq", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-header", "--no-summary"]
-    pytest.main([*quiet, "tests", *ignored], plugins=[plugin])
+    code = pytest.main([*quiet, "tests", *ignored], plugins=[plugin])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit(f"The tests could not be run: {code!r}")
     Path(f"result-{number}.json").write_text(json.dumps(plugin.found))
 
 
