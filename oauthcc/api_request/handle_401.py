@@ -203,10 +203,10 @@ class Handle401(ResponseHandler):
 
     def without_tokens(self, error: ValueError) -> InvalidURL | None:
         """Return an error without our tokens, or None if this one quotes none."""
-        text = self._redacted(str(error))
         # That of a codec keeps all that it could not read, and shows nothing of it.
         shown = f"{error} {error.args!r}"
-        return None if self._redacted(shown) == shown else InvalidURL(text)
+        is_clean = self._redacted(shown) == shown
+        return None if is_clean else InvalidURL(self._redacted(str(error)))
 
     def _redacted(self, text: str) -> str:
         return redact(text, self._tokens_sent())

@@ -103,7 +103,11 @@ class StoreCall(Generic[T]):
 
     def _run(self) -> None:
         try:
-            self._result = self._checked_action()
+            # This process may have been frozen until now, and others may have a newer token.
+            if time.monotonic() >= self._deadline and not self._is_unlock:
+                self._error = GivenUp("did not begin in time")
+            else:
+                self._result = self._action()
         except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
             # What ends the thread of a store must not end the thread that waits for it.
             is_foreign = self._has_thread and not isinstance(error, Exception)
@@ -115,12 +119,6 @@ class StoreCall(Generic[T]):
         elif self._error is None:
             with contextlib.suppress(BaseException):  # it was given up and reported already
                 self._if_late(self._result)  # type: ignore[arg-type]  # the same
-
-    def _checked_action(self) -> T:
-        # This process may have been frozen until now, and others may have a newer token.
-        if time.monotonic() >= self._deadline and not self._is_unlock:
-            raise GivenUp("did not begin in time")
-        return self._action()
 
 
 @dataclass

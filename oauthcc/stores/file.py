@@ -88,14 +88,11 @@ class FileStore(BaseStore):
             # The umask may have removed even the owner's right to read.
             draft.chmod(0o600)
             # As late as possible: this process may have been frozen since the save began.
-            if is_outdated(token, self.load(key)):
-                draft.unlink()
-            else:
+            if not is_outdated(token, self.load(key)):
                 draft.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
+        finally:
+            with contextlib.suppress(OSError):  # it was moved
                 draft.unlink()
-            raise
         self._sweep(time.time())
 
     @contextmanager

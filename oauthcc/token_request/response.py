@@ -124,8 +124,10 @@ class Answer:
     def error_member(self, name: str) -> str | None:
         """Return an ``error...`` member, at most 500 of the characters of RFC 6749 section 5.2."""
         value = self.members.get(name)
-        if not isinstance(value, str) or value in _CODES:
-            return value if isinstance(value, str) else None
+        if not isinstance(value, str):
+            return None
+        if value in _CODES:
+            return value
         shown = self._shown.get(name) if isinstance(self._shown, dict) else None
         text = shown if isinstance(shown, str) else self.redactor.content(value)
         # Nothing is left to hide in it, so it may be cut.
