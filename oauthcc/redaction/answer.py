@@ -111,7 +111,7 @@ class Redactor:
         return shown.removesuffix(path) + "/".join(map(without_tokens, path.split("/")))
 
     def body(self, text: str) -> str:
-        """Return the text of a body that is not JSON. It is not shown if it may be a token."""
+        """Return the ordinary words of a body that is not JSON, nothing if it may be a token."""
         if self._strict:
             return REDACTED if text.strip() else ""
         shown = self.content(text)
@@ -121,7 +121,8 @@ class Redactor:
         if _are_too_many(tokens):
             return REDACTED
         self._named = Secrets(tokens)
-        return self._named.hide(shown)
+        # Its structure is not known, so a part of a token may be anywhere.
+        return words_of(self._named.hide(shown))
 
     def document(self, value: Any) -> Any:
         """Return a JSON value without secrets and without anything that looks like a token.
