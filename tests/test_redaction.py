@@ -213,6 +213,12 @@ def test_the_backslashes_that_escape_the_ends_of_a_secret_are_hidden_too() -> No
             assert redact(f"<{spelling}-{spelling}>", [secret]) == "<***-***>"
 
 
+def test_an_escaped_backslash_at_the_end_of_a_secret_is_hidden_too() -> None:
+    spellings = ("%5C", "%5c", "%255C", "\\x5c", "\\\\u005C", "&#92;", "&amp;bsol;", "&#x5c;")
+    for backslash in spellings:
+        assert redact(f"< long-end{backslash} >", ["long-end\\"]) == "< *** >", backslash
+
+
 def test_what_is_between_two_secrets_in_one_escape_is_hidden_with_them() -> None:
     assert redact("value&amp;nosuch; more", ["value&"]) == "*** more"
 

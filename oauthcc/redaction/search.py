@@ -37,6 +37,10 @@ _ESCAPE = re.compile(
 _ODD_ESCAPE = re.compile(
     r"\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4}|x(?![2-7])[0-9A-Fa-f]{2})|%(?![2-7])[0-9A-Fa-f]{2}"
 )
+#: Backslashes at the beginning of a text, in any spelling.
+_BACKSLASHES = re.compile(
+    r"\A(?:\\{1,8}(?:x|u00)5[Cc]|\\|%(?:25){0,8}5[Cc]|&(?:amp;){0,8}(?:bsol|#92|#[xX]5[Cc]);)+"
+)
 #: UTF-8 that was decoded as latin-1 begins with this.
 _UTF_8 = re.compile(r"[\xc2-\xf4](?=[\x80-\xbf])")
 _CONTROLS = dict(zip("abfnrtv0", "\a\b\f\n\r\t\v\0", strict=True))
@@ -123,8 +127,8 @@ class Secrets:
         if self._ends_in_backslash and _MARK in text:
             # One backslash of the secret was found, and those that escape it remain.
             first, *others = text.split(_MARK)
-            parts = [first.rstrip("\\"), *(part.strip("\\") for part in others[:-1])]
-            text = _MARK.join([*parts, others[-1].lstrip("\\")])
+            parts = [first, *(_BACKSLASHES.sub("", part) for part in others)]
+            text = _MARK.join([*(part.rstrip("\\") for part in parts[:-1]), parts[-1]])
         return text.replace(_MARK, REDACTED)
 
     def _hide_escaped(self, text: str) -> str:

@@ -195,14 +195,13 @@ class TokenFetcher:
 
     def _guarded(self, key: str, result: FetchResult) -> GuardedStore:
         """Return the store for one fetch, whose events are added to the result."""
-        events = result.events
 
         def report(operation: str, error: Exception) -> None:
-            events.append(StoreBypassed(operation, error))
+            result.events.append(StoreBypassed(operation, error))
 
         def newest() -> Token | None:
-            newest = self._newest
-            return newest[2] if newest is not None and newest[0] == key else None
+            last = self._newest
+            return last[2] if last is not None and last[0] == key else None
 
         assert self.store is not None  # noqa: S101 - there is a key
         guarded = GuardedStore(self.store, key, report, newest, on_threads=not is_mocked())
