@@ -293,7 +293,8 @@ class ClientCredentialsSession(requests.Session):
             clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
             raise
         except ValueError as error:  # the parser of URLs quotes an odd target of a redirect
-            readable = handler.without_tokens(error)
+            is_theirs = type(error).__module__ != "builtins"  # of a hook of the user
+            readable = None if is_theirs else handler.without_tokens(error)
             if readable is None:
                 raise
         finally:

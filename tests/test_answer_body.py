@@ -312,3 +312,14 @@ def test_an_answer_that_an_adapter_made_is_left_as_it_is(scene: Scene, sessions:
         response = session.get("https://api.example/x", stream=stream)
         assert response.content == b"made"
         assert response.raw is None
+
+
+def test_an_error_of_a_hook_of_the_user_keeps_its_type(scene: Scene) -> None:
+    class Mine(ValueError):
+        pass
+
+    def hook(response: requests.Response, **_: object) -> None:
+        raise Mine(scene.auth.issued[0])
+
+    with pytest.raises(Mine):
+        scene.session().get(scene.url, hooks={"response": hook})

@@ -114,9 +114,10 @@ def test_a_copy_of_our_hooks_contains_only_those_of_the_user(duplicate: Any) -> 
 
 def test_a_deep_copy_of_our_hooks_decides_about_redirects_too() -> None:
     hooks: Any = with_token({"response": [user_hook]}).hooks
+    hooks["other"] = user_hook
     made = copy.deepcopy(hooks)
     assert type(made) is TokenHooks
-    assert made == hooks
+    assert made == {"response": [hooks.handler, user_hook], "other": [user_hook]}
     assert made is not hooks
     assert made.handler is hooks.handler
 

@@ -693,3 +693,10 @@ def test_an_answer_without_a_request_is_redacted() -> None:
         "<unreadable URL>",
         None,
     )
+
+
+def test_a_text_with_too_many_escapes_in_one_another_is_hidden() -> None:
+    redactor = Redactor(["s3cr3t/value"], None, None)
+    assert redactor.content("see " + "%25" * 6000) == "***"
+    # The characters that may be dropped hide escapes, until they are dropped.
+    assert redactor.content("see &\u200b" + "amp;" * 60 + "lt;") == "***"

@@ -394,6 +394,21 @@ def test_a_token_that_is_saved_late_does_not_stay_over_a_newer_one(
     assert is_shared(world, store, newer)
 
 
+def test_a_forgotten_token_is_not_saved_again_after_a_late_save(
+    world: World, stop: Hanging, impatient: None
+) -> None:
+    store = HangingStore(save=[stop])
+    session = world.session(store)
+    world.call(session)
+    world.clock.advance(3601)
+    world.call(session)
+    session.tokens.forget()
+    saved = store.called.count("save")
+    stop.free.set()
+    store_calls_done()
+    assert store.called.count("save") == saved
+
+
 def test_a_token_that_was_found_meanwhile_is_saved_again_too(
     world: World, stop: Hanging, impatient: None
 ) -> None:

@@ -56,7 +56,8 @@ class TokenHooks(dict[str, Any]):
 
     def __deepcopy__(self, memo: object) -> TokenHooks:
         # With the handler, without which nothing decides about the hops of a redirect.
-        copied = TokenHooks({name: list(hooks) for name, hooks in self.items()})
+        copied = TokenHooks(hooks_of_the_user(self))
+        copied["response"] = [self.handler, *copied.get("response", ())]
         copied.handler = self.handler
         return copied
 

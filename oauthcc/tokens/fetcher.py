@@ -139,6 +139,10 @@ class TokenFetcher:
         for endpoint in self._made.values():
             endpoint.close()
 
+    def forget(self) -> None:
+        """Forget the newest token, so that a late save does not put it into the store again."""
+        self._newest = None
+
     def fetch(self, need: TokenNeed) -> FetchResult:
         """Return a token that meets the need, or the error, within the budget of one fetch."""
         began, handled = time.monotonic(), sys.exc_info()[1]

@@ -133,6 +133,7 @@ class TokenSource:
         with self._flights.lock:
             self._flights.abandon()
             self._state.forget()
+            self._fetcher.forget()
         self._pauses.forget()
 
     def close(self) -> None:
