@@ -22,7 +22,7 @@ from .api_request.authorization import (
     token_header,
 )
 from .api_request.handle_401 import Handle401, checked_status
-from .api_request.sent_request import SentRequest, kind_for
+from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
 from .errors import InsecureURLError
 from .frames import hide_locals
 from .secret import SecretLike
@@ -85,7 +85,7 @@ class _AuthRequest(SentRequest):
         """Leave out the login of ``~/.netrc``, which requests puts on the request of a hop."""
         handler: _AuthHandler = self.__dict__["_handler"]
         handler.put_or_take(self)
-        if token_header(self) is None or not isinstance(auth, tuple):
+        if token_header(self) is None or not is_called_by_sessions(sys._getframe(1)):
             super().prepare_auth(auth, url)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PreparedRequest:

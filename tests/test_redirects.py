@@ -268,6 +268,15 @@ def test_netrc_displaces_the_token_on_no_hop_and_is_used_outside(scene: Scene, n
     assert shown[2:] == [("/v1/x", "Bearer"), ("/other", "Basic")]
 
 
+def test_a_login_that_the_caller_prepares_over_the_token_wins(scene: Scene) -> None:
+    session, auth = scene.plain(), scene.auth_object()
+    prepared = session.prepare_request(Request("GET", scene.url, auth=auth))
+    prepared.prepare_auth(("user", "word"))
+    assert session.send(prepared).status_code == 401
+    shown = [seen.headers["Authorization"].split()[0] for seen in scene.api.requests]
+    assert shown == ["Basic"]
+
+
 def test_a_header_that_the_caller_puts_over_the_token_is_left_alone(scene: Scene) -> None:
     session, auth = scene.plain(), scene.auth_object()
     prepared = session.prepare_request(Request("GET", scene.url, auth=auth))

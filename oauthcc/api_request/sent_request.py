@@ -44,7 +44,7 @@ class SentRequest(PreparedRequest):
 
     def _hooks_for(self, reader: FrameType) -> Any:
         own = self.__dict__
-        if reader.f_globals.get("__name__") == requests.sessions.__name__:
+        if is_called_by_sessions(reader):
             own["_handed_over"] = hand_over(self)
         return own["hooks"]
 
@@ -60,6 +60,11 @@ class SentRequest(PreparedRequest):
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         state = {name: value for name, value in self.__dict__.items() if name not in _OURS}
         return _restored, (self.plain_kind, state)
+
+
+def is_called_by_sessions(frame: FrameType) -> bool:
+    """Return whether this is a frame of the code that sends requests and follows redirects."""
+    return frame.f_globals.get("__name__") == requests.sessions.__name__
 
 
 def _restored(kind: type[PreparedRequest], state: dict[str, Any]) -> PreparedRequest:
