@@ -81,6 +81,17 @@ class _AuthRequest(SentRequest):
     def hooks(self, value: Any) -> None:
         self.__dict__["hooks"] = value
 
+    @property
+    def url(self) -> Any:
+        """Return the URL."""
+        return self.__dict__["url"]
+
+    @url.setter
+    def url(self, value: Any) -> None:
+        self.__dict__["url"] = value
+        if is_called_by_sessions(sys._getframe(1)):  # for a hop, which `Response.next` may show
+            self.__dict__["_handler"].put_or_take(self)
+
     def prepare_auth(self, auth: Any, url: Any = "") -> None:
         """Leave out the login of ``~/.netrc``, which requests puts on the request of a hop."""
         handler: _AuthHandler = self.__dict__["_handler"]

@@ -136,6 +136,8 @@ def test_the_next_request_of_a_response_is_decided_when_it_is_sent(
     answer = session.get(moved_to(scene, target), allow_redirects=False)
     assert answer.next is not None
     assert scene.auth.issued[0] not in repr(answer.next.headers)
+    # The token is not on a request that must not have it, even before it is sent.
+    assert ("Authorization" in answer.next.headers) == (target == "/v1/x")
     session.send(answer.next, allow_redirects=False)
     assert scene.trail[1:] == [(target, 1 if target == "/v1/x" else None)]
 
