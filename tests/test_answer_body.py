@@ -14,6 +14,7 @@ import pytest
 import requests
 import urllib3
 
+from oauthcc.api_request import answer_body
 from oauthcc.api_request.answer_body import release
 from oauthcc.redaction import redact
 from oauthcc.testing import Answer, Fault
@@ -22,6 +23,12 @@ from oauthcc.testing.faults import Line, garbage, json_answer, redirect
 from .refusals import ReadyMade, Scene, Sessions, breaking
 
 PIECES = 1000
+
+
+@pytest.fixture(autouse=True)
+def _classes_made_anew() -> None:
+    """Let coverage see the code that makes a class once, in this or in another test."""
+    answer_body._redacting.cache_clear()
 
 
 class Dripping:

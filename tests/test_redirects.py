@@ -17,12 +17,19 @@ from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
 
 from oauthcc import ClientCredentialsAuth, DPoP, Token
+from oauthcc.api_request import sent_request
 from oauthcc.redaction import SecretHeader
 from oauthcc.schemes import Bearer
 from oauthcc.testing import SeenRequest
 from oauthcc.testing.faults import redirect
 
 from .refusals import Scene, Sessions, trail
+
+
+@pytest.fixture(autouse=True)
+def _classes_made_anew() -> None:
+    """Let coverage see the code that makes a class once, in this or in another test."""
+    sent_request.kind_for.cache_clear()
 
 
 class Copying(HTTPAdapter):
