@@ -6,6 +6,7 @@ import gc
 import io
 import shutil
 import socket
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -232,8 +233,14 @@ def test_the_error_of_a_body_that_is_read_at_once_quotes_no_token(
     assert redact("***", [token]) in str(caught.value)
 
 
+#: The targets for which the parser of URLs raises an error that quotes them.
+ODD_TARGETS = ["//{}\xe2\x84\x80.example/", "/{}\xff"]
+if sys.version_info >= (3, 11):  # before, this was a host with an odd name
+    ODD_TARGETS.append("//[{}]/")
+
+
 @pytest.mark.parametrize("follow", [True, False])
-@pytest.mark.parametrize("target", ["//[{}]/", "//{}\xe2\x84\x80.example/", "/{}\xff"])
+@pytest.mark.parametrize("target", ODD_TARGETS)
 def test_the_error_of_an_odd_target_of_a_redirect_quotes_no_token(
     scene: Scene, target: str, follow: bool
 ) -> None:
