@@ -746,7 +746,7 @@ def test_no_redirect_takes_the_token_out_of_its_prefix(check: Any, seed: int) ->
 
 @pytest.mark.parametrize(
     "location",
-    ["http:other/collect", "https:other/collect", "https:%2e/../other", "%2e/../other/collect"],
+    ["https:../other/collect", "https:%2e/../other", "%2e/../other/collect"],
 )
 def test_a_location_that_is_joined_in_an_odd_way_leaves_the_token_behind(
     net: Internet, location: str
