@@ -429,7 +429,7 @@ def test_twice_as_much_text_needs_twice_as_many_steps(
         plain = lambda b=body, s=secret: redact(b.decode(), [s])  # noqa: E731
         counts.append(steps.of(lambda read=read, plain=plain: (read(), plain())))
     for less, more in itertools.pairwise(counts):
-        assert more <= 2.2 * less, counts
+        assert more <= 2.5 * less, counts  # a quadratic search needs four times as many
 
 
 # Errors

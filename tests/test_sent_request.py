@@ -6,7 +6,6 @@ import gzip
 import io
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from oauthcc import ClientCredentialsSession
 from oauthcc.events import ReplayImpossible
 
 from .refusals import Scene, Sessions
+from .scripts import ROOT
 
 BODY = b"order 66 " * 20
 
@@ -135,17 +135,16 @@ def test_what_a_tool_adds_in_the_place_of_send_is_replayed(
 
 
 @pytest.mark.unmeasured
-def test_a_tool_that_replaced_send_before_our_import_is_noticed(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
+def test_a_tool_that_replaced_send_before_our_import_is_noticed() -> None:
+    code = (
         "import requests\n"
         "plain = requests.Session.send\n"
         "requests.Session.send = lambda self, request, **kwargs: plain(self, request, **kwargs)\n"
         "from oauthcc.api_request import sent_request\n"
         "print(sent_request.PLAIN_SEND)\n"
     )
-    command = [sys.executable, str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "None\n"
 
 

@@ -99,9 +99,9 @@ class Secrets:
         # http.client decodes UTF-8 in a header as latin-1, and we do so with a body that is not
         # UTF-8.
         present |= {_latin(secret) for secret in present}
-        self.unchanged = sorted(present, key=len, reverse=True)
+        self.unchanged: list[str] = sorted(present, key=len, reverse=True)
         #: The length of the longest.
-        self.longest = max(map(len, present), default=0)
+        self.longest: int = max(map(len, present), default=0)
         self._ends_in_backslash = any("\\" in (s[0], s[-1]) for s in present)
 
     @cached_property
