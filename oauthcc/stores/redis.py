@@ -37,6 +37,10 @@ if not holder then redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2]) end
 if not holder or holder == ARGV[1] then return 1 end
 return 0
 """
+# A pipeline is not used: redis-py 5.0 does not send it again if the connection was closed.
+_LOAD = """
+return {redis.call('get', KEYS[1]), redis.call('pttl', KEYS[1])}
+"""
 _REPLACE = """
 if (redis.call('get', KEYS[1]) or '') ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
@@ -85,7 +89,7 @@ class RedisStore(BaseStore):
     def load(self, key: str) -> Token | None:
         """Return the token that was last saved under the key, or None."""
         name = self._name("token", key)
-        data, left = self._client.pipeline(transaction=False).get(name).pttl(name).execute()
+        data, left = self._client.eval(_LOAD, 1, name)
         token = None if data is None else decode(data, self._cipher)
         # Below zero: somebody else has removed the expiry, or the token itself.
         return token if token is None or left < 0 else shortened(token, left / 1000)
