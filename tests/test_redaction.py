@@ -666,6 +666,26 @@ def test_a_token_in_the_path_of_a_redirect_is_hidden() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "segment", "shown"),
+    [
+        (302, "tenant-42-europe", "tenant-42-europe"),
+        (302, "abcdefgh%C3%A2%C2%80%C2%8Bijkl", "***"),
+        (302, "a%20b", "a%20b"),
+        (201, "tenant-42-europe", "***"),
+        (201, "abcdefgh\u200bijkl", "***"),
+        (201, "orders", "orders"),
+    ],
+)
+def test_a_location_beside_a_token_shows_no_part_of_it(
+    status: int, segment: str, shown: str
+) -> None:
+    original = answered(f"https://as.example/v1/{segment}")
+    original.status_code = status
+    redactor = Redactor([], None, None, may_contain_token=True)
+    assert redactor.location(original) == f"https://as.example/v1/{shown}"
+
+
 def test_a_transport_error_does_not_show_what_the_server_sent() -> None:
     for error in (
         BadStatusLine(f"HTTP/1.1 4o0 {OPAQUE}"),

@@ -108,7 +108,15 @@ class Redactor:
             return self.url(None)
         shown = self.url(target)
         path = urlsplit(shown).path if "//" in shown else ""
-        return shown.removesuffix(path) + "/".join(map(without_tokens, path.split("/")))
+        # Only the target of a redirect is worth more than its ordinary words.
+        is_target = 300 <= response.status_code < 400 or not self._strict
+        hide = self._segment if is_target else words_of
+        return shown.removesuffix(path) + "/".join(map(hide, path.split("/")))
+
+    def _segment(self, text: str) -> str:
+        """Return a segment of a path. Escapes may divide a token, so a long one is not shown."""
+        is_divided = self._strict and "%" in text and len(text) >= MIN_TOKEN
+        return REDACTED if is_divided else without_tokens(text)
 
     def body(self, text: str) -> str:
         """Return the ordinary words of a body that is not JSON, nothing if it may be a token."""
