@@ -537,6 +537,8 @@ OPAQUE = "5f8c2e1b9a7d4c3e8f6a1b2c"
         ("7" * 30, "***"),
         ("AywaNcYtysL76ZROvWLqlDcTajbeKnVAS", "***"),
         (f"{OPAQUE[:9]}\u200b{OPAQUE[9:]}", "***"),
+        ("TsxnB2S_hGytYgUjApAZKYFXUZRD\x00TD794f7Gh2", "***"),
+        ("TsxnB2S_hGytYgUjApAZKYFXUZRD\x7fTD794f7Gh2", "***"),
         ("T0ken-1.of~this+test/==", "***"),
     ],
 )

@@ -48,7 +48,7 @@ def without_tokens(text: str) -> str:
 
 def _looks_random(run: str) -> bool:
     """Return whether characters without spaces may be a token, and are no path, name or UUID."""
-    run = run if run.isascii() else without(run, INVISIBLE)
+    run = run if run.isascii() and run.isprintable() else without(run, INVISIBLE)
     if _RANDOM.search(run) or (_RARE.search(run) and _DIGIT.search(run)):
         return True
     if _MIXED.search(run):
