@@ -18,6 +18,8 @@ from oauthcc.events import Event
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI
 from oauthcc.testing.faults import HeaderFields, Line
 
+from .clock import flights_done
+
 E = TypeVar("E")
 UNAVAILABLE = Answer(500, {"Content-Type": "text/plain"}, b"out of order")
 #: The trail of a request to ``Scene.url`` that is refused with the first token and replayed.
@@ -67,6 +69,7 @@ class Scene:
     def revoke(self, tokens: TokenSource) -> None:
         """Revoke the token of a source, and count requests from now on."""
         tokens.get()
+        flights_done()  # its event comes after the token
         self.auth.revoke_all()
         self.auth.forget()
         self.api.forget()

@@ -28,7 +28,7 @@ from oauthcc.events import ReplayImpossible, RequestReplayed
 from oauthcc.redaction import SecretHeader
 from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
 
-from .clock import Clock
+from .clock import Clock, flights_done
 from .refusals import (
     TWICE,
     UNAVAILABLE,
@@ -838,6 +838,7 @@ def dpop(scene: Scene) -> ClientCredentialsSession:
     scene.api.protected = False
     session = scene.session(scheme=DPoP())
     session.tokens.get()
+    flights_done()
     scene.auth.forget()
     scene.events.clear()
     return session

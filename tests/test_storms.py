@@ -235,6 +235,7 @@ def test_an_outage_after_expiry_is_one_clear_error_and_few_attempts(
 ) -> None:
     session = world.session()
     world.get(session)
+    flights_done()
     world.clock.advance(3601)
     world.auth.forget()
     world.events.clear()
