@@ -24,6 +24,7 @@ from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 from oauthcc.tokens.source import TokenSource
 
+from .clock import flights_done
 from .forked import (
     HANGS,
     PATIENCE,
@@ -262,6 +263,7 @@ def test_a_session_with_eq_and_without_hash_is_reset_in_a_child(
 
 
 def test_the_registry_keeps_nothing_alive(auth: AuthorizationServer, api: ProtectedAPI) -> None:
+    flights_done()
     gc.collect()
     before = len(forks._known)
     with _session(auth) as session:
@@ -269,6 +271,7 @@ def test_the_registry_keeps_nothing_alive(auth: AuthorizationServer, api: Protec
         # The session, its token endpoint, and the flights, the state and the pauses of its source.
         assert len(forks._known) == before + 5
     del session
+    flights_done()
     gc.collect()
     assert len(forks._known) == before
 

@@ -316,6 +316,7 @@ def test_a_stored_token_that_is_newer_than_the_refused_request_is_used_first(
     assert answers[0].status_code == 200
     assert sent(answers[0]) == auth.issued[1]
     assert len(auth.token_requests) == 2
+    flights_done()
     (obtained,) = [e for e in events if isinstance(e, TokenObtained) and e.why == "refused"]
     assert obtained.from_store
 

@@ -142,6 +142,7 @@ def test_an_aging_token_is_returned_at_once_and_renewed_in_the_background(
     auth: AuthorizationServer, source: TokenSource, clock: Clock, events: list[Any]
 ) -> None:
     token = source.get()
+    flights_done()
     clock.advance(3000)
     with auth.hold() as gate:
         for _ in range(5):
