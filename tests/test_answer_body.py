@@ -245,8 +245,9 @@ def test_the_error_of_an_odd_target_of_a_redirect_quotes_no_token(
     scene: Scene, target: str, follow: bool
 ) -> None:
     session = scene.session()
+    token = "T0ken-of~this.test"  # the parser does not quote one that begins with "v"
+    scene.auth.make_token = lambda: token
     session.get(scene.url)
-    (token,) = scene.auth.issued
     scene.api.answer_next(redirect(target.format(token)))
     with pytest.raises(requests.exceptions.InvalidURL) as caught:
         session.get(scene.url, allow_redirects=follow)
