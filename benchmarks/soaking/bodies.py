@@ -63,7 +63,8 @@ _DATA: dict[str, Callable[[bytes], Any]] = {
     "generator": _pieces,
     "iterator": lambda content: iter([content[:10], content[10:]]),
 }
-_ONCE = {"generator", "iterator"}
+#: Those that nobody knows how to rewind, so they are sent once.
+_ONCE = {"reader", "generator", "iterator"}
 
 
 def draw(chance: random.Random) -> Body:

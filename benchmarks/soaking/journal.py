@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 #: The outcomes that no fault causes.
 GOOD, REDIRECTED, REFUSED, CLOSED = "200", "302", "401", "closed"
@@ -89,27 +86,12 @@ class Journal:
     outages: list[tuple[str, float, float]] = field(default_factory=list)
     revocations: int = 0
     faults: int = 0
-    #: The highest number of concurrent token requests, by source.
-    max_concurrent: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     #: Threads and descriptors that are left over, and children that hung.
     left_over: list[str] = field(default_factory=list)
-    _now: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    _lock: Any = field(default_factory=threading.Lock)
 
     def record(self, call: Call) -> None:
         """Record a call that has ended."""
         self.calls.append(call)
-
-    def enter(self, source: str) -> None:
-        """Record the start of a token request."""
-        with self._lock:
-            self._now[source] += 1
-            self.max_concurrent[source] = max(self.max_concurrent[source], self._now[source])
-
-    def leave(self, source: str) -> None:
-        """Record the end of a token request."""
-        with self._lock:
-            self._now[source] -= 1
 
     @contextmanager
     def outage(self, server: str) -> Iterator[None]:

@@ -29,7 +29,8 @@ late after ``QUICK`` seconds.
 A token request is *needless* if the source had a token that was younger than 60 % of its lifetime
 by ``SLACK`` seconds and that no API had refused, and no request failed since. Token requests are
 *too fast* if more requests failed in a second than one fetch may send for each session of the
-source.
+source. Two are *concurrent* if one began before the other ended, unless sessions share a store and
+a request failed before: those that waited for it continue without the lock.
 """
 
 from __future__ import annotations
@@ -96,9 +97,7 @@ class Judge:
         for source, requests in self._requests.items():
             self._check_needless(source, requests)
             self._check_too_fast(source, requests)
-        for source, most in self.journal.max_concurrent.items():
-            if most > 1:
-                self.verdict.concurrent.append(f"{most} concurrent token requests of {source}")
+            self._check_concurrent(source, requests)
         return self.verdict
 
     # -- lost ----------------------------------------------------------------------------------
@@ -277,6 +276,15 @@ class Judge:
             and (any_token or refusal.token == held.token)
             for refusal in self._refusals
         )
+
+    def _check_concurrent(self, source: str, requests: list[TokenRequest]) -> None:
+        is_shared = MEMBERS[source.partition("/")[0]] > 1
+        ended = 0.0
+        for request in requests:
+            excused = is_shared and self._failed(source, request.begun - MEMORY, request.begun)
+            if request.begun < ended and not excused:
+                self.verdict.concurrent.append(f"{source} at {request.begun:.2f}")
+            ended = max(ended, request.ended)
 
     def _check_too_fast(self, source: str, requests: list[TokenRequest]) -> None:
         most = ATTEMPTS * MEMBERS[source.partition("/")[0]]
