@@ -28,7 +28,7 @@ from oauthcc.schemes import Bearer
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import oauth_error, unavailable
-from oauthcc.tokens import renewal
+from oauthcc.tokens import fetcher, renewal
 from oauthcc.tokens import source as source_module
 from oauthcc.tokens.refusals import Refusal, Route
 from oauthcc.tokens.single_flight import SingleFlight
@@ -170,18 +170,20 @@ def test_early_renewal_begins_when_one_of_the_clocks_reaches_the_renewal_point(
 
 
 def test_the_event_of_a_new_token_says_how_long_its_fetch_took(
-    auth: AuthorizationServer, source: TokenSource, events: list[Any]
+    auth: AuthorizationServer,
+    source: TokenSource,
+    events: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = time.monotonic()
+    now = [time.monotonic()]
+    monkeypatch.setattr(fetcher, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with auth.hold() as gate:
         waiting = in_threads(1, source.get)
         gate.wait_for(1)
-        arrived = time.monotonic()
-        time.sleep(0.01)
-        held = time.monotonic() - arrived
+        now[0] += 7
     joined(waiting)
     flights_done()
-    assert held <= events[0].seconds <= time.monotonic() - before
+    assert events[0].seconds == pytest.approx(7)
 
 
 def test_a_failed_early_renewal_is_only_an_event(

@@ -40,6 +40,11 @@ class Hanging:
         self.begun.set()
         assert self.free.wait(20)
 
+    def end(self) -> None:
+        """Let the call go on, and wait until no store is in the middle of a call."""
+        self.free.set()
+        store_calls_done()
+
 
 class HangingStore(MemoryStore):
     """A store in which the next calls of some operations stop before they do their work."""
@@ -120,8 +125,7 @@ def stop() -> Iterator[Hanging]:
     """Return a stop that ends with the test."""
     made = Hanging()
     yield made
-    made.free.set()
-    store_calls_done()
+    made.end()
 
 
 def store_calls_done() -> None:
@@ -137,6 +141,14 @@ def sent(session: ClientCredentialsSession, world: World) -> str:
     response = session.get(world.api.url)
     assert response.status_code == 200
     return response.request.headers["Authorization"].encode().decode().partition(" ")[2]
+
+
+def hung(world: World, **stops: list[Hanging]) -> tuple[HangingStore, ClientCredentialsSession]:
+    """Return a store in which a call hangs, and the session that has called it."""
+    store = HangingStore(**stops)
+    session = world.session(store)
+    world.call(session)
+    return store, session
 
 
 def is_locked(store: MemoryStore, session: ClientCredentialsSession) -> bool:
@@ -191,10 +203,8 @@ def test_an_operation_that_hangs_is_not_tried_again_for_a_while(
 def test_a_store_that_answers_late_is_used_again_at_once(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(load=[stop])
-    world.call(world.session(store))
-    stop.free.set()
-    store_calls_done()
+    store, _ = hung(world, load=[stop])
+    stop.end()
     world.bypassed()
     assert is_shared(world, store, world.call(world.session(store)))
     assert world.bypassed() == []
@@ -203,8 +213,7 @@ def test_a_store_that_answers_late_is_used_again_at_once(
 def test_a_store_whose_saves_hang_is_still_looked_into(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(save=[stop])
-    world.call(world.session(store))
+    store, _ = hung(world, save=[stop])
     session = world.session(store)
     key = key_of(session.tokens)
     now = world.clock.wall
@@ -220,19 +229,15 @@ def test_what_a_load_returns_too_late_is_not_used(
     store.stops["load"] = [stop]
     session = world.session(store)
     assert world.call(session) == world.auth.issued[1]
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert world.call(session) == world.auth.issued[1]
 
 
 def test_a_lock_that_is_entered_too_late_is_released(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(lock=[stop])
-    session = world.session(store)
-    world.call(session)
-    stop.free.set()
-    store_calls_done()
+    store, session = hung(world, lock=[stop])
+    stop.end()
     assert store.called[-1] == "unlock"
     assert not is_locked(store, session)
 
@@ -244,17 +249,14 @@ def test_an_error_that_a_store_raises_too_late_is_not_reported_again(
     monkeypatch.setattr(MemoryStore, "save", None)
     world.call(world.session(store))
     assert world.bypassed() == [("save", "TimeoutError")]
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert world.bypassed() == []
 
 
 def test_a_lock_is_free_when_a_save_is_given_up(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(save=[stop])
-    session = world.session(store)
-    world.call(session)
+    store, session = hung(world, save=[stop])
     assert not stop.free.is_set()
     assert not is_locked(store, session)
 
@@ -383,43 +385,34 @@ def test_the_calls_before_the_token_request_have_one_limit_together(
 def test_a_token_that_is_saved_late_does_not_stay_over_a_newer_one(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(save=[stop])
-    session = world.session(store)
-    world.call(session)
+    store, session = hung(world, save=[stop])
     world.clock.advance(3601)
     newer = world.call(session)
     assert newer == world.auth.issued[1]
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert is_shared(world, store, newer)
 
 
 def test_a_forgotten_token_is_not_saved_again_after_a_late_save(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(save=[stop])
-    session = world.session(store)
-    world.call(session)
+    store, session = hung(world, save=[stop])
     world.clock.advance(3601)
     world.call(session)
     session.tokens.forget()
     saved = store.called.count("save")
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert store.called.count("save") == saved
 
 
 def test_a_token_that_was_found_meanwhile_is_saved_again_too(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(save=[stop])
-    session = world.session(store)
-    world.call(session)
+    store, session = hung(world, save=[stop])
     world.clock.advance(3601)
     newer = world.call(world.session(store))
     assert world.call(session) == newer
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert is_shared(world, store, newer)
 
 
@@ -428,8 +421,7 @@ def test_a_late_save_changes_nothing_if_there_is_no_newer_token(
 ) -> None:
     store = HangingStore(save=[stop])
     token = world.call(world.session(store))
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert store.called.count("save") == 1
     assert is_shared(world, store, token)
 
@@ -444,8 +436,7 @@ def test_a_late_save_leaves_alone_a_key_of_another_secret(
     secrets.append("rotated")
     world.clock.advance(3601)
     world.call(session)
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert store.called.count("save") == 2
 
 
@@ -597,24 +588,20 @@ def test_a_late_exception_that_ends_the_thread_of_a_store_is_not_shown(
 ) -> None:
     fail: Any = raising(Panic("the token"))
     world.call(world.session(HangingStore(lock=[stop], unlock=[fail])))
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     assert "the token" not in capfd.readouterr().err
 
 
 def test_no_lock_is_acquired_while_another_one_is_not_released(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(unlock=[stop])
-    session = world.session(store)
-    world.call(session)
+    store, session = hung(world, unlock=[stop])
     world.expire()
     store.called.clear()
     world.clock.monotonic -= 3600  # during the pause
     world.call(session)
     assert "lock" not in store.called
-    stop.free.set()
-    store_calls_done()
+    stop.end()
     world.expire()
     world.call(session)
     assert store.called[-1] == "unlock"
@@ -625,8 +612,7 @@ def test_no_lock_is_acquired_while_another_one_is_not_released(
 def test_a_child_does_not_wait_for_a_store_that_hung_in_its_parent(
     world: World, stop: Hanging, impatient: None
 ) -> None:
-    store = HangingStore(load=[stop])
-    world.call(world.session(store))
+    store, _ = hung(world, load=[stop])
     session = world.session(store)
     store.called.clear()
     assert Child(lambda: (sent(session, world), store.called[0])).result()[1] == "load"
