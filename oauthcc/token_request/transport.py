@@ -314,7 +314,7 @@ def _no_hooks(session: TransportSession) -> None:
 def _no_compliance_hooks(session: TransportSession) -> None:
     hooks: Any = session.compliance_hook
     if hooks["access_token_request"] or hooks["access_token_response"]:
-        raise TypeError("as above")
+        raise TypeError("a function has no name that is the same in each process")
 
 
 def _no_adapters(session: TransportSession) -> None:
