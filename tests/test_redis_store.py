@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 from urllib.parse import quote
 
@@ -16,6 +17,9 @@ from oauthcc.errors import ConfigurationError
 from oauthcc.stores import RedisStore
 from oauthcc.stores import redis as redis_module
 
+from .clock import until
+from .forked import Child as ForkedChild
+from .forked import fork_among_threads, needs_fork
 from .servers.redis_server import PASSWORD, RedisServer
 from .store_child import PATIENCE, Child
 from .test_stores import UNUSABLE
@@ -137,7 +141,7 @@ def test_a_lease_that_expires_inside_the_lock_is_not_an_error(store, client):
 
 def test_a_forked_child_does_not_release_the_lock_of_its_parent(store, client):
     client.set(LOCK_NAME, "1:the parent")
-    store._release(LOCK_NAME, "1:the parent")
+    redis_module._release(client, LOCK_NAME, "1:the parent")
     assert client.exists(LOCK_NAME) == 1
 
 
@@ -186,6 +190,97 @@ def test_a_lock_is_released_after_an_interrupt_inside(store, client):
 def test_a_lock_that_cannot_be_released_raises(store, redis_server):
     with pytest.raises(redis.ConnectionError), store.lock(KEY, 0):
         redis_server.kill()
+
+
+# A lock that Redis still holds when it answers again.
+
+
+def is_unlocking(store):
+    return store._leftovers._is_running
+
+
+@pytest.fixture
+def impatient(redis_server, monkeypatch):
+    """Return a store that gives up soon, and releases what is left over soon."""
+    monkeypatch.setattr(redis_module, "RELEASE_PAUSE", 0.01)
+    store = RedisStore(redis_server.url, timeout=0.2)
+    store.save(KEY, token())
+    yield store
+    until(lambda: not is_unlocking(store))
+    store._client.close()
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_a_lock_is_released_later_if_redis_is_frozen_at_its_end(
+    error, impatient, redis_server, client
+):
+    def use():
+        with impatient.lock(KEY, 0):
+            redis_server.freeze()
+            if error is not None:
+                raise error
+
+    with pytest.raises(error or redis.TimeoutError):
+        use()
+    redis_server.thaw()
+    until(lambda: client.exists(LOCK_NAME) == 0)
+    enter(impatient.lock(KEY, 0))
+
+
+def test_a_lock_that_redis_acquires_late_is_released(impatient, redis_server, client):
+    before = threading.active_count()
+    redis_server.freeze()
+    for _ in range(3):
+        with pytest.raises(redis.TimeoutError):
+            enter(impatient.lock(KEY, 0))
+    assert threading.active_count() <= before + 1
+    redis_server.thaw()
+    until(lambda: not is_unlocking(impatient))
+    assert client.exists(LOCK_NAME) == 0
+
+
+def test_a_lock_that_others_hold_is_not_released(impatient, redis_server, client):
+    with impatient.lock(KEY, 0):
+        with pytest.raises(TimeoutError, match="Another process"):
+            enter(impatient.lock(KEY, 0))
+        assert not is_unlocking(impatient)
+        assert client.exists(LOCK_NAME) == 1
+
+
+def test_a_lock_is_not_released_later_than_its_lease(impatient, redis_server, monkeypatch):
+    def use():
+        with impatient.lock(KEY, 0):
+            redis_server.kill()
+            monkeypatch.setattr(redis_module, "LEASE", 0.0)
+
+    with pytest.raises(redis.ConnectionError):
+        use()
+    until(lambda: not is_unlocking(impatient))
+
+
+def test_without_a_thread_the_lease_ends_a_lock(impatient, redis_server, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(redis.TimeoutError), impatient.lock(KEY, 0):
+            redis_server.freeze()
+    # The next one that cannot be released takes this one along.
+    with pytest.raises(redis.TimeoutError):
+        enter(impatient.lock(KEY, 0))
+    redis_server.thaw()
+    until(lambda: not is_unlocking(impatient))
+    enter(impatient.lock(KEY, 0))
+
+
+@needs_fork
+@fork_among_threads
+def test_a_child_releases_no_lock_of_its_parent(impatient, redis_server):
+    with pytest.raises(redis.TimeoutError), impatient.lock(KEY, 0):
+        redis_server.freeze()
+    assert ForkedChild(lambda: bool(impatient._leftovers._locks)).result() is False
+    redis_server.thaw()
 
 
 # Redis stops and starts.

@@ -8,11 +8,13 @@ import math
 import os
 import random
 import secrets
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .. import forks
 from ..access_token import Token
 from ..errors import ConfigurationError
 from ..frames import hide_locals
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 LEASE = 75.0
 #: Seconds between two attempts to get a lock that is held: at first, and at most.
 POLL_FIRST, POLL_MAX = 0.02, 0.25
+#: Seconds between two attempts to release a lock while Redis does not answer.
+RELEASE_PAUSE = 1.0
 #: Seconds for which Redis keeps a token without an expiry, and any token at most.
 UNKNOWN_TTL, MAX_TTL = 86400.0, 365 * 86400.0
 
@@ -84,6 +88,7 @@ class RedisStore(BaseStore):
             raise ConfigurationError("RedisStore needs a redis:// URL or a redis.Redis client.")
         self._url = url_or_client if is_url else None
         self._prefix, self._cipher, self._timeout = prefix, cipher, timeout
+        self._leftovers = _Leftovers(self._client)
 
     @hide_locals
     def load(self, key: str) -> Token | None:
@@ -116,16 +121,17 @@ class RedisStore(BaseStore):
         Wait at most ``timeout`` seconds, then raise TimeoutError.
         """
         name, holder = self._name("lock", key), f"{os.getpid()}:{secrets.token_hex(16)}"
-        self._acquire(name, holder, timeout)
+        with self._leftovers.noted(name, holder):
+            self._acquire(name, holder, timeout)
         try:
             yield
         except BaseException:
-            # The error from inside the context is raised, not a failure to release the lock. The
-            # lease ends a lock that could not be released.
-            with contextlib.suppress(Exception):
-                self._release(name, holder)
+            # The error from inside the context is raised, not a failure to release the lock.
+            with contextlib.suppress(Exception), self._leftovers.noted(name, holder):
+                _release(self._client, name, holder)
             raise
-        self._release(name, holder)
+        with self._leftovers.noted(name, holder):
+            _release(self._client, name, holder)
 
     def _acquire(self, name: str, holder: str, timeout: float) -> None:
         deadline, pause = time.monotonic() + timeout, POLL_FIRST
@@ -136,12 +142,6 @@ class RedisStore(BaseStore):
             # Random, so that waiters do not ask at the same moments.
             time.sleep(min(pause * random.uniform(0.5, 1.0), remaining))
             pause = min(2 * pause, POLL_MAX)
-
-    def _release(self, name: str, holder: str) -> None:
-        # A child that was forked inside the context leaves the lock to its parent. A lease that has
-        # expired is not an error: there is nothing left to release.
-        if holder.startswith(f"{os.getpid()}:"):
-            self._client.eval(_RELEASE, 1, name, holder)
 
     def _name(self, kind: str, key: str) -> str:
         return f"{self._prefix}{kind}:{key}"
@@ -163,6 +163,73 @@ class RedisStore(BaseStore):
     def __repr__(self) -> str:
         # The URL and the client may contain a password.
         return f"<{type(self).__name__} prefix={self._prefix!r}>"
+
+
+def _release(client: Any, name: str, holder: str) -> None:
+    # A child that was forked inside the context leaves the lock to its parent. A lease that has
+    # expired is not an error: there is nothing left to release.
+    if holder.startswith(f"{os.getpid()}:"):
+        client.eval(_RELEASE, 1, name, holder)
+
+
+class _Leftovers:
+    """Locks that Redis may still hold, because it did not answer when they were used.
+
+    It may execute a command that it received while it was frozen, after the client gave up. Others
+    would wait for such a lock until its lease ends. So it is released when Redis answers again, on
+    one thread for all of them.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._after_fork()
+        forks.reset_in_child(self)
+
+    def _after_fork(self) -> None:
+        self._guard = threading.RLock()  # guards the two below; re-entrant for signal handlers
+        # By name and holder: how often it is still to be released, and until when (monotonic).
+        # Twice, because Redis may execute an old command after the first time.
+        self._locks: dict[tuple[str, str], tuple[int, float]] = {}
+        self._is_running = False
+
+    @contextmanager
+    def noted(self, name: str, holder: str) -> Iterator[None]:
+        """Note a lock if an exception other than TimeoutError (the lock is held) is raised."""
+        try:
+            yield
+        except TimeoutError:
+            raise
+        except Exception:
+            with self._guard:
+                self._locks[name, holder] = 2, time.monotonic() + LEASE
+                if not self._is_running:
+                    self._is_running = _has_started(self._release_all)
+            raise
+
+    def _release_all(self) -> None:
+        self._is_running = True
+        while self._is_running:
+            time.sleep(RELEASE_PAUSE)
+            for lock, (missing, until) in list(self._locks.items()):
+                left = missing
+                with contextlib.suppress(Exception):  # it still does not answer
+                    _release(self._client, *lock)
+                    left -= 1
+                self._locks[lock] = left, until
+            now = time.monotonic()
+            with self._guard:
+                for lock, (missing, until) in list(self._locks.items()):
+                    if missing == 0 or now >= until:
+                        del self._locks[lock]
+                self._is_running = bool(self._locks)
+
+
+def _has_started(work: Callable[[], None]) -> bool:
+    try:
+        threading.Thread(target=work, name="oauthcc-unlock", daemon=True).start()
+    except RuntimeError:  # at exit, or at a limit: the lease ends the lock
+        return False
+    return True
 
 
 def _connect(url: Any, timeout: float) -> Any:
