@@ -454,6 +454,8 @@ def test_an_error_without_a_token_keeps_its_arguments_and_cause() -> None:
 
 # The answer of a server
 
+HEXADECIMAL = "36a5f02a3e5f47bad38c0a0899a862f35dfae159"
+
 
 def answered(location: str | None = None) -> requests.Response:
     """Return an answer that quotes the secret and contains a token."""
@@ -539,6 +541,10 @@ OPAQUE = "5f8c2e1b9a7d4c3e8f6a1b2c"
         (f"{OPAQUE[:9]}\u200b{OPAQUE[9:]}", "***"),
         ("TsxnB2S_hGytYgUjApAZKYFXUZRD\x00TD794f7Gh2", "***"),
         ("TsxnB2S_hGytYgUjApAZKYFXUZRD\x7fTD794f7Gh2", "***"),
+        ("530687810566\x00535965609370", "***"),
+        ("478367271922931168%0A066094", "***"),
+        ("20041838909826413_7055059", "***"),
+        ("wMfKnLylkNJdyzZLZNEIY5", "***"),
         ("T0ken-1.of~this+test/==", "***"),
     ],
 )
@@ -672,8 +678,17 @@ def test_a_token_in_the_path_of_a_redirect_is_hidden() -> None:
     ("status", "segment", "shown"),
     [
         (302, "tenant-42-europe", "tenant-42-europe"),
-        (302, "abcdefgh%C3%A2%C2%80%C2%8Bijkl", "***"),
-        (302, "a%20b", "a%20b"),
+        (302, "aBcDeFgh%C3%A2%C2%80%C2%8BiJkL", "***"),
+        (302, "my%20company/caf%C3%A9-paris", "my%20company/caf%C3%A9-paris"),
+        (302, "gFEyvDsCcljgh/Ruu7MUwAwFgjPAOFOf9NiMiMd8cJ==", "***/***"),
+        (302, "o/8e3b737433c99ee12e42/12b48351e600/token", "o/***/***/token"),
+        (302, "200418389098264137_055059", "***"),
+        (302, "cb/5wqXBq6bhQ7bD,kM2ME32TK", "cb/***"),
+        (
+            302,
+            "72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/authorize",
+            "72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/authorize",
+        ),
         (201, "tenant-42-europe", "***"),
         (201, "abcdefgh\u200bijkl", "***"),
         (201, "orders", "orders"),
@@ -686,6 +701,28 @@ def test_a_location_beside_a_token_shows_no_part_of_it(
     original.status_code = status
     redactor = Redactor([], None, None, may_contain_token=True)
     assert redactor.location(original) == f"https://as.example/v1/{shown}"
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        (HEXADECIMAL, "***"),
+        (f"cb.{HEXADECIMAL}.example:8443", "cb.***.example:8443"),
+        ("123456789012345678901234.example", "***.example"),
+        ("dev-12345678.login.eu-west-1.example", "dev-12345678.login.eu-west-1.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+    ],
+)
+def test_a_host_of_a_location_that_looks_like_a_token_is_hidden(
+    host: str, shown: str, strict: bool
+) -> None:
+    redactor = Redactor([], None, None, may_contain_token=strict)
+    original = answered(f"https://{host}/cb")
+    assert redactor.location(original) == f"https://{shown}/cb"
+    original.url = f"https://{host}/token"  # that of the server itself is known
+    assert redactor.location(original) == f"https://{host}/cb"
 
 
 def test_a_transport_error_does_not_show_what_the_server_sent() -> None:

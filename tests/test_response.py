@@ -342,6 +342,30 @@ def test_a_secret_in_error_texts_is_redacted_before_they_are_filtered_cut_or_joi
     assert error.error_uri == "***"
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, TokenRequestDenied),
+        (302, InvalidTokenResponse),
+        (400, TokenRequestDenied),
+        (503, TokenEndpointUnavailable),
+    ],
+)
+@pytest.mark.parametrize("between", [" ", "\n", "\u3000", "\\", '"'])
+def test_an_error_uri_does_not_join_the_parts_of_a_token(between, status, kind):
+    parts = ["36a5f02", "a3e5f47", "bad38c0", "a0899a8", "62f35df", "ae159"]
+    body = {"error": "x", "error_uri": f"https://a.example/{between.join(parts)}"}
+    error = fault(answered(body, status), kind)
+    assert "36a5f02a3e5f" not in f"{error.error_uri} {vars(error)}"
+
+
+def test_words_that_an_odd_space_divides_are_one_text():
+    for space in ("\x85", "\u2028", "\u3000"):
+        body = {"error": "x", "error_description": f"nhMyuyHLqklHp{space}RpvfbZlV3"}
+        error = fault(answered(body, 200), TokenRequestDenied)
+        assert "nhMyuyHLqklHp" not in str(error)
+
+
 def test_a_standard_error_code_is_shown_even_if_a_secret_is_a_part_of_it():
     error = fault(
         answered({"error": "invalid_client"}, 401), TokenRequestDenied, secrets=["client"]

@@ -12,7 +12,7 @@ import requests
 from ..urls import public_url
 from .header import REDACTED
 from .search import BETWEEN, MIN_TOKEN, Secrets
-from .token_shapes import TOKEN_IN_TEXT, names_token, without_tokens, words_of
+from .token_shapes import TOKEN_IN_TEXT, looks_random, names_token, without_tokens, words_of
 
 _SECRET_PARAMETERS = {"client_secret", "client_assertion"}
 _SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "DPoP", "Cookie")
@@ -24,6 +24,11 @@ _MAX_TOKENS, _MAX_TOKENS_LENGTH = 8, 1 << 14
 #: An escape is at most so much longer than its character, a ``***`` that is cut off included.
 _LONGEST_ESCAPE = 36
 _MAX_HEADER, _MAX_NUMBER = 1_000, 16
+#: A shorter part of a URL is not taken for a token.
+_MIN_PART = 12
+#: A word in a path, and the escapes between words.
+_WORD = re.compile(r"[a-z_.-]{0,20}[0-9.]{0,3}")
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 #: Members with these names contain no token, but they may quote one.
 _HARMLESS_MEMBERS = {
     "error",
@@ -106,17 +111,22 @@ class Redactor:
             target = urljoin(response.url, known)
         except ValueError:
             return self.url(None)
-        shown = self.url(target)
-        path = urlsplit(shown).path if "//" in shown else ""
+        origin, slashes, rest = self.url(target).partition("//")
+        if not slashes:
+            return origin
+        host, *segments = rest.split("/")
+        if host != urlsplit(response.url).netloc:
+            host = ".".join(map(_part, host.split(".")))
         # Only the target of a redirect is worth more than its ordinary words.
         is_target = 300 <= response.status_code < 400 or not self._strict
         hide = self._segment if is_target else words_of
-        return shown.removesuffix(path) + "/".join(map(hide, path.split("/")))
+        return "/".join([origin + slashes + host, *_around_hidden([*map(hide, segments)])])
 
     def _segment(self, text: str) -> str:
-        """Return a segment of a path. Escapes may divide a token, so a long one is not shown."""
-        is_divided = self._strict and "%" in text and len(text) >= MIN_TOKEN
-        return REDACTED if is_divided else without_tokens(text)
+        """Return a segment of a path. Escapes may divide a token, so they may be between words."""
+        pieces = _ESCAPES.split(text)
+        is_divided = self._strict and len(pieces) > 1 and not all(map(_WORD.fullmatch, pieces))
+        return REDACTED if is_divided else without_tokens(_part(text))
 
     def body(self, text: str) -> str:
         """Return the ordinary words of a body that is not JSON, nothing if it may be a token."""
@@ -218,6 +228,21 @@ class Redactor:
         new.request.method = getattr(original.request, "method", None)
         new.request.url = new.url
         return new
+
+
+def _part(text: str) -> str:
+    """Return a part of a URL. It may be shorter than other texts that look like a token."""
+    return REDACTED if len(text) >= _MIN_PART and looks_random(text) else text
+
+
+def _around_hidden(segments: list[str]) -> list[str]:
+    """Return segments of a path; only words stay beside a hidden one, which slashes may divide."""
+    for order in (range(1, len(segments)), range(len(segments) - 2, -1, -1)):
+        step = 1 if order.step < 0 else -1
+        for at in order:
+            if REDACTED in segments[at + step] and not _WORD.fullmatch(segments[at]):
+                segments[at] = REDACTED
+    return segments
 
 
 def plain_text(text: str | bytes) -> str:

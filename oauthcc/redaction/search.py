@@ -34,7 +34,7 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 #: An escape of a character that an error may show in another form or not at all.
-_ODD_ESCAPE = re.compile(
+ODD_ESCAPE = re.compile(
     r"\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4}|x(?![2-7])[0-9A-Fa-f]{2})|%(?![2-7])[0-9A-Fa-f]{2}"
 )
 #: Backslashes at the beginning of a text, in any spelling.
@@ -158,7 +158,7 @@ class Secrets:
         """Return whether a secret remains in a text, between characters that may be dropped."""
         # Characters that may be dropped can be in an escape, and can be escaped themselves. If they
         # are dropped, an escape may arise that was none. So all these views are searched.
-        odd = _ODD_ESCAPE.sub("", text)
+        odd = ODD_ESCAPE.sub("", text)
         for view in {text, odd, without(text, INVISIBLE), without(odd, INVISIBLE)}:
             once = _Reading(view)
             twice = _Reading(without(once.text, INVISIBLE))

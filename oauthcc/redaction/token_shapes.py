@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .header import REDACTED
-from .search import BETWEEN, INVISIBLE, without
+from .search import BETWEEN, INVISIBLE, ODD_ESCAPE, without
 
 _TOKEN_NAME = re.compile(
     r"(?:token|jwt|ticket|secret|password|passwd|assertion|apikey|saml|sessionid|cookie)\Z"
@@ -22,11 +22,14 @@ _AFTER_SCHEME = re.compile(
 )
 #: With escapes and with what is not ASCII, which may be dropped when the text is shown.
 _LONG_RUN = re.compile(rf"[^\t-\r !-$&-*,:-<>?@\[\]^`{{-}}{BETWEEN}]{{16,}}")
-_RUN = re.compile(rf"[^\s\"'<>()\[\]{{}},;{BETWEEN}]{{8,}}")
-_RANDOM = re.compile(r"eyJ|[A-Za-z]{32}|[0-9]{20}")
+_RUN = re.compile(rf"[^\t-\r \"'<>()\[\]{{}},;{BETWEEN}]{{8,}}")
+_RANDOM = re.compile(r"eyJ|[A-Za-z]{32}|(?:[0-9][-_]?){20}")
 _DIGIT, _RARE = re.compile(r"[0-9]"), re.compile(r"[~+=]")
 #: Only for what has no 32 letters in a row: otherwise it would look at each of them many times.
-_MIXED = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{24}")
+_MIXED = re.compile(
+    r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{24}"
+    r"|(?=[a-z0-9]{0,19}[A-Z])(?=[A-Z0-9]{0,19}[a-z])(?=[A-Za-z]{0,19}[0-9])[A-Za-z0-9]{20}"
+)
 _PARTS = re.compile(r"[A-Za-z0-9_-]{12,}")
 _CHANGES = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 _NOT_A_WORD = re.compile(r"[0-9~+=%]|[^\x00-\x7f]|[A-Za-z]{21}|eyJ")
@@ -43,12 +46,16 @@ def without_tokens(text: str) -> str:
     if any(word in text.lower() for word in ("token", "bearer", "basic", "dpop")):
         text = TOKEN_IN_TEXT.sub(rf"\1{REDACTED}", text)
         text = _AFTER_SCHEME.sub(rf"\1{REDACTED}", text)
-    return _LONG_RUN.sub(lambda run: REDACTED if _looks_random(run[0]) else run[0], text)
+    return _LONG_RUN.sub(lambda run: REDACTED if looks_random(run[0]) else run[0], text)
 
 
-def _looks_random(run: str) -> bool:
+def looks_random(run: str) -> bool:
     """Return whether characters without spaces may be a token, and are no path, name or UUID."""
-    run = run if run.isascii() and run.isprintable() else without(run, INVISIBLE)
+    plain = without(ODD_ESCAPE.sub("", run), INVISIBLE)  # as they look if these are dropped
+    return _is_random(run) or (plain != run and _is_random(plain))
+
+
+def _is_random(run: str) -> bool:
     if _RANDOM.search(run) or (_RARE.search(run) and _DIGIT.search(run)):
         return True
     if _MIXED.search(run):

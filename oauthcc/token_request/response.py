@@ -133,8 +133,8 @@ class Answer:
         # Nothing is left to hide in it, so it may be cut.
         text = " ".join(text[: 4 * _MAX_TEXT].split()).replace('"', "'")
         text = _NOT_URI.sub("", text) if name == "error_uri" else _NOT_TEXT.sub("?", text)
-        # Redacted once more, because dropping characters can join the parts of a secret.
-        return self.redactor.text(text)[:_MAX_TEXT] or None
+        # Redacted once more, because dropping characters can join the parts of a secret or token.
+        return self.redactor.content(text)[:_MAX_TEXT] or None
 
     def error(self, kind: type[TokenError], message: str) -> TokenError:
         """Return an error with the error members of this answer and a redacted response."""
