@@ -654,6 +654,8 @@ def test_a_secret_between_characters_that_may_be_dropped_is_hidden() -> None:
     ):
         assert redactor_of_percent.content(f"see {text}") == "***"
     assert redactor.document(["one", "s3cr\x003t/value"]) == ["one", "***"]
+    redactor_of_an_escape = Redactor(["Z9on@%A C8''Rpr tq"], None, None)  # it arises in the secret
+    assert redactor_of_an_escape.content("Z9on@%A C8&#x27;&#x27 ;Rpr tq") == "***"
 
 
 def test_a_long_header_is_hidden_completely() -> None:

@@ -113,7 +113,9 @@ class Secrets:
     @cached_property
     def _squeezed(self) -> set[str]:
         """Return what the secrets look like in a text that was squeezed."""
-        squeezed = map(_squeeze, [*self.unchanged, *self._undone])
+        # An escape may arise in a secret too, if characters are dropped.
+        joined = [_Reading(without(secret, INVISIBLE)).text for secret in self.unchanged]
+        squeezed = map(_squeeze, [*self.unchanged, *self._undone, *joined])
         return {secret for secret in squeezed if len(secret) >= MIN_TOKEN}
 
     def hide(self, text: str) -> str:
