@@ -195,6 +195,9 @@ def test_a_lock_that_cannot_be_released_raises(store, redis_server):
 # A lock that Redis still holds when it answers again.
 
 
+HAS_STARTED = redis_module._has_started
+
+
 def is_unlocking(store):
     return store._leftovers._is_running
 
@@ -203,6 +206,7 @@ def is_unlocking(store):
 def impatient(redis_server, monkeypatch):
     """Return a store that gives up soon, and releases what is left over soon."""
     monkeypatch.setattr(redis_module, "RELEASE_PAUSE", 0.01)
+    monkeypatch.setattr(redis_module, "_has_started", HAS_STARTED)
     store = RedisStore(redis_server.url, timeout=0.2)
     store.save(KEY, token())
     yield store

@@ -117,8 +117,9 @@ def _run(folder: Path, password: str | None = None) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """Start a Redis server for one test."""
+def redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
+    """Start a Redis server for one test. No lock is released later, when other tests run."""
+    monkeypatch.setattr("oauthcc.stores.redis._has_started", lambda work: False)
     yield from _run(tmp_path)
 
 
