@@ -10,7 +10,7 @@ import requests
 from oauthcc import TokenSource
 from oauthcc.token_request.client_config import ClientConfig
 from oauthcc.tokens.fetcher import TokenFetcher
-from oauthcc.tokens.refusals import RefusalPauses
+from oauthcc.tokens.refusals import RefusingRoutes
 from oauthcc.tokens.single_flight import SingleFlight
 from oauthcc.tokens.state import CurrentToken, TokenState
 
@@ -55,12 +55,12 @@ def state_of(tokens: TokenSource) -> TokenState:
 
 def parts_of(tokens: TokenSource) -> list[Any]:
     """Return the parts of a source that own a lock: its flights, its state and its pauses."""
-    return [tokens._flights, tokens._state, tokens._pauses]
+    return [tokens._flights, tokens._state, tokens._routes]
 
 
 def locks_of(tokens: TokenSource) -> list[Any]:
     """Return the locks of the parts of a source."""
-    return [tokens._flights.lock, tokens._state._lock, tokens._pauses._lock]
+    return [tokens._flights.lock, tokens._state._lock, tokens._routes._lock]
 
 
 def failure_of(tokens: TokenSource) -> Exception | None:
@@ -69,9 +69,9 @@ def failure_of(tokens: TokenSource) -> Exception | None:
     return None if failure is None else failure.error
 
 
-def pauses_of(tokens: TokenSource) -> RefusalPauses:
+def pauses_of(tokens: TokenSource) -> RefusingRoutes:
     """Return the pauses of the APIs that refuse new tokens."""
-    return tokens._pauses
+    return tokens._routes
 
 
 def fetcher_of(tokens: TokenSource) -> TokenFetcher:

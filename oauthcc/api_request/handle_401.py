@@ -92,6 +92,8 @@ class Handle401(ResponseHandler):
                 answer = self._answer_refusal(answer, kwargs, may_demand_nonce=may_demand)
             finally:
                 self._replay = None
+        if 200 <= answer.status_code < 300:
+            self.tokens._accepted(self._current, lambda: self._route_of(self._request_of(response)))
         if answer.status_code >= 400 and isinstance(answer.reason, str):
             answer.reason = self._redacted(answer.reason)  # `raise_for_status` quotes it
         return None if answer is response else answer
@@ -115,7 +117,7 @@ class Handle401(ResponseHandler):
     def _answer_refusal(
         self, response: Response, kwargs: dict[str, Any], *, may_demand_nonce: bool
     ) -> Response:
-        """Answer the refusal of the token by a replay with another token."""
+        """Answer the refusal of the token by replays with other tokens, until one is accepted."""
         request = self._request_of(response)
         if not self._is_refusal(response) or not self._carries_our_token(request):
             return response
@@ -129,18 +131,21 @@ class Handle401(ResponseHandler):
                 self._report_impossible(refusal, response, reason)
             return response
         release(response)
-        current = tokens._replacement_for(refusal, wait_limit(kwargs.get("timeout")))
-        if current is None:
-            return response
-        answer = self._send(replay, response, current, kwargs)
-        if answer is response:
-            return response
-        if may_demand_nonce:
-            answer = self._answer_nonce_demand(answer, kwargs)
-        method, route_url = refusal.route.method, self._redacted(refusal.route.url)
-        event = RequestReplayed(method, route_url, response.status_code, answer.status_code)
-        refused = self._current.token if self._is_refusal(answer) else None
-        tokens._replayed(refusal, event, refused)
+        answer = response
+        for current in tokens._replacements(refusal, wait_limit(kwargs.get("timeout"))):
+            if answer is not response:
+                release(answer)
+            answer, before = self._send(replay, answer, current, kwargs), answer
+            if answer is before:
+                return answer  # the body has changed
+            if may_demand_nonce:
+                answer = self._answer_nonce_demand(answer, kwargs)
+            if not self._is_refusal(answer):
+                break
+        if answer is not response:
+            method, route_url = refusal.route.method, self._redacted(refusal.route.url)
+            event = RequestReplayed(method, route_url, response.status_code, answer.status_code)
+            tokens._emit(event)
         return answer
 
     def _prepare_replay(self, request: PreparedRequest, response: Response) -> _Replay:
@@ -187,9 +192,11 @@ class Handle401(ResponseHandler):
         return answer
 
     def _refusal(self, request: PreparedRequest) -> Refusal:
+        return Refusal(self._current, self._route_of(request), self._sent_at)
+
+    def _route_of(self, request: PreparedRequest) -> Route:
         url = self._url_of(request)
-        route = Route(str(request.method), origin_of(url), public_url(url))
-        return Refusal(self._current.token, route, self._sent_at)
+        return Route(str(request.method), origin_of(url), public_url(url))
 
     def _report_impossible(
         self, refusal: Refusal, response: Response, reason: UnreplayableBody

@@ -10,7 +10,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
@@ -45,10 +45,11 @@ LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
 class TokenNeed:
     """The token that is needed.
 
-    ``other_than`` is an access token that must not be returned again. A token from the store must
-    not be older than ``issued_since`` (wall clock). ``number`` puts fetches in the order in which
-    they began. ``known`` is a remembered error with the fingerprint of the client that it belongs
-    to: while the fingerprint is the same, nothing is sent.
+    A token from the store must not be ``other_than`` (an access token), and not be older than
+    ``issued_since`` (wall clock). ``number`` puts fetches in the order in which they began.
+    ``known`` is a remembered error with the fingerprint of the client that it belongs to: while the
+    fingerprint is the same, nothing is sent. ``owner`` is the session whose adapters are used: it
+    must live as long as the fetch. ``budget`` is the time that the fetch may take, in seconds.
     """
 
     why: Why
@@ -56,6 +57,17 @@ class TokenNeed:
     issued_since: float = 0.0
     number: int = 0
     known: tuple[bytes | None, Exception] | None = field(default=None, repr=False)
+    owner: requests.Session | None = field(default=None, repr=False)
+    budget: float = renewal.TOTAL_BUDGET
+
+    @property
+    def is_tentative(self) -> bool:
+        """Return whether nobody waits for this fetch."""
+        return self.why == "aging"
+
+    def within(self, seconds: float) -> TokenNeed:
+        """Return this need with at most so many seconds."""
+        return replace(self, budget=min(self.budget, max(0.0, seconds)))
 
     def error_for(self, fingerprint: bytes) -> Exception | None:
         """Return the remembered error if it still applies.
@@ -148,7 +160,7 @@ class TokenFetcher:
         began, handled = time.monotonic(), sys.exc_info()[1]
         result = FetchResult(need.why, need.number)
         try:
-            result.token = self._obtain(need, result, began + renewal.TOTAL_BUDGET)
+            result.token = self._obtain(need, result, began + need.budget)
             header = self.config.scheme.authorization(result.token)
             # It is recognised by its type, and the scheme of a user may return a plain text.
             result.header = header if isinstance(header, SecretHeader) else SecretHeader(header)
@@ -265,13 +277,13 @@ def _attempts(need: TokenNeed, *, has_waited: bool) -> int:
     failed. Otherwise every process would retry an endpoint that is down, one after the other.
     """
     if not has_waited:
-        return 1 if need.why == "aging" else ATTEMPTS
-    if need.why == "aging":
+        return 1 if need.is_tentative else ATTEMPTS
+    if need.is_tentative:
         raise TokenEndpointUnavailable(
             "Another process tried to renew the token early and failed; the current token is still"
             " valid."
         )
-    return 1  # the process that held the lock has tried often enough
+    return ATTEMPTS - 1  # the process that held the lock has tried once at least
 
 
 def _checked_store(store: TokenStore | None) -> TokenStore | None:

@@ -1,4 +1,11 @@
-"""Requests that an API refused, and the pause before another refusal may cause a renewal."""
+"""The routes of APIs that refuse new tokens, and when another refusal may cause a renewal.
+
+A route that refuses every token must not cause a token request for each call, and must not keep
+other routes from getting a new token after a revocation. So each route has pauses of its own, and
+all routes together have an allowance: a number of fetches whose token may be refused. A second,
+equal allowance is kept for the sign of a true revocation: a token that was accepted before, and
+that no route has accepted for a second. renewal.py has the numbers.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +14,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import clock, forks
-from ..access_token import Token
 from ..urls import Origin
 from . import renewal
 from .renewal import Backoff
+from .state import CurrentToken
 
-#: The number of pauses that are kept. While all of them last, other APIs count as paused too.
-MAX_PAUSES = 1024
+#: The number of routes that are remembered. If there are more, the oldest is forgotten.
+MAX_ROUTES = 1024
 
 
 class Route(NamedTuple):
@@ -31,67 +38,69 @@ class Refusal:
     ``sent_at`` is in seconds since the epoch.
     """
 
-    token: Token
+    current: CurrentToken
     route: Route
     sent_at: float
 
 
-class RefusalPauses:
-    """The pauses in which a 401 causes no renewal, because the API refused a new token.
+_UNKNOWN: tuple[int, Backoff | None] = (0, None)
 
-    They take 1, 2, 4 ... 60 seconds, and are kept by the origin of the API. Requests whose body
-    cannot be sent again have pauses of their own (``replayable=False``), because no replay shows
-    whether a renewal helps them.
-    """
+
+class RefusingRoutes:
+    """The routes that have refused a new token, and the allowances of the source."""
 
     def __init__(self) -> None:
-        # By origin and replayable: the token that was refused last, and the pause. A `Token`, and
-        # not its text, because the repr of a `Token` hides the text.
-        self._pauses: dict[tuple[Origin | None, bool], tuple[Token, Backoff]] = {}
-        # When the first of them ends, if there is no room for another (on the monotonic clock).
-        self._full_until = 0.0
+        #: By route: the number of the token that was refused last, and the pause.
+        self.known: dict[Route, tuple[int, Backoff]] = {}
+        # The allowances, and the newest token that was counted.
+        self._ordinary = self._kept = float("-inf")
+        self._counted = 0
         self._after_fork()
         forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
-        self._lock = threading.RLock()  # guards the two above; re-entrant for signal handlers
+        self._lock = threading.RLock()  # guards all of the above; re-entrant for signal handlers
 
-    def is_over(self, refusal: Refusal) -> bool:
-        """Return whether the pause of this API is over, so that a renewal may be forced."""
-        _, pause = self._pauses.get((refusal.route.origin, True), (None, None))
-        now = clock.system.monotonic()
-        if pause is not None:
-            return now >= pause.until
-        return len(self._pauses) < MAX_PAUSES or now >= self._full_until
+    def permit(self, route: Route, *, may_be_revoked: bool) -> bool:
+        """Return whether a refusal on this route may force a renewal now.
 
-    def record(self, refusal: Refusal, *, replayable: bool = True) -> bool:
-        """Begin or extend the pause of the API. Return False if nothing changed.
-
-        Many threads may be refused with the same token, which counts once during a pause. A
-        refusal without a replay counts only if the pause is over.
+        ``may_be_revoked`` says that the token was accepted before, and by no route for a second.
         """
-        key, token, now = (refusal.route.origin, replayable), refusal.token, clock.now()
         with self._lock:
-            last, pause = self._pauses.get(key, (None, None))
-            is_known = last is not None and last.access_token == token.access_token
-            is_active = pause is not None and now.monotonic < pause.until
-            if is_active and (is_known or not replayable):
+            now = clock.now()
+            if renewal.is_active(self.known.get(route, _UNKNOWN)[1], now):
                 return False
-            if pause is None and len(self._pauses) >= MAX_PAUSES:
-                end = max(self._full_until, now.monotonic)
-                self._pauses = {k: kept for k, kept in self._pauses.items() if kept[1].until > end}
-            self._pauses[key] = token, renewal.after_refusal(pause, now)
-            if len(self._pauses) >= MAX_PAUSES:
-                self._full_until = min(kept.until for _, kept in self._pauses.values())
-            return True
+            is_kept = may_be_revoked and renewal.has_room(self._kept, now)
+            return is_kept or renewal.has_room(self._ordinary, now)
 
-    def end(self, route: Route) -> None:
-        """End the pauses of an API that accepted a new token."""
+    def record(self, route: Route, number: int) -> None:
+        """Record that a route has refused the new token with this number.
+
+        Many threads may be refused with the same token, which counts once.
+        """
         with self._lock:
-            for replayable in (False, True):
-                self._pauses.pop((route.origin, replayable), None)
+            last, pause = self.known.get(route, _UNKNOWN)
+            if number <= last:
+                return
+            now = clock.now()
+            self.known.pop(route, None)  # so that it becomes the newest
+            self.known[route] = number, renewal.after_refusal(pause, now)
+            if len(self.known) > MAX_ROUTES:
+                del self.known[next(iter(self.known))]
+            if number > self._counted:
+                self._counted = number
+                if renewal.has_room(self._ordinary, now):
+                    self._ordinary = renewal.after_refused_fetch(self._ordinary, now)
+                else:
+                    self._kept = renewal.after_refused_fetch(self._kept, now)
+
+    def accept(self, route: Route) -> None:
+        """Record that a route has accepted a token, which ends its pause."""
+        with self._lock:
+            self.known.pop(route, None)
 
     def forget(self) -> None:
-        """End all pauses."""
+        """Forget all refusals."""
         with self._lock:
-            self._pauses.clear()
+            self.known.clear()
+            self._ordinary = self._kept = float("-inf")

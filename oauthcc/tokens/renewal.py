@@ -16,13 +16,20 @@ from dataclasses import dataclass, replace
 from ..access_token import Token
 from ..clock import ALWAYS, NEVER, Instant
 
-#: Seconds that a whole token request may take, retries included, and that a caller waits at most.
+#: Seconds that a whole fetch may take, retries included, and that a caller waits at most.
 TOTAL_BUDGET = 60.0
+#: Seconds that an early renewal may take, for which nobody waits.
+EARLY_BUDGET = 10.0
+#: How old a fetch may become, in seconds, while a caller that has a usable token waits for it; and
+#: while one waits whose request was refused, or would be refused and could not be sent again.
+WAIT_FOR_BETTER, WAIT_FOR_OTHER = 2.0, 10.0
 MARGIN_SECONDS, MARGIN_SHARE = 10.0, 0.1
 EARLY_BACKOFF_FIRST, EARLY_BACKOFF_MAX = 2.0, 60.0
 TEMPORARY_FIRST, TEMPORARY_MAX = 1.0, 4.0
 PERMANENT_FIRST, PERMANENT_MAX = 1.0, 60.0
 REFUSAL_FIRST, REFUSAL_MAX = 1.0, 60.0
+#: So many fetches may bring a token that is refused, and one more every so many seconds.
+REFUSED_AT_ONCE, REFUSED_EVERY = 8, 50.0
 RETRY_AFTER_MAX = 300.0
 
 
@@ -125,9 +132,37 @@ def after_failure(
 
 
 def after_refusal(previous: Backoff | None, now: Instant) -> Backoff:
-    """Return how long no renewal is forced for an API that refuses new tokens."""
-    failures = 1 if previous is None else previous.failures + 1
+    """Return how long no renewal is forced for a route that refuses new tokens.
+
+    The first one may have been revoked too, so it causes no pause. Then: 1, 2, 4 ... 60 seconds.
+    """
+    if previous is None:
+        return Backoff(0, now.monotonic)
+    failures = previous.failures + 1
     return Backoff(failures, now.monotonic + _doubled(REFUSAL_FIRST, failures, REFUSAL_MAX))
+
+
+def is_active(pause: Backoff | None, now: Instant) -> bool:
+    """Return whether there is a pause and it has not ended.
+
+    If its end is further away than that of any pause, the monotonic clock was moved, as tools for
+    tests do. The pause has ended then.
+    """
+    return pause is not None and 0.0 < pause.until - now.monotonic <= RETRY_AFTER_MAX
+
+
+def has_room(full_at: float, now: Instant) -> bool:
+    """Return whether an allowance has room for one more refused token.
+
+    An allowance is one number: when all of its `REFUSED_AT_ONCE` places will be free (monotonic).
+    """
+    most = REFUSED_EVERY * REFUSED_AT_ONCE
+    return not most - REFUSED_EVERY < full_at - now.monotonic <= most
+
+
+def after_refused_fetch(full_at: float, now: Instant) -> float:
+    """Return the allowance after one more refused token."""
+    return max(full_at, now.monotonic) + REFUSED_EVERY
 
 
 def _doubled(first: float, failures: int, longest: float) -> float:

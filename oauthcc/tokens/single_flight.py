@@ -7,25 +7,46 @@ what a token is.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import math
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from .. import forks
 from ..errors import copy_error
 from ..frames import clear_frames, without_frames
 
-N = TypeVar("N")
-R = TypeVar("R")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # The flights that the current context is inside of. Waiting for one of them would never end.
 _inside: contextvars.ContextVar[tuple[object, ...]] = contextvars.ContextVar("_inside", default=())
+
+
+class Need(Protocol):
+    """What a flight is to bring."""
+
+    @property
+    def budget(self) -> float:
+        """Return the number of seconds that the flight may take."""
+
+    @property
+    def is_tentative(self) -> bool:
+        """Return whether nobody waits for it, so that its failure is the answer to nobody."""
+
+    def within(self, seconds: float) -> Self:
+        """Return the same need with a smaller budget."""
+
+
+N = TypeVar("N", bound=Need)
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class StillRunning(Exception):
@@ -43,21 +64,19 @@ class InsideItself(Exception):
 class SingleFlight(Generic[N, R, T]):
     """At most one flight in progress, which callers start or join.
 
-    ``budget`` is in seconds. After it a flight counts as abandoned: the next caller starts another
-    one, but those who already wait still get its late result. Each flight has three steps.
-    ``work`` gets a need and returns an outcome. ``record`` gets the outcome, while nobody can join,
-    and returns the result for all callers or raises their error. ``report`` gets the outcome and
-    the number of callers, after all of them were released.
+    After its budget a flight counts as abandoned: the next caller starts another one, and those who
+    already wait get the first result of the two. Each flight has three steps. ``work`` gets a need
+    and returns an outcome. ``record`` gets the outcome, while nobody can join, and returns the
+    result for all callers or raises their error. ``report`` gets the outcome and the number of
+    callers, after all of them were released.
     """
 
     def __init__(
         self,
-        budget: float,
         work: Callable[[N], R],
         record: Callable[[R], T],
         report: Callable[[R, int], None],
     ) -> None:
-        self._budget = budget
         self._work = work
         self._record = record
         self._report = report
@@ -78,31 +97,38 @@ class SingleFlight(Generic[N, R, T]):
         begin: Callable[[], N],
         timeout: float,
         *,
+        max_age: float = math.inf,
         in_caller: bool = False,
     ) -> T:
         """Return what is ready, else the result of the flight in progress, else of a new one.
 
         ``ready`` is called under the lock, because another flight may have ended meanwhile.
         ``begin`` returns the need for a new flight; its exceptions are raised in the caller. Waits
-        at most ``timeout`` seconds and then raises `StillRunning`. Raises a copy of the flight's
-        error, `Interrupted` if its thread was stopped, and `InsideItself`. ``in_caller`` runs a new
-        flight in the thread of the caller, as it also does if there is no thread for it.
+        at most ``timeout`` seconds, and at most until the flight is ``max_age`` seconds old, and
+        then raises `StillRunning`. Raises a copy of the flight's error, `Interrupted` if its thread
+        was stopped, and `InsideItself`. ``in_caller`` runs a new flight in the thread of the
+        caller, as it also does if there is no thread for it.
         """
-        with self.lock:
-            found = ready()
-            if found is not None:
-                return found
-            flight, need = self._flight, None
-            if flight is None or not flight.is_joinable:
-                need = begin()
-                flight, started = self._start(need, on_thread=not in_caller)
-                need = None if started else need
-            elif flight.is_mine:
-                raise InsideItself
-            flight.waiters += 1
-        if need is not None:
-            self._run(flight, need)
-        return flight.wait(timeout)
+        until = _real.monotonic() + timeout
+        while True:
+            with self.lock:
+                found = ready()
+                if found is not None:
+                    return found
+                flight, need, is_running = self._flight, None, True
+                if flight is None or not flight.is_joinable:
+                    need = begin()
+                    flight, is_running = self._start(need, on_thread=not in_caller)
+                elif flight.is_mine:
+                    raise InsideItself
+                flight.waiters += 1
+            if need is not None and not is_running:
+                self._run(flight, need.within(until - _real.monotonic()))
+            result, error = flight.wait_until(min(until, flight.began + max_age))
+            if error is None:
+                return result  # type: ignore[return-value]  # None only if T is None
+            if need is not None or not flight.is_for_nobody(error):
+                raise copy_error(error)
 
     def start_unless_running(self, begin: Callable[[], N | None]) -> bool:
         """Start a flight that nobody waits for; return False if there is no thread for it.
@@ -127,15 +153,14 @@ class SingleFlight(Generic[N, R, T]):
 
     def _start(self, need: N, *, on_thread: bool) -> tuple[_Flight[T], bool]:
         """Make a flight and start it; return whether it has a thread."""
-        flight: _Flight[T] = _Flight(time.monotonic() + self._budget)
+        flight: _Flight[T] = _Flight(need, self._flight)
         try:
             self._flight = flight
             if not on_thread:
                 return flight, False
             # In the context of the caller: an observer of events that uses the session is active
             # there, and must get no events of its own use.
-            run = partial(contextvars.copy_context().run, self._run, flight, need)
-            threading.Thread(target=run, name="oauthcc-flight", daemon=True).start()
+            _start_thread(partial(contextvars.copy_context().run, self._run, flight, need))
         except RuntimeError:  # at exit, at a limit, or in an interpreter without daemon threads
             return flight, False
         except BaseException:
@@ -148,13 +173,15 @@ class SingleFlight(Generic[N, R, T]):
         handled = sys.exc_info()[1]
         mark = _inside.set((*_inside.get(), flight))
         outcomes: list[R] = []
+        result: T | None = None
+        failure: Exception | None = None
         try:
             outcomes.append(self._work(need))
             # The outcome is recorded and the flight closed in one step. Otherwise a caller that was
             # refused with the new token could join this flight, and get the same token again.
             with self.lock:
                 try:
-                    flight.result = self._record(outcomes[0])
+                    result = self._record(outcomes[0])
                 finally:
                     if self._flight is flight:
                         self._flight = None
@@ -162,14 +189,14 @@ class SingleFlight(Generic[N, R, T]):
             # The error is kept, and frames would keep sessions and secrets. The context may also be
             # what the caller handles at this time, if there is no thread for the flight.
             error.__context__ = None
-            flight.error = without_frames(error)
+            failure = without_frames(error)
         except BaseException as interruption:
-            flight.error = Interrupted(type(interruption).__name__)
+            failure = Interrupted(type(interruption).__name__)
             clear_frames(interruption, handled)
             raise
         finally:
             _inside.reset(mark)
-            flight.done.set()
+            flight.end(result, failure)
         for outcome in outcomes:  # none if the work itself has failed
             self._report(outcome, flight.waiters)
 
@@ -177,58 +204,72 @@ class SingleFlight(Generic[N, R, T]):
 class _Flight(Generic[T]):
     """A flight as its callers see it: whether it is done, and its result or error."""
 
-    def __init__(self, deadline: float) -> None:
-        self.done = _Latch()
-        self.result: T | None = None
-        self.error: Exception | None = None
+    def __init__(self, need: Need, older: _Flight[T] | None) -> None:
+        self.began: float = _real.monotonic()
+        self._deadline = self.began + need.budget
+        self._is_tentative = need.is_tentative
+        #: An abandoned one, whose callers get the result of this one if it comes first.
+        self._older = older
         #: How many callers wait; guarded by the lock of `SingleFlight`.
         self.waiters = 0
-        self._deadline = deadline
+        self._ending: tuple[T | None, Exception | None] | None = None
+        # One for each caller, which no other caller touches. A signal handler that raises an
+        # exception in the middle of a wait can spoil only the gate of its own thread.
+        self._gates: list[Any] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether there is a result or an error."""
+        return self._ending is not None
 
     @property
     def is_joinable(self) -> bool:
         """Return whether the flight is in progress and within its budget."""
-        return not self.done.is_set and time.monotonic() < self._deadline
+        return not self.is_done and _real.monotonic() < self._deadline
 
     @property
     def is_mine(self) -> bool:
         """Return whether the caller runs inside of this flight."""
-        return self in _inside.get() and not self.done.is_set
+        return self in _inside.get() and not self.is_done
 
-    def wait(self, timeout: float) -> T:
-        """Wait at most ``timeout`` seconds; return the result or raise a copy of the error."""
-        if not self.done.wait(max(0.0, timeout)):
-            raise StillRunning
-        if self.error is not None:
-            raise copy_error(self.error)
-        return self.result  # type: ignore[return-value]  # None only if T is None
+    def is_for_nobody(self, error: Exception) -> bool:
+        """Return whether this error of the flight is not that of the callers that joined it."""
+        return self._is_tentative or isinstance(error, Interrupted)
+
+    def end(self, result: T | None, error: Exception | None) -> None:
+        """Release all callers, and those of an abandoned flight if this one has a result."""
+        if self._ending is None:
+            self._ending = result, error
+        with contextlib.suppress(IndexError):
+            while True:
+                self._gates.pop().release()
+        older, self._older = self._older, None
+        if older is not None and error is None:
+            older.end(result, None)
+
+    def wait_until(self, moment: float) -> tuple[T | None, Exception | None]:
+        """Return the result or the error; raise `StillRunning` at a moment at the latest."""
+        gate = threading.Lock()
+        gate.acquire()
+        self._gates.append(gate)
+        try:
+            while self._ending is None:
+                left = moment - _real.monotonic()
+                if left <= 0:
+                    raise StillRunning
+                # In steps, because `end` may be interrupted too.
+                gate.acquire(timeout=min(left, 1.0))
+        finally:
+            with contextlib.suppress(ValueError):  # the gate was opened
+                self._gates.remove(gate)
+        return self._ending
 
 
-class _Latch:
-    """A latch that keeps callers waiting until it is set.
+class _real:  # noqa: N801 - it stands for a module
+    """The clock for waiting. As a part of a class, tools that freeze clocks do not replace it."""
 
-    Not an Event: that holds a lock of its own for a moment. If a signal handler or a finalizer used
-    the session at that moment, its thread would wait without end.
-    """
+    monotonic = staticmethod(time.monotonic)
 
-    def __init__(self) -> None:
-        self.is_set = False
-        self._gate = threading.Lock()
-        self._gate.acquire()
 
-    def set(self) -> None:
-        """Release all callers, one after the other."""
-        self.is_set = True
-        self._gate.release()
-
-    def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; return whether the latch is set."""
-        deadline = time.monotonic() + timeout
-        while not self.is_set:
-            left = deadline - time.monotonic()
-            # In steps: a KeyboardInterrupt between these two lines leaves the gate locked.
-            if self._gate.acquire(timeout=max(0.0, min(left, 1.0))):
-                self._gate.release()  # for the next one
-            elif left <= 0:
-                break
-        return self.is_set
+def _start_thread(run: Callable[[], Any]) -> None:
+    threading.Thread(target=run, name="oauthcc-flight", daemon=True).start()

@@ -7,11 +7,14 @@ token is obtained (fetcher.py). When something happens is decided in renewal.py.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
+
+import requests
 
 from .. import clock, events
 from ..access_token import Token
@@ -22,8 +25,8 @@ from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
 from ..urls import public_url
 from .fetcher import FetchResult, TokenFetcher, TokenNeed, is_mocked
-from .refusals import Refusal, RefusalPauses
-from .renewal import TOTAL_BUDGET, Phase
+from .refusals import Refusal, RefusingRoutes, Route
+from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
 
@@ -66,12 +69,12 @@ class TokenSource:
         self._owner = self._fetcher.owner
         name = public_url(config.issuer or config.token_url)
         self._state = TokenState(name, self._renew_at, is_shared=store is not None)
-        self._pauses = RefusalPauses()
+        self._routes = RefusingRoutes()
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
         report = partial(_report, name, on_event)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
-            TOTAL_BUDGET, self._fetcher.fetch, self._state.record, report
+            self._fetcher.fetch, self._state.record, report
         )
 
     @classmethod
@@ -110,10 +113,11 @@ class TokenSource:
         of `get`.
         """
         current = self._state.current
-        unwanted = current.token if refused is None and current is not None else refused
-        if unwanted is None:
+        if current is None:
             return self.get(timeout)
-        return self._other_than(unwanted, unwanted.issued_at, timeout).token
+        if refused is not None and current.token.access_token != refused.access_token:
+            return self.get(timeout)  # renewed meanwhile
+        return self._other_than(current, time.time(), timeout).token
 
     @hide_locals
     def mark_refused(self, token: Token) -> None:
@@ -122,7 +126,9 @@ class TokenSource:
         If the renewal fails, the token is used until it expires, because another API may accept it.
         """
         with self._flights.lock:
-            self._state.mark_refused(token)
+            current = self._state.current
+            if current is not None and current.token.access_token == token.access_token:
+                self._state.mark_refused(current.number)
 
     def forget(self) -> None:
         """Drop the token, remembered failures and pauses, for tests and operators.
@@ -134,7 +140,7 @@ class TokenSource:
             self._flights.abandon()
             self._state.forget()
             self._fetcher.forget()
-        self._pauses.forget()
+        self._routes.forget()
 
     def close(self) -> None:
         """Close the connections to the token endpoint. A fetch in progress is not waited for."""
@@ -159,23 +165,33 @@ class TokenSource:
         }
         return TokenSource._of(**{**inherited, **options})
 
-    def _get(self, timeout: float | None = None) -> CurrentToken:
+    def _get(
+        self, timeout: float | None = None, *, is_replayable: Callable[[], bool] = lambda: True
+    ) -> CurrentToken:
         """Return the current token: at once if it is fresh or aging, else after a fetch.
 
-        If the fetch fails, a token in its margin is used.
+        While the token can be used, a fetch is waited for only a little, and not at all if the last
+        one was slow or failed. A request that cannot be sent again waits longer if the token was
+        refused.
         """
         current = self._state.current
         if current is not None:
             aging = current.plan.aging
             if clock.system.monotonic() < aging.monotonic and clock.system.time() < aging.wall:
                 return current
+        self._state.try_newest()
         current, phase = self._state.look()
         # It may be fresh, if another thread has renewed it since the lines above.
         if current is not None and phase in (Phase.FRESH, Phase.AGING):
             self._renew_early()
             return current
+        max_age = math.inf
+        if current is not None and phase is Phase.MARGIN:
+            max_age = 0.0 if self._state.is_slow else WAIT_FOR_BETTER
+            if current.is_refused and not is_replayable():
+                max_age = WAIT_FOR_OTHER
         try:
-            return self._fetch(self._state.fresh_or_aging, self._begin, timeout)
+            return self._fetch(self._state.fresh_or_aging, self._begin, timeout, max_age)
         except OAuthCCError:
             current, phase = self._state.look()
             if current is None or phase is Phase.EXPIRED:
@@ -183,72 +199,123 @@ class TokenSource:
             return current
 
     def _may_replace(self, refusal: Refusal) -> bool:
-        """Return whether another token is held, or a renewal may be forced for this API."""
+        """Return whether there may be another token for a refused request."""
+        state, current = self._state, refusal.current
         return (
-            self._pauses.is_over(refusal)
-            or self._state.replacement_for(refusal.token, 0.0) is not None
+            state.newer_than(current.number) is not None
+            or state.former_to(current) is not None
+            or self._routes.permit(refusal.route, may_be_revoked=state.may_be_revoked(current))
         )
 
-    def _replacement_for(self, refusal: Refusal, timeout: float | None) -> CurrentToken | None:
-        """Return a token for a replay, fetched if needed. Raises as `get`.
+    def _replacements(self, refusal: Refusal, timeout: float | None) -> Iterator[CurrentToken]:
+        """Yield the tokens with which a refused request may be sent again, one after the other.
 
-        Return None if the server issued the same token again, or if another request has begun the
-        pause since `_may_replace` and no other token is held.
+        Asking for the next one means that the last one was refused too. First comes what costs no
+        token request: a newer token, or the former one if the newest was never accepted. Then comes
+        a fetch. A token that was fetched since the request was sent is the last but the former one.
+        Raises as `get`, but nothing while the current token can be used.
         """
-        if not self._pauses.is_over(refusal):
-            return self._state.replacement_for(refusal.token, refusal.sent_at)
-        other = self._other_than(refusal.token, refusal.sent_at, timeout)
-        if other.token.access_token != refusal.token.access_token:
-            return other
-        self._pauses.record(refusal)
-        return None
+        state, last, is_over = self._state, refusal.current, False
+        tried = {last.number}
+        while True:
+            found = state.newer_than(last.number) or state.former_to(last)
+            if found is None or found.number in tried:
+                if is_over:
+                    return
+                found = self._renewed(refusal, last, timeout)
+                if found is None:
+                    return
+            tried.add(found.number)
+            yield found
+            if found.number > last.number:
+                self._routes.record(refusal.route, found.number)
+                last, is_over = found, found.is_newer_than(refusal.sent_at)
+
+    def _renewed(
+        self, refusal: Refusal, last: CurrentToken, timeout: float | None
+    ) -> CurrentToken | None:
+        """Return a token that is fetched after a refusal, or None if the refusal is the answer."""
+        may_be_revoked = self._state.may_be_revoked(refusal.current)
+        if not self._routes.permit(refusal.route, may_be_revoked=may_be_revoked):
+            return None
+        # A token from the store that is newer than the refused one is tried first. If that was
+        # refused too, only one that was issued since the request was sent is.
+        is_first = last is refusal.current
+        since = last.token.issued_at if is_first else refusal.sent_at
+        try:
+            return self._other_than(last, since, timeout, WAIT_FOR_OTHER)
+        except OAuthCCError:
+            current, phase = self._state.look()
+            if current is None or phase is Phase.EXPIRED:
+                raise
+            return None
 
     def _refused_without_replay(self, refusal: Refusal) -> bool:
-        """Mark a token as refused although there is no replay; it is renewed before its next use.
+        """Record a refusal of a request that cannot be sent again.
 
-        No replay shows whether the renewal helps, so the pause of the API grows with each such
-        refusal. Return False during the pause.
+        The token is renewed before its next use, if a renewal may be forced. Return whether it is.
         """
-        if not self._pauses.record(refusal, replayable=False):
+        state, current = self._state, refusal.current
+        former = state.former_to(current)
+        if former is not None:
+            state.use_former(former)
             return False
-        self.mark_refused(refusal.token)
-        return True
+        may_be_revoked = state.may_be_revoked(current)
+        is_permitted = self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
+        self._routes.record(refusal.route, current.number)
+        if is_permitted:
+            with self._flights.lock:
+                state.mark_refused(current.number)
+        return is_permitted
 
-    def _replayed(
-        self, refusal: Refusal, event: events.RequestReplayed, refused: Token | None
-    ) -> None:
-        """Record how a replay ended; ``refused`` is the new token if the API refused it too."""
-        if refused is None:
-            self._pauses.end(refusal.route)
-        else:
-            self._pauses.record(replace(refusal, token=refused))
-        events.emit(event, self._on_event)
+    def _accepted(self, current: CurrentToken, route: Callable[[], Route]) -> None:
+        """Record that an API accepted a token on a route."""
+        self._state.accepted_at = clock.system.monotonic()
+        if not self._state.is_settled:
+            self._state.accept(current)
+        if self._routes.known:
+            self._routes.accept(route())
 
     def _emit(self, event: events.Event) -> None:
         events.emit(event, self._on_event)
 
-    def _other_than(self, refused: Token, sent_at: float, timeout: float | None) -> CurrentToken:
-        began = time.monotonic()
-        ready = partial(self._state.replace_or_mark, refused, sent_at)
-        need = TokenNeed("refused", refused.access_token, sent_at)
-        begin = partial(self._state.permit, need)
-        other = self._fetch(ready, begin, timeout)
-        if not other.is_from_store or other.may_replace(refused, sent_at):
-            return other
-        # This caller joined a fetch that had begun before the refusal and found a token in the
-        # store. That one may be revoked too, so fetch again.
-        return self._fetch(ready, begin, _limited(timeout) - (time.monotonic() - began))
+    def _other_than(
+        self,
+        refused: CurrentToken,
+        since: float,
+        timeout: float | None,
+        max_age: float = math.inf,
+    ) -> CurrentToken:
+        """Return a newer token, fetched if there is none yet.
+
+        A token from the store must not be older than ``since``, in seconds since the epoch.
+        """
+
+        def ready() -> CurrentToken | None:
+            newer = self._state.newer_than(refused.number)
+            if newer is None:
+                self._state.mark_refused(refused.number)
+            return newer
+
+        def begin() -> TokenNeed:
+            need = TokenNeed("refused", refused.token.access_token, since)
+            return self._state.permit(replace(need, owner=self._owner()))
+
+        return self._fetch(ready, begin, timeout, max_age)
 
     def _fetch(
         self,
         ready: Callable[[], CurrentToken | None],
         begin: Callable[[], TokenNeed],
         timeout: float | None,
+        max_age: float = math.inf,
     ) -> CurrentToken:
         """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
         patience = _limited(timeout)
         try:
-            return self._flights.result(ready, begin, patience, in_caller=is_mocked())
+            return self._flights.result(
+                ready, begin, patience, max_age=max_age, in_caller=is_mocked()
+            )
         except StillRunning:
             raise TokenEndpointTimeout(
                 f"No token arrived from {self._state.name} within {patience:g} seconds; the fetch"
@@ -267,7 +334,7 @@ class TokenSource:
     def _begin(self) -> TokenNeed:
         """Return the need of a caller without a usable token; raise the remembered error."""
         current, phase = self._state.look()
-        return self._state.permit(_need(_why(phase), current))
+        return self._state.permit(_need(_why(phase), current, self._owner()))
 
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
@@ -277,7 +344,8 @@ class TokenSource:
             # Checked under the lock: another fetch may have ended meanwhile.
             if not state.may_renew_early():
                 return None
-            return state.number(_need("aging", state.current))
+            need = _need("aging", state.current, self._owner())
+            return state.number(need.within(EARLY_BUDGET))
 
         if state.may_renew_early():
             with flights.lock:
@@ -313,14 +381,16 @@ def _report(name: str, observer: events.Observer | None, result: FetchResult, wa
         events.emit(obtained, observer)
 
 
-def _need(why: events.Why, current: CurrentToken | None) -> TokenNeed:
+def _need(
+    why: events.Why, current: CurrentToken | None, owner: requests.Session | None
+) -> TokenNeed:
     """Return the need for a token that is neither the current one nor older.
 
     An older one may have been refused.
     """
     if current is None:
-        return TokenNeed(why)
-    return TokenNeed(why, current.token.access_token, current.token.issued_at)
+        return TokenNeed(why, owner=owner)
+    return TokenNeed(why, current.token.access_token, current.token.issued_at, owner=owner)
 
 
 def _why(phase: Phase | None) -> events.Why:

@@ -9,6 +9,7 @@ when something may happen.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from .. import clock, forks
 from ..access_token import Token
-from ..clock import ALWAYS
+from ..clock import ALWAYS, Instant
 from ..errors import PERMANENT_ERRORS, copy_error
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
@@ -26,35 +27,44 @@ from .renewal import Backoff, Phase, Schedule
 
 #: Seconds between two checks whether the cause of a remembered error was corrected.
 CHECK_PAUSE = 1.0
+#: Seconds without an accepted token after which a refusal is probably a revocation.
+SILENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentToken:
-    """A token with its header and its schedule, as one value that never changes."""
+    """A token with its header and its schedule, as one value that never changes.
+
+    ``number`` is that of the fetch that brought it, so two tokens with the same text are told
+    apart. ``arrived_at`` is in seconds since the epoch.
+    """
 
     token: Token
     header: SecretHeader
     plan: Schedule
-    #: Whether the token came from the store, and was not fetched to replace a refused one.
+    number: int
+    arrived_at: float
+    #: Whether the token came from the store, and was not fetched by this source.
     is_from_store: bool = False
+    #: Whether an API has refused it, since then it is in its margin.
+    is_refused: bool = False
 
     def is_fresh_or_aging(self) -> bool:
         """Return whether the token is fresh or aging, so that nobody has to wait for another."""
         margin = self.plan.margin
         return clock.system.monotonic() < margin.monotonic and clock.system.time() < margin.wall
 
-    def is_other_than(self, token: Token) -> bool:
-        """Return whether this is another token."""
-        return self.token.access_token != token.access_token
+    def is_expired(self) -> bool:
+        """Return whether the token has expired."""
+        return renewal.phase(self.plan, clock.now()) is Phase.EXPIRED
 
-    def may_replace(self, refused: Token, sent_at: float) -> bool:
-        """Return whether a request that was refused may be sent again with this token.
+    def is_newer_than(self, moment: float) -> bool:
+        """Return whether the token was fetched since a moment, in seconds since the epoch.
 
-        Several tokens may be revoked together. So a token from the store is used for a replay only
-        if it was issued after the refused request was sent (wall clock).
+        Several tokens may be revoked together. So what counts for a token from the store is when it
+        was issued, and not when it was found.
         """
-        is_new = not self.is_from_store or self.token.issued_at >= sent_at
-        return is_new and self.is_other_than(refused)
+        return (self.token.issued_at if self.is_from_store else self.arrived_at) >= moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +88,22 @@ class TokenState:
         self.name = name
         self._renew_at = renew_at
         self._is_shared = is_shared
-        #: The current token. It may be read without the lock, because it is one immutable value.
+        #: The token in use. It may be read without the lock, because it is one immutable value.
         self.current: CurrentToken | None = None
+        # The last token that an API accepted, until the newest one is accepted too. If the newest
+        # is refused before that, it is the current one. The newest waits then for its next trial.
+        self._former: CurrentToken | None = None
+        self._waiting: CurrentToken | None = None
+        self._trial: Backoff | None = None
+        # The number of the newest token that was accepted, and of the newest that was refused before
+        # it was accepted.
+        self._accepted_number = self._refused_number = 0
+        #: Whether the newest token was accepted, and when any was at last (monotonic). The source
+        #: sets the second one without the lock, for each request.
+        self.is_settled = False
+        self.accepted_at: float = -math.inf
+        #: Whether the last fetch was slow or failed, so that nobody waits for a better token.
+        self.is_slow = False
         self._failure: _Failure | None = None
         self._early_pause: Backoff | None = None
         self._checked_at = 0.0
@@ -92,6 +116,10 @@ class TokenState:
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # guards all of the above; re-entrant for signal handlers
+        current = self.current
+        if current is not None and self.look()[1] is Phase.FRESH and self._waiting is None:
+            # Otherwise all children of a process would renew the token at the same moment.
+            self.current = replace(current, plan=self._schedule(current.token))
 
     def look(self) -> tuple[CurrentToken | None, Phase | None]:
         """Return the current token and the phase of its life."""
@@ -103,31 +131,77 @@ class TokenState:
         current = self.current
         return current if current is not None and current.is_fresh_or_aging() else None
 
-    def replacement_for(self, refused: Token, sent_at: float) -> CurrentToken | None:
-        """Return the current token if it may replace a refused one (see `CurrentToken`)."""
-        current = self.fresh_or_aging()
-        return current if current is not None and current.may_replace(refused, sent_at) else None
+    def newer_than(self, number: int) -> CurrentToken | None:
+        """Return a token that was fetched later than the one with this number."""
+        for found in (self.current, self._waiting):
+            if found is not None and found.number > number and not found.is_expired():
+                return found
+        return None
 
-    def replace_or_mark(self, refused: Token, sent_at: float) -> CurrentToken | None:
-        """Return the replacement for a refused token; mark it as refused if there is none."""
+    def former_to(self, refused: CurrentToken) -> CurrentToken | None:
+        """Return the former token if a refused one is the newest, and was never accepted."""
         with self._lock:
-            replacement = self.replacement_for(refused, sent_at)
-            if replacement is None:
-                self.mark_refused(refused)
-            return replacement
+            is_newest = refused.number == self._token_number
+            if not is_newest or refused.number == self._accepted_number:
+                return None
+            self._refused_number = refused.number
+            former = self._former
+            return None if former is None or former.is_expired() else former
 
-    def mark_refused(self, refused: Token) -> None:
+    def use_former(self, former: CurrentToken) -> None:
+        """Use the former token, and try the newest one again after a pause of 1, 2, 4 ... 60 s."""
+        with self._lock:
+            newest, now = self.current, clock.now()
+            is_former = self._former is not None and self._former.number == former.number
+            if not is_former or newest is None or newest.number != self._token_number:
+                return
+            self._trial = renewal.after_refusal(self._trial or Backoff(0, 0.0), now)
+            trial = Instant(self._trial.until, now.wall + self._trial.until - now.monotonic)
+            plan = replace(former.plan, aging=trial, margin=former.plan.expiry)
+            self.current, self._waiting = replace(former, plan=plan), newest
+
+    def try_newest(self) -> bool:
+        """Use the newest token again, if one waits for its trial and the pause is over."""
+        with self._lock:
+            waiting, current = self._waiting, self.current
+            if waiting is None or current is None:
+                return False
+            if renewal.phase(current.plan, clock.now()) is Phase.FRESH:
+                return False
+            self.current, self._waiting = waiting, None
+            return True
+
+    def accept(self, accepted: CurrentToken) -> None:
+        """Record that an API accepted a token, unless `is_settled`."""
+        with self._lock:
+            if accepted.number < self._accepted_number:
+                return
+            if accepted.number < self._refused_number:
+                self.use_former(accepted)  # the newest one was refused before
+            self._accepted_number = accepted.number
+            if accepted.number == self._token_number:
+                self.is_settled = True
+                self._former = self._trial = None
+                if self._waiting is not None:
+                    self.current, self._waiting = self._waiting, None
+
+    def may_be_revoked(self, refused: CurrentToken) -> bool:
+        """Return whether a refused token was accepted before, and none was for a second."""
+        is_silent = clock.system.monotonic() - self.accepted_at >= SILENCE
+        return refused.number <= self._accepted_number and is_silent
+
+    def mark_refused(self, number: int) -> None:
         """Put a refused token into its margin: it is renewed first, and used if that fails."""
         with self._lock:
             current = self.current
-            if current is not None and not current.is_other_than(refused):
-                self.current = replace(current, plan=renewal.refused(current.plan))
+            if current is not None and current.number == number:
+                plan = renewal.refused(current.plan)
+                self.current = replace(current, plan=plan, is_refused=True)
 
     def may_renew_early(self) -> bool:
         """Return whether the token is aging and the pause after a failed early renewal is over."""
-        pause = self._early_pause
-        is_over = pause is None or clock.system.monotonic() >= pause.until
-        return is_over and self.look()[1] is Phase.AGING
+        is_paused = renewal.is_active(self._early_pause, clock.now())
+        return not is_paused and self.look()[1] is Phase.AGING
 
     def pause_early_renewal(self) -> None:
         """Try no early renewal for a while, because there is no thread for one."""
@@ -144,7 +218,7 @@ class TokenState:
         """
         with self._lock:
             failure, now = self._failure, clock.system.monotonic()
-            if failure is None or now >= failure.pause.until:
+            if failure is None or not renewal.is_active(failure.pause, clock.now()):
                 return self.number(need)
             may_check = failure.permanent or self._is_shared
             if may_check and now >= self._checked_at + CHECK_PAUSE:
@@ -170,15 +244,26 @@ class TokenState:
     def forget(self) -> None:
         """Drop the token, the remembered error and the pauses, also for fetches in progress."""
         with self._lock:
-            self.current = self._failure = self._early_pause = None
+            self.current = self._former = self._waiting = self._trial = None
+            self._failure = self._early_pause = None
+            self.is_slow = False
             self._forget_number = next(self._numbers)
+
+    def _schedule(self, token: Token) -> Schedule:
+        return renewal.schedule(token, clock.now(), random.uniform(*self._renew_at))
 
     def _record_token(self, result: FetchResult) -> CurrentToken:
         assert result.token is not None  # noqa: S101 - there is no error
         assert result.header is not None  # noqa: S101 - the same
-        plan = renewal.schedule(result.token, clock.now(), random.uniform(*self._renew_at))
-        is_from_store = result.attempts == 0 and result.why != "refused"
-        arrived = CurrentToken(result.token, result.header, plan, is_from_store)
+        plan = self._schedule(result.token)
+        arrived = CurrentToken(
+            result.token,
+            result.header,
+            plan,
+            result.number,
+            clock.system.time(),
+            is_from_store=result.attempts == 0,
+        )
         current = self.current
         if result.number < self._token_number and self.look()[1] is not Phase.EXPIRED:
             return arrived
@@ -186,17 +271,17 @@ class TokenState:
             return arrived
         self._token_number = result.number
         self._newest_number = max(self._newest_number, result.number)
-        self._failure = None
-        if (
-            current is not None
-            and result.why == "aging"
-            and not current.is_other_than(result.token)
-        ):
+        self._failure = self._early_pause = self._waiting = self._trial = None
+        self.is_slow = result.seconds >= renewal.WAIT_FOR_BETTER
+        is_same = current is not None and current.token.access_token == result.token.access_token
+        if current is not None and current.number == self._accepted_number:
+            self._former = None if is_same else current
+            self._accepted_number = result.number if is_same else current.number
+        self.is_settled = result.number == self._accepted_number
+        if is_same and result.why == "aging":
             # The server has no other token yet. This one is still aging, so ask again later.
             arrived = replace(arrived, plan=replace(plan, aging=ALWAYS))
             self._pause_early(plan, None)
-        else:
-            self._early_pause = None
         self.current = arrived
         return arrived
 
@@ -210,7 +295,14 @@ class TokenState:
             # An abandoned flight has failed. A newer one has brought a result meanwhile.
             yield RenewalFailed(self.name, result.why, error, usable, 0.0)
             return
-        self._newest_number = result.number
+        self._newest_number, self.is_slow = result.number, True
+        if result.why == "aging":
+            # It decides for nobody who has no token. That one has a fetch of its own.
+            if current is not None and usable:
+                self._pause_early(current.plan, getattr(error, "retry_after", None))
+            seconds = 0.0 if self._early_pause is None else self._early_pause.until - now.monotonic
+            yield RenewalFailed(self.name, result.why, error, usable, max(0.0, seconds))
+            return
         permanent = isinstance(error, PERMANENT_ERRORS)
         retry_after = getattr(error, "retry_after", None)
         last = failure if failure is not None and failure.permanent == permanent else None
@@ -224,8 +316,7 @@ class TokenState:
         self._checked_at = pause.until if is_unsteady else now.monotonic
         if current is not None and usable:
             self._pause_early(current.plan, retry_after)
-        next_try = (phase is Phase.AGING and self._early_pause) or pause
-        seconds = max(0.0, next_try.until - now.monotonic)
+        seconds = pause.until - now.monotonic
         yield RenewalFailed(self.name, result.why, error, usable, seconds)
         if permanent:
             yield RefusalRemembered(self.name, error, pause.until - now.monotonic)
