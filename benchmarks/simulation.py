@@ -166,10 +166,10 @@ class Server:
     requests: int = 0
     born: dict[str, float] = field(default_factory=dict)
 
-    def fetch(self) -> Token:
+    def fetch(self, budget: float) -> Token:
         self.requests += 1
         if self.state == "hangs":
-            self.world.sleep(30.0)
+            self.world.sleep(min(budget, 30.0))
             raise TokenEndpointTimeout("simulated")
         self.world.sleep(self.seconds)
         if self.state == "down":
@@ -245,7 +245,7 @@ class Process:
 
     def _obtain(self, need: TokenNeed, result: FetchResult) -> Token:
         if self.shared is None:
-            return self._request(result, 1 if need.is_tentative else 3)
+            return self._request(need, result, 1 if need.is_tentative else 3)
         found = self._look(need)
         if found is not None:
             return found
@@ -258,14 +258,14 @@ class Process:
             if need.is_tentative and has_waited:
                 raise TokenEndpointUnavailable("simulated")
             attempts = 1 if need.is_tentative else 2 if has_waited else 3
-            self.shared.token = token = self._request(result, attempts)
+            self.shared.token = token = self._request(need, result, attempts)
             return token
 
-    def _request(self, result: FetchResult, attempts: int) -> Token:
+    def _request(self, need: TokenNeed, result: FetchResult, attempts: int) -> Token:
         for attempt in range(1, attempts + 1):
             result.attempts = attempt
             try:
-                return self.server.fetch()
+                return self.server.fetch(need.budget)
             except TokenEndpointTimeout:
                 raise
             except TokenEndpointUnavailable:

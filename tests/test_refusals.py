@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from oauthcc import Token
-from oauthcc.tokens.refusals import MAX_PAUSES, Refusal, RefusalPauses, Route
-from oauthcc.urls import Origin, origin_of
+from oauthcc.tokens.refusals import MAX_ROUTES, RefusingRoutes, Route
+from oauthcc.tokens.renewal import REFUSED_AT_ONCE, REFUSED_EVERY
+from oauthcc.urls import origin_of
 
 from .clock import Clock
 
-API, OTHER = origin_of("https://api.example/"), origin_of("https://other.example/")
+STEP = 0.5
 
 
 @pytest.fixture
@@ -17,125 +17,131 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def pauses(clock: Clock) -> RefusalPauses:
-    return RefusalPauses()
+def routes(clock: Clock) -> RefusingRoutes:
+    return RefusingRoutes()
 
 
-def refusal(name: str, origin: Origin | None = API) -> Refusal:
-    """Return the refusal of the token with this name."""
-    return Refusal(Token(name), Route("GET", origin, "https://api.example/orders"), 0.0)
+def route(path: str = "/orders", method: str = "GET") -> Route:
+    url = f"https://api.example{path}"
+    return Route(method, origin_of(url), url)
 
 
-def lengths(
-    pauses: RefusalPauses, clock: Clock, names: str, origin: Origin | None = API
-) -> list[float]:
-    """Return how long the pause is after each of these tokens was refused."""
-    found = []
-    for name in names:
-        refused, seconds = refusal(name, origin), 0.0
-        assert pauses.record(refused)
-        while not pauses.is_over(refused):
-            clock.advance(0.5)
-            seconds += 0.5
-        found.append(seconds)
-    return found
+def pause(routes: RefusingRoutes, clock: Clock, of: Route) -> float:
+    """Return for how many seconds a route may force no renewal."""
+    seconds = 0.0
+    while not routes.permit(of, may_be_revoked=True):
+        clock.advance(STEP)
+        seconds += STEP
+    return seconds
 
 
-def test_an_api_that_was_never_refused_has_no_pause(pauses: RefusalPauses) -> None:
-    assert pauses.is_over(refusal("a"))
-    pauses.end(refusal("a").route)
+def test_the_first_refused_token_causes_no_pause(routes: RefusingRoutes, clock: Clock) -> None:
+    assert routes.permit(route(), may_be_revoked=False)
+    routes.record(route(), 1)
+    assert routes.permit(route(), may_be_revoked=False)
 
 
-def test_the_pause_of_an_api_that_refuses_new_tokens_doubles_up_to_a_minute(
-    pauses: RefusalPauses, clock: Clock
+def test_the_pause_of_a_route_that_refuses_new_tokens_doubles_up_to_a_minute(
+    routes: RefusingRoutes, clock: Clock
 ) -> None:
-    assert lengths(pauses, clock, "abcdefgh") == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert lengths(pauses, clock, "i", OTHER) == [1]
+    pauses = []
+    for number in range(1, 10):
+        routes.record(route(), number)
+        pauses.append(pause(routes, clock, route()))
+    assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_one_token_that_many_threads_report_counts_once(
-    pauses: RefusalPauses, clock: Clock
+    routes: RefusingRoutes, clock: Clock
 ) -> None:
-    assert [pauses.record(refusal("a")) for _ in range(64)] == [True] + [False] * 63
-    clock.advance(1)
-    assert pauses.is_over(refusal("a"))
-    assert lengths(pauses, clock, "ab") == [2, 4]
+    for number in (1, 2):
+        for _ in range(64):
+            routes.record(route(), number)
+    routes.record(route(), 1)  # late
+    assert pause(routes, clock, route()) == 1
 
 
-def test_requests_that_cannot_be_sent_again_have_pauses_of_their_own(
-    pauses: RefusalPauses, clock: Clock
+@pytest.mark.parametrize("other", [route("/stock"), route(method="POST")])
+def test_another_path_or_method_is_another_route(
+    other: Route, routes: RefusingRoutes, clock: Clock
 ) -> None:
-    assert pauses.record(refusal("a"), replayable=False)
-    assert not pauses.record(refusal("b"), replayable=False)  # whatever the token is
-    assert pauses.is_over(refusal("a"))
-    assert lengths(pauses, clock, "a") == [1]
-    assert pauses.record(refusal("a"), replayable=False)
+    for number in (1, 2, 3):
+        routes.record(route(), number)
+    assert routes.permit(other, may_be_revoked=False)
+    routes.accept(other)
+    assert not routes.permit(route(), may_be_revoked=False)
 
 
-def test_an_accepted_replay_ends_the_pauses_of_its_own_api(pauses: RefusalPauses) -> None:
-    origins = (API, OTHER, None)
-    for origin in origins:
-        for replayable in (True, False):
-            pauses.record(refusal("a", origin), replayable=replayable)
-    pauses.end(refusal("a").route)
-    pauses.end(refusal("a").route)
-    assert [pauses.is_over(refusal("a", origin)) for origin in origins] == [True, False, False]
-    unreplayable = [pauses.record(refusal("b", origin), replayable=False) for origin in origins]
-    assert unreplayable == [True, False, False]
-
-
-def test_after_an_accepted_replay_the_pauses_start_anew(
-    pauses: RefusalPauses, clock: Clock
+def test_an_accepted_token_ends_the_pause_of_its_route(
+    routes: RefusingRoutes, clock: Clock
 ) -> None:
-    for replayable in (True, False):
-        for name in "abc":
-            assert pauses.record(refusal(name), replayable=replayable)
-            clock.advance(60)
-    pauses.end(refusal("c").route)
-    assert pauses.record(refusal("c"), replayable=False)
-    assert lengths(pauses, clock, "cd") == [1, 2]
-    assert pauses.record(refusal("d"), replayable=False)
+    for number in (1, 2, 3):
+        routes.record(route(), number)
+    routes.accept(route())
+    assert routes.permit(route(), may_be_revoked=False)
+    routes.record(route(), 4)
+    assert pause(routes, clock, route()) == 0
+    routes.record(route(), 5)
+    assert pause(routes, clock, route()) == 1
 
 
-def test_forget_ends_all_pauses(pauses: RefusalPauses, clock: Clock) -> None:
-    for origin in (API, OTHER):
-        pauses.record(refusal("a", origin))
-        pauses.record(refusal("a", origin), replayable=False)
-    pauses.forget()
-    for origin in (API, OTHER):
-        assert pauses.is_over(refusal("a", origin))
-        assert pauses.record(refusal("a", origin), replayable=False)
-    assert lengths(pauses, clock, "a") == [1]
-
-
-def test_the_number_of_pauses_is_bounded(pauses: RefusalPauses, clock: Clock) -> None:
-    def of(number: int) -> Refusal:
-        return refusal("a", Origin("https", f"api{number}.example", 443))
-
-    step = 2.0**-14
-    for number in range(MAX_PAUSES):
-        assert pauses.is_over(of(number))
-        assert pauses.record(of(number))
-        clock.advance(step)
-    # While all of them last, other APIs count as paused too.
-    assert not pauses.is_over(of(MAX_PAUSES))
-    assert not pauses.is_over(of(0))
-    clock.advance(1 - MAX_PAUSES * step)  # now the first one has ended
-    assert pauses.is_over(of(MAX_PAUSES))
-    assert pauses.record(of(MAX_PAUSES))
-    assert not pauses.is_over(of(1))
-    assert not pauses.is_over(of(MAX_PAUSES + 1))
-    clock.advance(1)
-    assert pauses.record(of(MAX_PAUSES + 1))
-    assert len(pauses._pauses) < MAX_PAUSES
-    assert pauses.record(refusal("b", API), replayable=False)
-    pauses.forget()
-    assert pauses.is_over(of(MAX_PAUSES + 1))
-
-
-def test_a_pause_is_recorded_while_there_is_no_room_for_it(
-    pauses: RefusalPauses, clock: Clock
+def test_a_pause_that_is_further_away_than_any_can_be_has_ended(
+    routes: RefusingRoutes, clock: Clock
 ) -> None:
-    for number in range(MAX_PAUSES + 100):
-        assert pauses.record(refusal("a", Origin("https", f"api{number}.example", 443)))
-    assert len(pauses._pauses) <= MAX_PAUSES
+    clock.advance(1e9)  # as tools that freeze clocks do
+    for number in range(1, 20):
+        routes.record(route(), number)
+    assert not routes.permit(route(), may_be_revoked=True)
+    clock.advance(-1e9)
+    assert routes.permit(route(), may_be_revoked=False)
+
+
+@pytest.mark.parametrize("may_be_revoked", [False, True])
+def test_all_routes_together_have_an_allowance(
+    may_be_revoked: bool, routes: RefusingRoutes, clock: Clock
+) -> None:
+    forced = []
+    for number in range(1, 6001):
+        new = route(f"/{number}")
+        if routes.permit(new, may_be_revoked=may_be_revoked):
+            forced.append(clock.monotonic)
+            routes.record(new, len(forced))
+        clock.advance(0.125)
+    minutes = [moment - forced[0] for moment in forced if moment - forced[0] < 600]
+    at_once = REFUSED_AT_ONCE * (2 if may_be_revoked else 1)
+    assert len([moment for moment in minutes if moment < REFUSED_EVERY / 2]) == at_once
+    assert len(minutes) <= (40 if may_be_revoked else 20)
+
+
+def test_refusals_on_other_routes_leave_an_allowance_for_a_revocation(
+    routes: RefusingRoutes, clock: Clock
+) -> None:
+    for number in range(1, REFUSED_AT_ONCE + 1):
+        routes.record(route(f"/{number}"), number)
+    assert not routes.permit(route(), may_be_revoked=False)
+    assert routes.permit(route(), may_be_revoked=True)
+    clock.advance(REFUSED_EVERY)
+    assert routes.permit(route(), may_be_revoked=False)
+
+
+def test_forget_ends_all_pauses(routes: RefusingRoutes, clock: Clock) -> None:
+    for number in range(1, 30):
+        routes.record(route(), number)
+    routes.forget()
+    assert routes.permit(route(), may_be_revoked=False)
+    routes.record(route(), 30)
+    assert pause(routes, clock, route()) == 0
+
+
+def test_the_number_of_routes_is_bounded_and_the_oldest_is_forgotten(
+    routes: RefusingRoutes, clock: Clock
+) -> None:
+    for number in range(1, 3):
+        routes.record(route("/first"), number)
+    for number in range(MAX_ROUTES - 1):
+        routes.record(route(f"/{number}"), number + 3)
+    assert len(routes.known) == MAX_ROUTES
+    assert route("/first") in routes.known
+    routes.record(route("/last"), MAX_ROUTES + 3)
+    assert len(routes.known) == MAX_ROUTES
+    assert route("/first") not in routes.known
