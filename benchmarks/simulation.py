@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -336,6 +337,7 @@ class Process:
 
 def new_world() -> tuple[World, Server]:
     """Return a world whose clock is that of the library."""
+    random.seed(7)
     world = World()
     oauthcc.clock.system = SimpleNamespace(
         monotonic=lambda: world.now - BEGIN + 5000.0, time=lambda: world.now
