@@ -38,9 +38,12 @@ from ..errors import (
 )
 from ..redaction import redact_transport_error
 from ..urls import is_loopback, origin_of, public_url
+from .connection import Exchange, for_one_exchange
 from .response import MAX_BYTES
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
+#: A token must not be kept by a cache, and the connection is not used again.
+_UNCACHED = {"Cache-Control": "no-store", "Connection": "close"}
 #: The attributes that a pickle or a copy of the session takes along.
 _SETTINGS = (
     "adapters",
@@ -196,15 +199,14 @@ class TransportSession(OAuth2Session):
         """Return None: a redirect would carry the client's secret to another place."""
 
     def get_adapter(self, url: str) -> BaseAdapter:
-        """Return the adapter mounted here, else the owner's."""
+        """Return the adapter mounted here, else the owner's; in an exchange, a copy of it."""
         try:
-            return super().get_adapter(url)
+            adapter = super().get_adapter(url)
         except exceptions.InvalidSchema:
             owner = self._owner()
-            if owner is not None:
-                return owner.get_adapter(url=url)
             prefix = "https://" if url.lower().startswith("https://") else "http://"
-            return self._defaults[prefix]
+            adapter = self._defaults[prefix] if owner is None else owner.get_adapter(url=url)
+        return for_one_exchange(adapter)
 
     def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
         """Merge as requests does, with the owner's proxies if there are none here."""
@@ -243,8 +245,9 @@ class TransportSession(OAuth2Session):
         Their messages contain none of ``secrets``.
         """
         left = max(0.001, deadline - time.monotonic())
-        request = requests.Request(method, url, headers=dict(headers), data=data)
+        request = requests.Request(method, url, headers={**_UNCACHED, **headers}, data=data)
         prepared: requests.PreparedRequest | None = None
+        exchange = Exchange(left)
         try:
             prepared = self.prepare_request(request)
             settings = self.merge_environment_settings(
@@ -254,13 +257,16 @@ class TransportSession(OAuth2Session):
             if settings["proxies"] and _is_plain_http_to_loopback(url):
                 settings["proxies"] = {}
             timeout = (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left))
-            response = self.send(prepared, timeout=timeout, allow_redirects=False, **settings)
-            if response.raw is not None:  # else an adapter has made it, with its content
-                with response:
-                    _read(response, url, deadline)
+            with exchange:
+                response = self.send(prepared, timeout=timeout, allow_redirects=False, **settings)
+                if response.raw is not None:  # else an adapter has made it, with its content
+                    with response:
+                        _read(response, url, deadline)
         except OAuthCCError:
             raise
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            if exchange.is_over:
+                raise _too_slow(url) from None
             raise _as_ours(error, url, secrets, prepared) from None
         return response
 
@@ -369,9 +375,13 @@ def _read(response: requests.Response, url: str, deadline: float) -> None:
                 status_code=response.status_code,
             )
         if time.monotonic() >= deadline:
-            raise TokenEndpointTimeout(f"{public_url(url)} did not finish its answer in time.")
+            raise _too_slow(url)
     response._content = bytes(content)
     response._content_consumed = True  # type: ignore[attr-defined]
+
+
+def _too_slow(url: str) -> TokenEndpointTimeout:
+    return TokenEndpointTimeout(f"{public_url(url)} did not finish its answer in time.")
 
 
 _MAX_TEXT = 500
