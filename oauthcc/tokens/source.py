@@ -179,7 +179,9 @@ class TokenSource:
             aging = current.plan.aging
             if clock.system.monotonic() < aging.monotonic and clock.system.time() < aging.wall:
                 return current
-        self._state.try_newest()
+        if self._state.waiting is not None:
+            with self._flights.lock:
+                self._state.try_newest()
         current, phase = self._state.look()
         # It may be fresh, if another thread has renewed it since the lines above.
         if current is not None and phase in (Phase.FRESH, Phase.AGING):
@@ -256,10 +258,11 @@ class TokenSource:
         The token is renewed before its next use, if a renewal may be forced. Return whether it is.
         """
         state, current = self._state, refusal.current
-        former = state.former_to(current)
-        if former is not None:
-            state.use_former(former)
-            return False
+        with self._flights.lock:
+            former = state.former_to(current)
+            if former is not None:
+                state.use_former(former)
+                return False
         may_be_revoked = state.may_be_revoked(current)
         is_permitted = self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
         self._routes.record(refusal.route, current.number)
@@ -272,7 +275,8 @@ class TokenSource:
         """Record that an API accepted a token on a route."""
         self._state.accepted_at = clock.system.monotonic()
         if not self._state.is_settled:
-            self._state.accept(current)
+            with self._flights.lock:
+                self._state.accept(current)
         if self._routes.known:
             self._routes.accept(route())
 

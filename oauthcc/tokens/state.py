@@ -93,7 +93,7 @@ class TokenState:
         # The last token that an API accepted, until the newest one is accepted too. If the newest
         # is refused before that, it is the current one. The newest waits then for its next trial.
         self._former: CurrentToken | None = None
-        self._waiting: CurrentToken | None = None
+        self.waiting: CurrentToken | None = None
         self._trial: Backoff | None = None
         # The number of the newest token that was accepted, and of the newest that was refused before
         # it was accepted.
@@ -117,7 +117,7 @@ class TokenState:
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # guards all of the above; re-entrant for signal handlers
         current = self.current
-        if current is not None and self.look()[1] is Phase.FRESH and self._waiting is None:
+        if current is not None and self.look()[1] is Phase.FRESH and self.waiting is None:
             # Otherwise all children of a process would renew the token at the same moment.
             self.current = replace(current, plan=self._schedule(current.token))
 
@@ -133,7 +133,7 @@ class TokenState:
 
     def newer_than(self, number: int) -> CurrentToken | None:
         """Return a token that was fetched later than the one with this number."""
-        for found in (self.current, self._waiting):
+        for found in (self.current, self.waiting):
             if found is not None and found.number > number and not found.is_expired():
                 return found
         return None
@@ -158,17 +158,17 @@ class TokenState:
             self._trial = renewal.after_refusal(self._trial or Backoff(0, 0.0), now)
             trial = Instant(self._trial.until, now.wall + self._trial.until - now.monotonic)
             plan = replace(former.plan, aging=trial, margin=former.plan.expiry)
-            self.current, self._waiting = replace(former, plan=plan), newest
+            self.current, self.waiting = replace(former, plan=plan), newest
 
     def try_newest(self) -> bool:
         """Use the newest token again, if one waits for its trial and the pause is over."""
         with self._lock:
-            waiting, current = self._waiting, self.current
+            waiting, current = self.waiting, self.current
             if waiting is None or current is None:
                 return False
             if renewal.phase(current.plan, clock.now()) is Phase.FRESH:
                 return False
-            self.current, self._waiting = waiting, None
+            self.current, self.waiting = waiting, None
             return True
 
     def accept(self, accepted: CurrentToken) -> None:
@@ -182,8 +182,8 @@ class TokenState:
             if accepted.number == self._token_number:
                 self.is_settled = True
                 self._former = self._trial = None
-                if self._waiting is not None:
-                    self.current, self._waiting = self._waiting, None
+                if self.waiting is not None:
+                    self.current, self.waiting = self.waiting, None
 
     def may_be_revoked(self, refused: CurrentToken) -> bool:
         """Return whether a refused token was accepted before, and none was for a second."""
@@ -244,7 +244,7 @@ class TokenState:
     def forget(self) -> None:
         """Drop the token, the remembered error and the pauses, also for fetches in progress."""
         with self._lock:
-            self.current = self._former = self._waiting = self._trial = None
+            self.current = self._former = self.waiting = self._trial = None
             self._failure = self._early_pause = None
             self.is_slow = False
             self._forget_number = next(self._numbers)
@@ -271,7 +271,7 @@ class TokenState:
             return arrived
         self._token_number = result.number
         self._newest_number = max(self._newest_number, result.number)
-        self._failure = self._early_pause = self._waiting = self._trial = None
+        self._failure = self._early_pause = self.waiting = self._trial = None
         self.is_slow = result.seconds >= renewal.WAIT_FOR_BETTER
         is_same = current is not None and current.token.access_token == result.token.access_token
         if current is not None and current.number == self._accepted_number:
