@@ -140,13 +140,12 @@ class TokenState:
 
     def former_to(self, refused: CurrentToken) -> CurrentToken | None:
         """Return the former token if a refused one is the newest, and was never accepted."""
-        with self._lock:
-            is_newest = refused.number == self._token_number
-            if not is_newest or refused.number == self._accepted_number:
-                return None
-            self._refused_number = refused.number
-            former = self._former
-            return None if former is None or former.is_expired() else former
+        is_newest = refused.number == self._token_number
+        if not is_newest or refused.number == self._accepted_number:
+            return None
+        self._refused_number = refused.number
+        former = self._former
+        return None if former is None or former.is_expired() else former
 
     def use_former(self, former: CurrentToken) -> None:
         """Use the former token, and try the newest one again after a pause of 1, 2, 4 ... 60 s."""
