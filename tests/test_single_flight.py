@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import itertools
+import linecache
 import sys
 import threading
 import traceback
@@ -36,19 +37,29 @@ def unchanged(outcome: Any) -> Any:
     return outcome
 
 
+class Need:
+    """What a flight is to bring: something with a budget in seconds."""
+
+    def __init__(self, budget: float = 60.0, *, is_tentative: bool = False) -> None:
+        self.budget, self.is_tentative = budget, is_tentative
+
+    def within(self, seconds: float) -> Need:
+        return Need(min(self.budget, seconds), is_tentative=self.is_tentative)
+
+
 def of(
     work: Callable[[Any], Any],
     record: Callable[[Any], Any] = unchanged,
     report: Callable[[Any, int], None] = nothing,
-    *,
-    budget: float = 60.0,
 ) -> Flights:
-    return SingleFlight(budget, work, record, report)
+    return SingleFlight(work, record, report)
 
 
-def result(flights: Flights, timeout: float = 20.0, **options: Any) -> Any:
+def result(
+    flights: Flights, timeout: float = 20.0, need: Callable[[], Need] = Need, **options: Any
+) -> Any:
     """Return the result of the flight in progress or of a new one."""
-    return flights.result(nothing, lambda: "need", timeout, **options)
+    return flights.result(nothing, need, timeout, **options)
 
 
 class Held:
@@ -157,20 +168,120 @@ def test_a_flight_is_joined_only_while_it_is_in_progress() -> None:
     assert [result(several), result(several)] == [0, 1]
 
 
-@pytest.mark.parametrize("how", ["budget", "abandon"])
-def test_a_flight_that_is_abandoned_is_not_joined_and_still_serves_its_callers(how: str) -> None:
-    work = Held()
-    several = of(work, budget=0.0 if how == "budget" else 60.0)
+class Two:
+    """Two pieces of work, each of which ends when it is freed."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.free = threading.Event(), threading.Event()
+
+    def __call__(self, need: Any) -> Any:
+        number = self.begun
+        self.begun += 1
+        assert self.free[number].wait(20)
+        return number
+
+
+def abandoned(work: Two, how: str) -> tuple[list[threading.Thread], list[Any], Flights]:
+    """Return three callers of a flight that is abandoned, and two of the next one."""
+    several, results = of(work), list[Any]()
+    need = Need(0.0 if how == "after its budget" else 60.0)
+    callers = in_threads(1, lambda: results.append(result(several, need=lambda: need)))
+    until(lambda: work.begun == 1)
+    if how == "at once":
+        several.abandon()
+    callers += in_threads(1, lambda: results.append(result(several)))
+    until(lambda: work.begun == 2)
+    until(lambda: waiters_in(several) == 1)
+    return callers, results, several
+
+
+ABANDONED = pytest.mark.parametrize("how", ["after its budget", "at once"])
+
+
+@ABANDONED
+def test_an_abandoned_flight_is_not_joined_and_still_serves_its_callers(how: str) -> None:
+    work = Two()
+    callers, results, several = abandoned(work, how)
+    work.free[0].set()
+    joined(callers[:1])
+    assert results == [0]
+    assert waiters_in(several) == 1
+    work.free[1].set()
+    joined(callers)
+    assert results == [0, 1]
+
+
+@ABANDONED
+def test_the_callers_of_an_abandoned_flight_get_the_result_of_the_next_one(how: str) -> None:
+    work = Two()
+    callers, results, _ = abandoned(work, how)
+    work.free[1].set()
+    joined(callers)
+    work.free[0].set()
+    assert results == [1, 1]
+
+
+def test_the_error_of_a_newer_flight_is_not_that_of_an_abandoned_one() -> None:
+    free = threading.Event()
+    begun: list[int] = []
+
+    def work(need: Any) -> Any:
+        begun.append(len(begun))
+        if len(begun) == 2:
+            raise TokenError("out of order")
+        assert free.wait(20)
+        return "late"
+
+    several = of(work)
     results: list[Any] = []
     waiting = in_threads(1, lambda: results.append(result(several)))
-    until(lambda: work.begun == 1)
-    if how == "abandon":
-        several.abandon()
-    waiting += in_threads(1, lambda: results.append(result(several)))
-    until(lambda: work.begun == 2)
-    work.free.set()
+    until(lambda: begun == [0])
+    several.abandon()
+    with pytest.raises(TokenError):
+        result(several)
+    free.set()
     joined(waiting)
-    assert sorted(number for number, _ in results) == [1, 2]
+    assert results == ["late"]
+
+
+def test_who_joined_a_tentative_flight_that_failed_starts_another_one() -> None:
+    free = threading.Event()
+    begun: list[Any] = []
+
+    def work(need: Any) -> Any:
+        begun.append(need)
+        if need.is_tentative:
+            assert free.wait(20)
+            raise TokenError("the first attempt failed")
+        return "from another flight"
+
+    several = of(work)
+    assert several.start_unless_running(lambda: Need(is_tentative=True))
+    results: list[Any] = []
+    waiting = in_threads(4, lambda: results.append(result(several)))
+    until(lambda: waiters_in(several) == 4)
+    free.set()
+    joined(waiting)
+    assert results == ["from another flight"] * 4
+    assert [need.is_tentative for need in begun[:2]] == [True, False]
+
+
+def test_a_caller_waits_only_until_the_flight_has_a_certain_age() -> None:
+    work = Held()
+    several = of(work)
+    with pytest.raises(StillRunning):
+        result(several, max_age=0)
+    with pytest.raises(StillRunning):
+        result(several, max_age=0)
+    work.free.set()
+    assert result(several)[0] == work.begun == 1
+
+
+def test_a_flight_in_the_caller_takes_no_longer_than_the_caller_waits() -> None:
+    budgets: list[float] = []
+    result(of(lambda need: budgets.append(need.budget)), 5.0, in_caller=True)
+    assert budgets == [pytest.approx(5.0, abs=1.0)]
 
 
 def test_what_is_recorded_is_reported_when_all_callers_were_released() -> None:
@@ -185,12 +296,12 @@ def test_what_is_recorded_is_reported_when_all_callers_were_released() -> None:
         steps.append(("reported", outcome, waiters))
 
     released = threading.Event()
-    several = of(lambda need: f"outcome for {need}", record, report)
+    several = of(lambda need: f"outcome within {need.budget:g} s", record, report)
     assert result(several) == "result"
     steps.append("released")
     released.set()
     flights_done()
-    outcome = "outcome for need"
+    outcome = "outcome within 60 s"
     assert steps == [("recorded", outcome), "released", ("reported", outcome, 1)]
 
 
@@ -227,7 +338,7 @@ def test_a_flight_runs_in_the_caller_if_there_is_no_thread_for_it(
 
     monkeypatch.setattr(threading.Thread, method, refuse_thread)
     several = of(lambda need: threading.current_thread())
-    assert not several.start_unless_running(lambda: "need")
+    assert not several.start_unless_running(Need)
     assert result(several) is threading.current_thread()
 
 
@@ -236,7 +347,7 @@ def test_a_flight_may_start_without_a_caller_that_waits() -> None:
     several = of(work, report=lambda outcome, waiters: reported.append(waiters))
     assert several.start_unless_running(nothing)
     assert work.begun == 0
-    assert several.start_unless_running(lambda: "need")
+    assert several.start_unless_running(Need)
     assert several.start_unless_running(lambda: refuse(None))
     work.free.set()
     flights_done()
@@ -244,18 +355,15 @@ def test_a_flight_may_start_without_a_caller_that_waits() -> None:
 
 
 def test_a_flight_keeps_neither_its_need_nor_its_outcome() -> None:
-    class Thing:
-        pass
-
     class Work:
         def __call__(self, need: Any) -> Any:
-            outcome = Thing()
+            outcome = Need()
             left.extend([weakref.ref(need), weakref.ref(outcome)])
             return outcome
 
     left: list[Any] = []
     several = of(Work(), nothing)
-    several.result(nothing, Thing, 20)
+    result(several)
     flights_done()
     assert [ref() for ref in left] == [None, None]
 
@@ -302,8 +410,11 @@ def test_the_context_of_a_flight_may_use_the_next_one() -> None:
 # -- interruptions ---------------------------------------------------------------------------------
 
 
-def test_a_flight_that_is_stopped_from_outside_releases_its_callers() -> None:
-    def work(need: Any) -> None:
+def test_who_joined_a_flight_that_is_stopped_from_outside_starts_another_one() -> None:
+    def work(need: Any) -> Any:
+        begun.append(need)
+        if len(begun) > 1:
+            return "from another flight"
         until(lambda: waiters_in(several) == 2)
         raise KeyboardInterrupt
 
@@ -311,14 +422,24 @@ def test_a_flight_that_is_stopped_from_outside_releases_its_callers() -> None:
         with pytest.raises(KeyboardInterrupt):
             result(several, in_caller=True)
 
+    begun: list[Any] = []
     reported: list[Any] = []
     several = of(work, report=lambda *step: reported.append(step))
     starter = in_threads(1, first)
     until(lambda: waiters_in(several) == 1)
-    with pytest.raises(Interrupted, match="KeyboardInterrupt"):
-        result(several)
+    assert result(several) == "from another flight"
     joined(starter)
-    assert not reported
+    flights_done()
+    assert reported == [("from another flight", 1)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_who_started_a_flight_that_is_stopped_from_outside_is_told_so() -> None:
+    def work(need: Any) -> Any:
+        raise SystemExit
+
+    with pytest.raises(Interrupted, match="SystemExit"):
+        result(of(work))
 
 
 def test_after_an_interrupt_at_the_start_the_next_caller_starts_a_flight(
@@ -332,7 +453,7 @@ def test_after_an_interrupt_at_the_start_the_next_caller_starts_a_flight(
         patch.setattr(threading.Thread, "start", interrupt)
         with pytest.raises(KeyboardInterrupt):
             result(several)
-    assert result(several, timeout=5) == "need"
+    assert result(several, timeout=5).budget == 60.0
 
 
 def test_a_caller_that_is_interrupted_at_any_step_may_wait_again() -> None:
@@ -370,3 +491,47 @@ def test_a_caller_that_is_interrupted_at_any_step_may_wait_again() -> None:
     work.free.set()
     assert result(several)[0] == 1
     assert interrupted[:25] == list(range(1, 26))
+
+
+def test_a_caller_that_is_stopped_at_any_step_harms_no_other() -> None:
+    """So a timeout by a signal, or Ctrl-C, may come at the moment at which the result comes."""
+
+    class Stopped(Exception):
+        pass
+
+    def wait_stopped_at(several: Flights, step: int) -> None:
+        passed = 0
+
+        def trace(frame: Any, event: str, arg: Any) -> Any:
+            nonlocal passed
+            file = frame.f_code.co_filename
+            if not file.endswith("tokens/single_flight.py"):
+                return None
+            # At the end of a `with`, a signal is looked for after `__exit__`, but this is called
+            # before it.
+            passed += not linecache.getline(file, frame.f_lineno).strip().startswith("with ")
+            if passed == step:
+                sys.settrace(None)
+                stopped.append(step)
+                raise Stopped
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with contextlib.suppress(StillRunning, Stopped):
+                result(several, 0)
+        finally:
+            sys.settrace(None)
+
+    stopped: list[int] = []
+    for step in range(1, 40):
+        work, results = Held(), list[Any]()
+        several = of(work)
+        others = in_threads(2, lambda: results.append(result(several)))  # noqa: B023
+        until(lambda: waiters_in(several) == 2)  # noqa: B023
+        joined(in_threads(1, lambda: wait_stopped_at(several, step)))  # noqa: B023
+        work.free.set()
+        joined(others)
+        assert len(results) == 2
+        assert result(several)[0] == 2
+    assert stopped[:20] == list(range(1, 21))

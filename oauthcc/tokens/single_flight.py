@@ -149,7 +149,8 @@ class SingleFlight(Generic[N, R, T]):
     def abandon(self) -> None:
         """Let the next caller start a new flight, even if one is in progress."""
         with self.lock:
-            self._flight = None
+            if self._flight is not None:
+                self._flight.is_abandoned = True
 
     def _start(self, need: N, *, on_thread: bool) -> tuple[_Flight[T], bool]:
         """Make a flight and start it; return whether it has a thread."""
@@ -208,7 +209,8 @@ class _Flight(Generic[T]):
         self.began: float = _real.monotonic()
         self._deadline = self.began + need.budget
         self._is_tentative = need.is_tentative
-        #: An abandoned one, whose callers get the result of this one if it comes first.
+        self.is_abandoned = False
+        # An abandoned one, whose callers get the result of this one if it comes first.
         self._older = older
         #: How many callers wait; guarded by the lock of `SingleFlight`.
         self.waiters = 0
@@ -225,7 +227,8 @@ class _Flight(Generic[T]):
     @property
     def is_joinable(self) -> bool:
         """Return whether the flight is in progress and within its budget."""
-        return not self.is_done and _real.monotonic() < self._deadline
+        is_late = self.is_abandoned or _real.monotonic() >= self._deadline
+        return not is_late and not self.is_done
 
     @property
     def is_mine(self) -> bool:
