@@ -95,7 +95,7 @@ def test_a_new_state_knows_nothing(scene: Scene) -> None:
     state = scene.state
     assert state.look() == (None, None)
     assert state.fresh_or_aging() is None
-    assert state.replace_or_mark(Token("refused"), 0.0) is None
+    assert state.newer_than(0) is None
     assert state.permit(NEED) == replace(NEED, number=1)
     state.pause_early_renewal()
     assert not state.may_renew_early()
@@ -132,6 +132,7 @@ def test_a_new_token_ends_failures_and_pauses(scene: Scene) -> None:
     scene.arrive("one")
     scene.clock.advance(75)
     scene.fail(TokenError(), "aging")
+    scene.fail(TokenError(), "refused")
     assert scene.remembered() is not None
     assert not scene.state.may_renew_early()
     scene.arrive("two", "aging")
@@ -148,11 +149,14 @@ def test_the_same_token_from_an_early_renewal_stays_aging_and_begins_a_pause(sce
     assert not scene.state.may_renew_early()
     scene.clock.advance(2)
     assert scene.state.may_renew_early()
+    scene.arrive("one", "aging")  # the pause doubles
+    scene.clock.advance(1.9)
+    assert not scene.state.may_renew_early()
 
 
 def test_the_same_token_from_any_other_fetch_is_fresh(scene: Scene) -> None:
     current = scene.arrive("one")
-    scene.state.mark_refused(current.token)
+    scene.state.mark_refused(current.number)
     assert scene.phase() is Phase.MARGIN
     scene.arrive("one", "margin")
     assert scene.phase() is Phase.FRESH
@@ -160,22 +164,136 @@ def test_the_same_token_from_any_other_fetch_is_fresh(scene: Scene) -> None:
 
 def test_only_the_token_held_can_be_marked_as_refused(scene: Scene) -> None:
     one = scene.arrive("one")
-    scene.state.mark_refused(Token("other"))
+    scene.state.mark_refused(one.number + 1)
     assert scene.phase() is Phase.FRESH
-    scene.state.mark_refused(one.token)
+    scene.state.mark_refused(one.number)
     assert scene.phase() is Phase.MARGIN
+    marked = scene.state.current
+    assert marked is not None
+    assert (one.is_refused, marked.is_refused) == (False, True)
 
 
-def test_a_token_from_the_store_replaces_a_refused_one_only_if_it_is_younger(scene: Scene) -> None:
+def test_a_fetched_token_is_newer_than_a_request_that_was_sent_before_it_arrived(
+    scene: Scene,
+) -> None:
+    sent_at = scene.clock.wall
+    scene.clock.advance(1)
+    assert scene.arrive("fetched").is_newer_than(sent_at)
+    assert not scene.arrive("fetched").is_newer_than(scene.clock.wall + 1)
+
+
+def test_for_a_token_from_the_store_it_counts_when_it_was_issued(scene: Scene) -> None:
+    sent_at = scene.clock.wall
+    scene.clock.advance(1)
     stored = scene.arrive("stored", attempts=0)
-    issued_at = stored.token.issued_at
-    assert stored.may_replace(Token("refused"), issued_at)
-    assert not stored.may_replace(Token("refused"), issued_at + 1)
-    assert not stored.may_replace(Token("stored"), issued_at)
-    fetched = scene.arrive("fetched")
-    assert fetched.may_replace(Token("refused"), issued_at + 1)
-    known_to_be_newer = scene.arrive("newer", "refused", attempts=0)
-    assert known_to_be_newer.may_replace(Token("refused"), issued_at + 1)
+    assert stored.is_newer_than(sent_at)
+    old = replace(stored, token=replace(stored.token, issued_at=sent_at - 1))
+    assert not old.is_newer_than(sent_at)
+
+
+# -- the former token ------------------------------------------------------------------------------
+
+
+def accepted(scene: Scene, name: str) -> CurrentToken:
+    """Return a token that has arrived and was accepted."""
+    current = scene.arrive(name)
+    scene.state.accept(current)
+    return current
+
+
+def test_a_new_token_that_is_refused_before_it_is_accepted_has_a_former_one(scene: Scene) -> None:
+    former = accepted(scene, "former")
+    assert scene.state.former_to(former) is None
+    newest = scene.arrive("newest")
+    assert scene.state.former_to(newest) is former
+    scene.state.accept(newest)
+    assert scene.state.former_to(newest) is None
+
+
+@pytest.mark.parametrize("kind", ["never accepted", "expired", "with the same text"])
+def test_there_is_no_former_token(scene: Scene, kind: str) -> None:
+    first = scene.arrive("first")
+    if kind != "never accepted":
+        scene.state.accept(first)
+    if kind == "expired":
+        scene.clock.advance(100)
+    newest = scene.arrive("first" if kind == "with the same text" else "newest")
+    assert scene.state.former_to(newest) is None
+
+
+def test_the_former_token_is_kept_until_a_new_one_is_accepted(scene: Scene) -> None:
+    former = accepted(scene, "former")
+    for name in ("second", "third"):
+        newest = scene.arrive(name)
+        assert scene.state.former_to(newest) is former
+
+
+def trials(scene: Scene, newest: CurrentToken, number: int) -> list[float]:
+    """Return after how many seconds the newest token is tried again, if it is always refused."""
+    found = []
+    for _ in range(number):
+        former = scene.state.former_to(newest)
+        assert former is not None
+        scene.state.use_former(former)
+        seconds = 0.0
+        while not scene.state.try_newest():
+            scene.clock.advance(0.25)
+            seconds += 0.25
+        found.append(seconds)
+    return found
+
+
+def test_the_newest_token_is_tried_again_after_pauses_that_double(scene: Scene) -> None:
+    scene.arrive("former", lifetime=3600)
+    scene.state.accept(scene.state.current)  # type: ignore[arg-type]
+    newest = scene.arrive("newest", lifetime=3600)
+    assert trials(scene, newest, 8) == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_while_the_former_token_is_in_use_the_newest_one_waits(scene: Scene) -> None:
+    former, newest = accepted(scene, "former"), scene.arrive("newest")
+    scene.state.use_former(former)
+    assert scene.state.current is not None
+    assert scene.state.current.token == former.token
+    assert scene.state.waiting is newest
+    assert scene.state.newer_than(former.number) is newest
+    scene.state.use_former(former)  # a second refusal in another thread changes nothing
+    assert scene.state.waiting is newest
+    scene.clock.advance(0.5)
+    assert not scene.state.try_newest()
+    scene.state.accept(newest)
+    assert scene.state.current is newest
+    assert scene.state.waiting is None
+    assert not scene.state.try_newest()
+
+
+def test_the_former_token_is_used_again_if_it_is_accepted_after_the_newest_was_refused(
+    scene: Scene,
+) -> None:
+    former, newest = accepted(scene, "former"), scene.arrive("newest")
+    scene.state.accept(former)  # by a request that was sent before
+    assert scene.state.current is newest
+    assert scene.state.former_to(newest) is former  # refused
+    scene.state.accept(former)
+    assert scene.state.waiting is newest
+
+
+def test_an_older_token_that_is_accepted_late_changes_nothing(scene: Scene) -> None:
+    old, newest = accepted(scene, "old"), accepted(scene, "newest")
+    scene.state.accept(old)
+    assert scene.state.is_settled
+    assert scene.state.current is newest
+
+
+def test_a_refused_token_may_be_revoked_if_none_was_accepted_for_a_second(scene: Scene) -> None:
+    current = scene.arrive("one")
+    assert not scene.state.may_be_revoked(current)
+    scene.state.accept(current)
+    scene.state.accepted_at = scene.clock.monotonic
+    scene.clock.advance(0.9)
+    assert not scene.state.may_be_revoked(current)
+    scene.clock.advance(0.1)
+    assert scene.state.may_be_revoked(current)
 
 
 # -- results that come late ------------------------------------------------------------------------
@@ -264,7 +382,17 @@ def test_the_event_of_a_failure_contains_the_time_of_the_next_attempt(scene: Sce
         pauses.append(event.next_try_in)
     assert usable == [True, True, False]
     assert 1.0 <= pauses[0] <= 2.0
-    assert pauses[1:] == pytest.approx([2.0, 4.0])
+    assert pauses[1:] == pytest.approx([1.0, 2.0])
+
+
+def test_a_failed_early_renewal_decides_for_nobody_else(scene: Scene) -> None:
+    scene.arrive("one")
+    scene.clock.advance(75)
+    scene.fail(TokenError(retry_after=60), "aging")
+    assert not scene.state.may_renew_early()
+    scene.clock.advance(25)
+    assert scene.phase() is Phase.EXPIRED
+    assert scene.remembered() is None
 
 
 @pytest.mark.parametrize("kind", PERMANENT_ERRORS)

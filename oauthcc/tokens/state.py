@@ -270,9 +270,11 @@ class TokenState:
             return arrived
         self._token_number = result.number
         self._newest_number = max(self._newest_number, result.number)
-        self._failure = self._early_pause = self.waiting = self._trial = None
+        self._failure = self.waiting = self._trial = None
         self.is_slow = result.seconds >= renewal.WAIT_FOR_BETTER
         is_same = current is not None and current.token.access_token == result.token.access_token
+        if not (is_same and result.why == "aging"):
+            self._early_pause = None
         if current is not None and current.number == self._accepted_number:
             self._former = None if is_same else current
             self._accepted_number = result.number if is_same else current.number
