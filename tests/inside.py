@@ -43,9 +43,9 @@ def abandon(tokens: TokenSource) -> None:
 
 def delay_release(tokens: TokenSource, free: threading.Event) -> None:
     """Delay the release of the callers of the flight in progress until an event is set."""
-    done = flight_of(tokens).done
-    release = done.set
-    done.set = lambda: release() if free.wait(20) else None
+    flight = flight_of(tokens)
+    end = flight.end
+    flight.end = lambda *ending: end(*ending) if free.wait(20) else None
 
 
 def state_of(tokens: TokenSource) -> TokenState:

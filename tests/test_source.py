@@ -6,7 +6,7 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +32,7 @@ from oauthcc.tokens import fetcher, renewal
 from oauthcc.tokens import source as source_module
 from oauthcc.tokens.refusals import Refusal, Route
 from oauthcc.tokens.single_flight import SingleFlight
+from oauthcc.tokens.state import CurrentToken
 from oauthcc.urls import origin_of
 
 from .clock import Clock, flights, flights_done, in_threads, joined, moved_clock, together, until
@@ -357,6 +358,8 @@ def test_a_refused_token_is_renewed_first_and_used_if_that_fails(
     auth.answer_next(unavailable(503, None), 3)
     assert source.get() is token
     clock.advance(1)
+    assert source.get() is token  # it does not wait, because the last fetch has failed
+    flights_done()
     other = source.get()
     assert other is not token
     source.mark_refused(token)  # an old token: this changes nothing
@@ -392,50 +395,54 @@ def test_while_a_refused_token_is_renewed_nobody_gets_it(
 
 def refused_now(source: TokenSource, clock: Clock, api: str = API) -> Refusal:
     """Return the refusal of a request that was sent now with the token held."""
-    return Refusal(source.get(), Route("GET", origin_of(api), api), clock.wall)
+    source.get()
+    return Refusal(held_by(source), Route("GET", origin_of(api), api), clock.wall)
 
 
-def replayed(status: int) -> RequestReplayed:
-    return RequestReplayed("GET", API, 401, status)
+def texts(tokens: Iterable[CurrentToken]) -> list[str]:
+    return [current.token.access_token for current in tokens]
 
 
-def test_another_token_replaces_the_refused_one(
+def test_a_token_that_is_fetched_replaces_the_refused_one(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     refusal = refused_now(source, clock)
     assert source._may_replace(refusal)
-    other = source._replacement_for(refusal, None)
-    assert other is not None
-    assert other.token.access_token == auth.issued[1]
-    assert source._replacement_for(refusal, None) is other
+    assert texts(source._replacements(refusal, None)) == auth.issued[1:] == auth.issued[1:2]
+    assert texts(source._replacements(refusal, None)) == auth.issued[1:]  # no other is fetched
     assert count(auth) == 2
 
 
-def test_the_same_token_again_replaces_nothing_and_begins_a_pause(
+def test_a_token_with_the_same_text_is_another_one_if_it_was_fetched_later(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     refusal = refused_now(source, clock)
-    auth.make_token = lambda: refusal.token.access_token
-    assert source._replacement_for(refusal, None) is None
-    assert not source._may_replace(refusal)
-    assert source._replacement_for(refusal, None) is None
+    auth.make_token = lambda: auth.issued[0]
+    assert texts(source._replacements(refusal, None)) == [auth.issued[0]]
     assert count(auth) == 2
-    assert source._may_replace(refused_now(source, clock, OTHER))
-    clock.advance(1)
-    assert source._may_replace(refusal)
 
 
-def test_the_answer_to_a_replay_begins_or_ends_the_pause(
-    source: TokenSource, clock: Clock, events: list[Any]
+def test_the_first_refusal_of_a_new_token_is_free_and_the_next_ones_begin_pauses(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    refusal = refused_now(source, clock)
-    flights_done()
-    events.clear()
-    source._replayed(refusal, replayed(401), refusal.token)
-    assert not source._may_replace(refusal)
-    source._replayed(refusal, replayed(200), None)
-    assert source._may_replace(refusal)
-    assert events == [replayed(401), replayed(200)]
+    forced = []
+    for second in range(20):
+        if len(list(source._replacements(refused_now(source, clock), None))):
+            forced.append(second)
+        clock.advance(1)
+    assert forced == [0, 1, 2, 4, 8, 16]
+    assert count(auth) == 1 + len(forced)
+
+
+def test_an_accepted_token_ends_the_pause_of_its_route(
+    source: TokenSource, clock: Clock
+) -> None:
+    for _ in range(2):
+        refusal = refused_now(source, clock)
+        list(source._replacements(refusal, None))
+    assert not source._may_replace(refused_now(source, clock))
+    source._accepted(held_by(source), lambda: refusal.route)
+    assert source._may_replace(refused_now(source, clock))
 
 
 def test_refusals_without_a_replay_renew_the_token_less_and_less_often(
@@ -446,85 +453,77 @@ def test_refusals_without_a_replay_renew_the_token_less_and_less_often(
         if source._refused_without_replay(refused_now(source, clock)):
             renewed.append(second)
         clock.advance(1)
-    assert renewed == [0, 1, 3, 7, 15]
-    assert count(auth) == 6
-    assert source._may_replace(refused_now(source, clock))
+    assert renewed == [0, 2, 5, 10, 19]  # a pause begins when the next token is refused
+    assert count(auth) == len(renewed)  # the last one is renewed before the next request
 
 
 def test_a_newer_token_is_used_during_the_pause(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     old = refused_now(source, clock)
-    source.renew(old.token)
+    for _ in range(2):
+        list(source._replacements(refused_now(source, clock), None))
     new = refused_now(source, clock)
-    source._replayed(old, replayed(401), new.token)
     assert not source._may_replace(new)
     assert source._may_replace(old)
-    other = source._replacement_for(old, None)
-    assert other is not None
-    assert other.token is new.token
+    assert texts(source._replacements(old, None)) == texts([new.current])
+    assert count(auth) == 3
 
 
-def test_a_refusal_while_an_outage_is_remembered_raises_that_error(
+def test_a_refusal_while_the_endpoint_is_unavailable_is_the_answer_until_the_token_expires(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
     refusal = refused_now(source, clock)
     auth.answer_next(unavailable(503, None), None)
     for _ in range(5):
-        with pytest.raises(TokenEndpointUnavailable):
-            source._replacement_for(refusal, None)
+        assert list(source._replacements(refusal, None)) == []
     assert count(auth) == 4
+    clock.advance(3600)
+    with pytest.raises(TokenEndpointUnavailable):
+        list(source._replacements(refusal, None))
 
 
-def test_a_token_of_the_store_that_may_be_revoked_too_replaces_no_other(
-    auth: AuthorizationServer, make: Make, clock: Clock
+def test_the_former_token_replaces_a_new_one_that_no_api_has_accepted(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    class SlowStore(MemoryStore):
-        def __init__(self) -> None:
-            super().__init__()
-            self.asked, self.free = threading.Event(), threading.Event()
-
-        def load(self, key: str) -> Any:
-            self.asked.set()
-            assert self.free.wait(20)
-            return super().load(key)
-
-    store = SlowStore()
-    store.free.set()
-    source, other = (make(store=store).tokens for _ in range(2))
-    first = source.get()
-    clock.advance(2900)
-    other.renew(first)
-    store.free.clear()
-    store.asked.clear()
-    source.get()  # begins an early renewal, which is about to find the token of the other source
-    assert store.asked.wait(20)
-    clock.advance(1)  # all tokens are revoked, and a request with this one is refused
-    refusal, found = refused_now(source, clock), list[Any]()
-    waiting = in_threads(2, lambda: found.append(source._replacement_for(refusal, None)))
-    until(lambda: waiters_of(source) == 2)
-    store.free.set()
-    joined(waiting)
-    assert {current.token.access_token for current in found} == {auth.issued[2]}
+    source._accepted(refused_now(source, clock).current, lambda: Route("GET", None, API))
+    source.renew()
+    refusal = refused_now(source, clock)
+    assert source._may_replace(refusal)
+    replacements = source._replacements(refusal, None)
+    assert texts([next(replacements)]) == auth.issued[:1]
+    assert count(auth) == 2
+    assert texts(replacements) == auth.issued[2:]  # if that is refused too, another is fetched
     assert count(auth) == 3
 
 
-@pytest.mark.parametrize(("timeout", "limit"), [(30, 30), (None, 60)])
-def test_who_has_to_fetch_again_waits_only_for_what_is_left_of_the_timeout(
-    source: TokenSource, monkeypatch: pytest.MonkeyPatch, timeout: float | None, limit: float
+def test_a_refusal_without_a_replay_of_a_new_token_puts_the_former_one_into_use(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    refused, now, waited = source.get(), [1000.0], list[float]()
-    found = replace(held_by(source), is_from_store=True)  # by a fetch that began before the refusal
+    source._accepted(refused_now(source, clock).current, lambda: Route("GET", None, API))
+    source.renew()
+    assert not source._refused_without_replay(refused_now(source, clock))
+    assert source.get().access_token == auth.issued[0]
+    clock.advance(1)
+    assert source.get().access_token == auth.issued[1]
+    assert count(auth) == 2
 
-    def result(ready: Any, begin: Any, timeout: float, **options: Any) -> Any:
-        waited.append(timeout)
-        now[0] += 7
-        return found
 
-    monkeypatch.setattr(source_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(source, "_flights", SimpleNamespace(result=result))
-    source.renew(refused, timeout)
-    assert waited == [limit, limit - 7]
+def test_a_newer_token_of_the_store_is_tried_before_another_one_is_fetched(
+    auth: AuthorizationServer, make: Make, clock: Clock
+) -> None:
+    store = MemoryStore()
+    source, other = (make(store=store).tokens for _ in range(2))
+    source.get()
+    clock.advance(1)
+    other.renew(other.get())
+    clock.advance(1)
+    refusal = refused_now(source, clock)
+    replacements = source._replacements(refusal, None)
+    assert texts([next(replacements)]) == auth.issued[1:2]
+    assert count(auth) == 2
+    assert texts(replacements) == auth.issued[2:3]  # it was issued before the request was sent
+    assert count(auth) == 3
 
 
 # -- forget ----------------------------------------------------------------------------------------
@@ -561,14 +560,11 @@ def test_forget_ends_the_pause_of_early_renewal(
 def test_forget_ends_the_pauses_of_apis(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    refusal = refused_now(source, clock)
-    source._replayed(refusal, replayed(401), refusal.token)
-    assert source._refused_without_replay(refusal)
-    assert not source._may_replace(refusal)
+    for _ in range(2):
+        list(source._replacements(refused_now(source, clock), None))
+    assert not source._may_replace(refused_now(source, clock))
     source.forget()
-    refusal = refused_now(source, clock)
-    assert source._may_replace(refusal)
-    assert source._refused_without_replay(refusal)
+    assert source._may_replace(refused_now(source, clock))
 
 
 def test_a_fetch_in_progress_does_not_bring_back_what_was_forgotten(

@@ -48,8 +48,9 @@ class TokenNeed:
     A token from the store must not be ``other_than`` (an access token), and not be older than
     ``issued_since`` (wall clock). ``number`` puts fetches in the order in which they began.
     ``known`` is a remembered error with the fingerprint of the client that it belongs to: while the
-    fingerprint is the same, nothing is sent. ``owner`` is the session whose adapters are used: it
-    must live as long as the fetch. ``budget`` is the time that the fetch may take, in seconds.
+    fingerprint is the same, nothing is sent. ``owner`` contains the session whose adapters are
+    used, so that it lives as long as the fetch. ``budget`` is the time that the fetch may take, in
+    seconds.
     """
 
     why: Why
@@ -57,7 +58,7 @@ class TokenNeed:
     issued_since: float = 0.0
     number: int = 0
     known: tuple[bytes | None, Exception] | None = field(default=None, repr=False)
-    owner: requests.Session | None = field(default=None, repr=False)
+    owner: list[requests.Session | None] = field(default_factory=list, repr=False)
     budget: float = renewal.TOTAL_BUDGET
 
     @property
@@ -172,6 +173,8 @@ class TokenFetcher:
             result.error = known if known is not None and repr(ours) == repr(known) else ours
             # Its frames contain the client's secret.
             without_frames(result.error, handled)
+        finally:
+            need.owner.clear()  # a reference cycle of urllib3 may keep the need
         result.seconds = time.monotonic() - began
         return result
 

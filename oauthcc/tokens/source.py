@@ -263,9 +263,9 @@ class TokenSource:
             if former is not None:
                 state.use_former(former)
                 return False
+        self._routes.record(refusal.route, current.number)
         may_be_revoked = state.may_be_revoked(current)
         is_permitted = self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
-        self._routes.record(refusal.route, current.number)
         if is_permitted:
             with self._flights.lock:
                 state.mark_refused(current.number)
@@ -303,7 +303,7 @@ class TokenSource:
 
         def begin() -> TokenNeed:
             need = TokenNeed("refused", refused.token.access_token, since)
-            return self._state.permit(replace(need, owner=self._owner()))
+            return self._state.permit(replace(need, owner=[self._owner()]))
 
         return self._fetch(ready, begin, timeout, max_age)
 
@@ -338,7 +338,7 @@ class TokenSource:
     def _begin(self) -> TokenNeed:
         """Return the need of a caller without a usable token; raise the remembered error."""
         current, phase = self._state.look()
-        return self._state.permit(_need(_why(phase), current, self._owner()))
+        return self._state.permit(_need(_why(phase), current, [self._owner()]))
 
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
@@ -348,7 +348,7 @@ class TokenSource:
             # Checked under the lock: another fetch may have ended meanwhile.
             if not state.may_renew_early():
                 return None
-            need = _need("aging", state.current, self._owner())
+            need = _need("aging", state.current, [self._owner()])
             return state.number(need.within(EARLY_BUDGET))
 
         if state.may_renew_early():
@@ -386,7 +386,7 @@ def _report(name: str, observer: events.Observer | None, result: FetchResult, wa
 
 
 def _need(
-    why: events.Why, current: CurrentToken | None, owner: requests.Session | None
+    why: events.Why, current: CurrentToken | None, owner: list[requests.Session | None]
 ) -> TokenNeed:
     """Return the need for a token that is neither the current one nor older.
 
