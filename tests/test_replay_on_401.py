@@ -23,15 +23,16 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import HTTPDigestAuth
 
 from oauthcc import ClientCredentialsSession, DPoP, TokenError
-from oauthcc.errors import TokenEndpointTimeout
-from oauthcc.events import ReplayImpossible, RequestReplayed
+from oauthcc.events import RenewalFailed, ReplayImpossible, RequestReplayed
 from oauthcc.redaction import SecretHeader
+from oauthcc.stores import MemoryStore
 from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
 
 from .clock import Clock, flights_done
 from .refusals import (
     TWICE,
     UNAVAILABLE,
+    Arrived,
     InMemoryAPI,
     ReadyMade,
     Reply,
@@ -383,20 +384,20 @@ def test_the_adapter_for_the_replay_is_found_if_the_response_does_not_name_it(
 
 
 def test_an_adapter_may_return_content_without_a_stream(scene: Scene) -> None:
-    answers: Iterator[Reply] = iter([(401, {}, b"1st"), (401, {}, b"no"), (401, {}, b"3rd")])
+    answers: Iterator[Reply] = iter([(401, {}, b"%d" % number) for number in range(5)])
     session, adapter = scene.session(), ReadyMade(lambda _: next(answers))
     session.mount("https://api.example", adapter)
-    assert session.get("https://api.example/x").content == b"no"
-    assert session.get("https://api.example/x").content == b"3rd"
-    assert len(adapter.arrived) == 3
+    contents = [session.get("https://api.example/x").content for _ in range(3)]
+    assert contents == [b"1", b"3", b"4"]
 
 
 def test_content_that_an_adapter_made_is_unchanged_in_a_refusal_that_is_returned(
     scene: Scene,
 ) -> None:
-    scene.auth.make_token = lambda: "always-the-same"
     session, adapter = scene.session(), ReadyMade(lambda _: (401, {}, b"n" * 100_000))
     session.mount("https://api.example", adapter)
+    session.tokens.get()
+    scene.auth.answer_next(UNAVAILABLE, None)
     assert session.get("https://api.example/x").content == b"n" * 100_000
     assert len(adapter.arrived) == 1
 
@@ -476,7 +477,7 @@ def test_the_refusal_of_an_authorization_of_the_adapter_is_returned(scene: Scene
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("size", [0, 100, 65_536, 300_000])
-def test_one_connection_is_enough_for_the_api_and_the_token_endpoint(
+def test_one_connection_to_the_api_is_enough_beside_those_of_token_requests(
     scene: Scene, size: int, *, stream: bool
 ) -> None:
     with (
@@ -490,7 +491,8 @@ def test_one_connection_is_enough_for_the_api_and_the_token_endpoint(
         with session.get(f"{api.url}/anything", timeout=20, stream=stream) as answer:
             assert answer.status_code == 200
     assert trail(api) == [("/anything", 1), ("/anything", 1), ("/anything", 2)]
-    assert api.connections == (1 if size <= 65_536 else 2)
+    token_requests = 2  # each has a connection of its own
+    assert api.connections - token_requests == (1 if size <= 65_536 else 2)
 
 
 def without_end(line: faults.Line) -> None:
@@ -546,27 +548,26 @@ def test_a_second_refusal_is_returned_unchanged(scene: Scene) -> None:
     assert scene.emitted(RequestReplayed) == [RequestReplayed("GET", scene.url, 401, 401)]
 
 
-def test_the_refusal_is_returned_if_the_server_issues_the_same_token_again(scene: Scene) -> None:
+def test_a_token_with_the_same_text_is_tried_because_it_was_fetched_since(scene: Scene) -> None:
     scene.auth.make_token = lambda: "always-the-same"
-    session = scene.refused()
-    scene.api.refusal = Answer(401, {"X-Why": "dead"}, b"text")
-    response = session.get(scene.url)
-    assert (response.status_code, response.headers["X-Why"]) == (401, "dead")
-    assert (response.content, response.text, response.history) == (b"text", "text", [])
-    assert len(scene.api.requests) == 1
-    assert scene.token_requests == 1
-    assert session.get(scene.url).status_code == 401
-    assert scene.emitted(RequestReplayed) == []
+    session, statuses = scene.session(), iter([401, 200])
+    api = InMemoryAPI(lambda _: (next(statuses), {}, b""))
+    session.mount("https://api.example", api)
+    assert session.get("https://api.example/x").status_code == 200
+    assert [one.authorization for one in api.arrived] == ["Bearer always-the-same"] * 2
+    assert scene.token_requests == 2
 
 
-def test_the_beginning_of_a_long_refusal_that_is_returned_is_kept(scene: Scene) -> None:
-    scene.auth.make_token = lambda: "always-the-same"
+def test_a_long_refusal_is_returned_whole_if_there_is_no_other_token(scene: Scene) -> None:
     session = scene.refused()
-    scene.api.refusal = Answer(401, (), b"n" * 65_537)
+    scene.auth.answer_next(UNAVAILABLE, None)
+    scene.api.refusal = Answer(401, {"X-Why": "dead"}, b"n" * 300_000)
     response = session.get(scene.url, stream=True)
-    assert response.content == b"n" * 65_536
-    assert b"".join(response.iter_content(1000)) == b"n" * 65_536
-    assert session.get(scene.url).content == b"n" * 65_537  # during the pause it is not read
+    assert (response.status_code, response.headers["X-Why"]) == (401, "dead")
+    assert b"".join(response.iter_content(1000)) == b"n" * 300_000
+    assert session.get(scene.url).content == b"n" * 300_000
+    assert scene.token_requests == 1
+    assert scene.emitted(RequestReplayed) == []
 
 
 def test_any_other_answer_to_the_replay_is_returned(scene: Scene) -> None:
@@ -783,14 +784,74 @@ def test_the_refusal_of_a_url_outside_api_url_is_returned(scene: Scene) -> None:
 # No other token
 
 
-def test_the_error_of_a_failed_renewal_is_raised(scene: Scene) -> None:
+@pytest.mark.parametrize("kind", ["error", "hang", "denies", "down"])
+def test_the_refusal_is_returned_if_the_renewal_fails_while_the_token_has_not_expired(
+    scene: Scene, kind: str
+) -> None:
     session = scene.refused()
+    outcomes = {"error": UNAVAILABLE, "hang": faults.hang(), "denies": faults.oauth_error("invalid_client", status=401)}
+    if kind == "down":
+        scene.auth.down()
+    else:
+        scene.auth.answer_next(outcomes[kind], None)
+    response = session.get(scene.url, timeout=(0.02, 0.2))
+    assert response.status_code == 401
+    assert scene.trail == [("/anything", 1)]
+    scene.auth.down()  # this ends requests that hang
+    flights_done()
+    (failed,) = scene.emitted(RenewalFailed)
+    assert (failed.why, failed.usable) == ("refused", True)
+    assert scene.token_requests == (0 if kind == "down" else 1)
+
+
+def test_the_error_of_a_failed_renewal_is_raised_if_the_token_has_expired(scene: Scene) -> None:
+    session, clock = scene.refused(), Clock().install()
+
+    def expire(_: Arrived) -> Reply:
+        clock.advance(3600)
+        return 401, {}, b""
+
+    session.mount("https://api.example", InMemoryAPI(expire))
     scene.auth.answer_next(UNAVAILABLE, None)
     with pytest.raises(TokenError) as caught:
-        session.get(scene.url)
+        session.get("https://api.example/x")
     assert caught.value.status_code == 500
-    assert scene.trail == [("/anything", 1)]
+
+
+def test_after_a_failed_renewal_refusals_are_returned_at_once_until_the_next_attempt(
+    scene: Scene,
+) -> None:
+    session, clock = scene.refused(), Clock().install()
+    scene.auth.answer_next(UNAVAILABLE, None)
+    for _ in range(10):
+        assert session.get(scene.url).status_code == 401
     assert scene.token_requests == 1
+    clock.advance(1)
+    assert session.get(scene.url).status_code == 401
+    assert scene.token_requests == 2
+    clock.advance(2)
+    scene.auth.answer_normally()
+    assert session.get(scene.url).status_code == 200
+
+
+def test_a_refusal_while_the_endpoint_is_unavailable_is_answered_with_a_token_of_the_store(
+    scene: Scene,
+) -> None:
+    store = MemoryStore()
+    session, clock = scene.refused(store=store), Clock().install()
+    other = scene.session(store=store)
+    other.tokens.get()
+    scene.auth.answer_next(UNAVAILABLE, None)
+    assert session.get(scene.url).status_code == 401
+    scene.auth.answer_normally()
+    other.tokens.renew()
+    scene.auth.answer_next(UNAVAILABLE, None)
+    scene.auth.forget()
+    clock.advance(0.9)
+    assert session.get(scene.url).status_code == 401
+    clock.advance(0.1)  # the store is looked at once a second
+    assert session.get(scene.url).status_code == 200
+    assert scene.token_requests == 0
 
 
 def test_a_refused_token_that_cannot_be_renewed_is_still_used_at_other_apis(scene: Scene) -> None:
@@ -798,18 +859,18 @@ def test_a_refused_token_that_cannot_be_renewed_is_still_used_at_other_apis(scen
     clock = Clock().install()
     other.protected = False
     scene.auth.answer_next(UNAVAILABLE, None)
-    with pytest.raises(TokenError):
-        session.get(scene.url)
+    assert session.get(scene.url).status_code == 401
     assert session.get(f"{other.url}/x").status_code == 200
     assert trail(other) == [("/x", 1)]
     assert scene.token_requests == 1  # the failure is remembered
     clock.advance(2)
     assert session.get(f"{other.url}/x").status_code == 200
+    flights_done()
     assert scene.token_requests == 2  # after the pause a call tries to renew first
     clock.advance(5)
     scene.auth.answer_normally()
     assert session.get(scene.url).status_code == 200
-    assert scene.trail == [("/anything", 1), ("/anything", 2)]
+    assert scene.trail == [("/anything", 1), ("/anything", 1), ("/anything", 2)]
 
 
 def test_the_callers_timeout_bounds_the_wait_for_another_token(scene: Scene) -> None:
@@ -817,9 +878,9 @@ def test_the_callers_timeout_bounds_the_wait_for_another_token(scene: Scene) -> 
     # In memory, because that API answers within every timeout.
     session.mount("https://api.example", InMemoryAPI(lambda _: (next(statuses), {}, b"")))
     with scene.auth.hold() as gate:
-        with pytest.raises(TokenEndpointTimeout):
-            session.get("https://api.example/x", timeout=(0.02, 0.03))
+        assert session.get("https://api.example/x", timeout=(0.02, 0.03)).status_code == 401
         gate.wait_for()
+    flights_done()
     assert session.get("https://api.example/x").status_code == 200
     assert scene.token_requests == 1  # the fetch continued
 

@@ -111,7 +111,6 @@ class Handle401(ResponseHandler):
         except UnreplayableBody as reason:
             self._report_impossible(self._refusal(request), response, reason)
             return response
-        release(response)
         return self._send(replay, response, self._current, kwargs)
 
     def _answer_refusal(
@@ -130,11 +129,8 @@ class Handle401(ResponseHandler):
             if tokens._refused_without_replay(refusal):
                 self._report_impossible(refusal, response, reason)
             return response
-        release(response)
         answer = response
         for current in tokens._replacements(refusal, wait_limit(kwargs.get("timeout"))):
-            if answer is not response:
-                release(answer)
             answer, before = self._send(replay, answer, current, kwargs), answer
             if answer is before:
                 return answer  # the body has changed
@@ -181,6 +177,7 @@ class Handle401(ResponseHandler):
         except UnreplayableBody as reason:
             self._report_impossible(self._refusal(replay.first), response, reason)
             return response
+        release(response)
         self._current, self._sent_at, self._replay = current, clock.system.time(), request
         # Not through `Session.send`, which would call the hooks and follow redirects a second time.
         # So this does what `send` does around the adapter (cookies, `elapsed`).
