@@ -21,6 +21,7 @@ from .api_request.authorization import (
     take_token_off,
     token_header,
 )
+from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status
 from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
 from .errors import InsecureURLError
@@ -152,6 +153,8 @@ class ClientCredentialsAuth(AuthBase):
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(url, origin)
         current = tokens._get()
+        if current.is_refused and not is_replayable(r.body):
+            current = tokens._get(is_sent_once=True)
         put_token(r, current, tokens._config.scheme)
         handler = _AuthHandler(
             r,

@@ -22,6 +22,7 @@ from . import forks
 from .access_token import Token
 from .api_request import authorization
 from .api_request.allowed_urls import AllowedURLs
+from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status, wait_limit
 from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
@@ -266,7 +267,10 @@ class ClientCredentialsSession(requests.Session):
         if getattr(super().send, "__func__", None) is not PLAIN_SEND:
             note_later(copied)
         timeout = kwargs.get("timeout")
-        current = tokens._get(None if timeout is None else wait_limit(timeout))
+        limit = None if timeout is None else wait_limit(timeout)
+        current = tokens._get(limit)
+        if current.is_refused and not is_replayable(copied.body):
+            current = tokens._get(limit, is_sent_once=True)
         allowed = self._allowed_urls
         handler = Handle401(
             copied,

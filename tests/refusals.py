@@ -108,6 +108,10 @@ class Sessions:
         self._scene.revoke(tokens)
         return session
 
+    def with_tokens(self) -> tuple[requests.Session, TokenSource]:
+        """Return a session that has fetched no token yet, and its source."""
+        return self._made()
+
     def _made(self, **options: Any) -> tuple[requests.Session, TokenSource]:
         if not self._use_auth:
             ours = self._scene.session(**options)

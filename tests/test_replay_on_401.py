@@ -28,7 +28,8 @@ from oauthcc.redaction import SecretHeader
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
 
-from .clock import Clock, flights_done
+from .clock import Clock, flights_done, until
+from .inside import state_of, waiters_of
 from .refusals import (
     TWICE,
     UNAVAILABLE,
@@ -789,7 +790,11 @@ def test_the_refusal_is_returned_if_the_renewal_fails_while_the_token_has_not_ex
     scene: Scene, kind: str
 ) -> None:
     session = scene.refused()
-    outcomes = {"error": UNAVAILABLE, "hang": faults.hang(), "denies": faults.oauth_error("invalid_client", status=401)}
+    outcomes = {
+        "error": UNAVAILABLE,
+        "hang": faults.hang(),
+        "denies": faults.oauth_error("invalid_client", status=401),
+    }
     if kind == "down":
         scene.auth.down()
     else:
@@ -883,6 +888,22 @@ def test_the_callers_timeout_bounds_the_wait_for_another_token(scene: Scene) -> 
     flights_done()
     assert session.get("https://api.example/x").status_code == 200
     assert scene.token_requests == 1  # the fetch continued
+
+
+def test_a_body_that_cannot_be_sent_again_waits_for_another_token_than_a_refused_one(
+    scene: Scene, sessions: Sessions
+) -> None:
+    session, tokens = sessions.with_tokens()
+    assert session.get(scene.url).status_code == 200
+    scene.auth.revoke_all()
+    assert session.post(scene.url, data=iter([b"1"])).status_code == 401
+    flights_done()
+    state_of(tokens).is_slow = True  # so that nobody else waits
+    with scene.auth.hold() as gate, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(session.post, scene.url, data=iter([b"2"]))
+        until(lambda: waiters_of(tokens) == 2)
+        gate.release()
+        assert call.result(20).status_code == 200
 
 
 # DPoP

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,13 +22,12 @@ from oauthcc import (
     TokenRequestDenied,
     TokenSource,
 )
-from oauthcc.events import RenewalFailed, RequestReplayed, TokenObtained
+from oauthcc.events import RenewalFailed, TokenObtained
 from oauthcc.schemes import Bearer
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import oauth_error, unavailable
 from oauthcc.tokens import fetcher, renewal
-from oauthcc.tokens import source as source_module
 from oauthcc.tokens.refusals import Refusal, Route
 from oauthcc.tokens.single_flight import SingleFlight
 from oauthcc.tokens.state import CurrentToken
@@ -427,16 +425,14 @@ def test_the_first_refusal_of_a_new_token_is_free_and_the_next_ones_begin_pauses
 ) -> None:
     forced = []
     for second in range(20):
-        if len(list(source._replacements(refused_now(source, clock), None))):
+        if list(source._replacements(refused_now(source, clock), None)):
             forced.append(second)
         clock.advance(1)
     assert forced == [0, 1, 2, 4, 8, 16]
     assert count(auth) == 1 + len(forced)
 
 
-def test_an_accepted_token_ends_the_pause_of_its_route(
-    source: TokenSource, clock: Clock
-) -> None:
+def test_an_accepted_token_ends_the_pause_of_its_route(source: TokenSource, clock: Clock) -> None:
     for _ in range(2):
         refusal = refused_now(source, clock)
         list(source._replacements(refusal, None))

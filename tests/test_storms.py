@@ -13,8 +13,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from requests.adapters import HTTPAdapter
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3 import Timeout
 
 from oauthcc import (

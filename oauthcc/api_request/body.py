@@ -86,6 +86,15 @@ def note_body(body: Any) -> BodyNote:
         raise UnreplayableBody(f"the body cannot be examined ({type(error).__name__})") from None
 
 
+def is_replayable(body: Any) -> bool:
+    """Return whether a body is of a kind that can be sent again."""
+    try:
+        note_body(body)
+    except UnreplayableBody:
+        return False
+    return True
+
+
 def _note(body: Any, wrappers_left: int) -> Step:
     """Return what rewinds a body."""
     name = _type_of(body)

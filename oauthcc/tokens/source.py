@@ -165,14 +165,12 @@ class TokenSource:
         }
         return TokenSource._of(**{**inherited, **options})
 
-    def _get(
-        self, timeout: float | None = None, *, is_replayable: Callable[[], bool] = lambda: True
-    ) -> CurrentToken:
+    def _get(self, timeout: float | None = None, *, is_sent_once: bool = False) -> CurrentToken:
         """Return the current token: at once if it is fresh or aging, else after a fetch.
 
         While the token can be used, a fetch is waited for only a little, and not at all if the last
-        one was slow or failed. A request that cannot be sent again waits longer if the token was
-        refused.
+        one was slow or failed. Pass ``is_sent_once`` to wait longer for another token than one that
+        was refused, because the request cannot be sent again.
         """
         current = self._state.current
         if current is not None:
@@ -190,7 +188,7 @@ class TokenSource:
         max_age = math.inf
         if current is not None and phase is Phase.MARGIN:
             max_age = 0.0 if self._state.is_slow else WAIT_FOR_BETTER
-            if current.is_refused and not is_replayable():
+            if is_sent_once:
                 max_age = WAIT_FOR_OTHER
         try:
             return self._fetch(self._state.fresh_or_aging, self._begin, timeout, max_age)

@@ -95,8 +95,8 @@ class TokenState:
         self._former: CurrentToken | None = None
         self.waiting: CurrentToken | None = None
         self._trial: Backoff | None = None
-        # The number of the newest token that was accepted, and of the newest that was refused before
-        # it was accepted.
+        # The numbers of the newest token that was accepted, and of the newest that was refused
+        # before it was accepted.
         self._accepted_number = self._refused_number = 0
         #: Whether the newest token was accepted, and when any was at last (monotonic). The source
         #: sets the second one without the lock, for each request.
