@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import requests
-from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPResponse
 
 from oauthcc.events import ReplayImpossible
 from oauthcc.stores import MemoryStore
@@ -247,31 +244,6 @@ def test_a_server_that_issues_the_refused_token_again_gets_few_token_requests(sc
     forced = [moment for moment in FORCED if moment < 100]
     assert scene.token_requests == len(forced)
     assert len(scene.api.requests) == 100 + len(forced)
-
-
-def test_a_pause_that_begins_while_a_refusal_is_read_forces_no_second_renewal(scene: Scene) -> None:
-    scene.auth.make_token = lambda: "always-the-same"
-    session = scene.refused()
-    Clock().install()
-    answers: list[int] = []
-
-    class Slow(InMemoryAPI):
-        def response(self, request: PreparedRequest, *rest: Any) -> Response:
-            response = super().response(request, *rest)
-            if str(request.url).endswith("/slow"):
-                response.raw = HTTPResponse(Meanwhile(b"no"), preload_content=False)
-            return response
-
-    class Meanwhile(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            if not answers:
-                answers.append(session.get(f"{API}/fast").status_code)
-            return super().read(size)
-
-    session.mount(API, Slow(lambda _: (401, {}, b"no")))
-    assert session.get(f"{API}/slow").status_code == 401
-    assert answers == [401]
-    assert scene.token_requests == 1
 
 
 # Bodies that cannot be sent again
