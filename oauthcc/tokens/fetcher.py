@@ -29,6 +29,7 @@ from ..frames import raised_at, without_frames
 from ..redaction import SecretHeader
 from ..stores import TokenStore
 from ..stores.guarded import SAVE_PATIENCE, GuardedStore
+from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
 from ..token_request.transport import Owner, SetHere
@@ -223,7 +224,8 @@ class TokenFetcher:
             return last[2] if last is not None and last[0] == key else None
 
         assert self.store is not None  # noqa: S101 - there is a key
-        guarded = GuardedStore(self.store, key, report, newest, on_threads=not is_mocked())
+        on_threads = not must_stay_in_caller()
+        guarded = GuardedStore(self.store, key, report, newest, on_threads=on_threads)
         result.settle = guarded.settle
         return guarded
 
@@ -262,15 +264,6 @@ class TokenFetcher:
                 self.config.client_id,
                 " and ".join(opaque),
             )
-
-
-def is_mocked() -> bool:
-    """Return whether requests-mock is active.
-
-    It holds one lock around every send, with its redirects and hooks. If the caller waited for a
-    thread there, that thread would wait for the caller. So everything runs in the caller's thread.
-    """
-    return getattr(requests.Session.send, "__module__", None) == "requests_mock.mocker"
 
 
 def _attempts(need: TokenNeed, *, has_waited: bool) -> int:

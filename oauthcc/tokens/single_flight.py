@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from .. import forks
 from ..errors import copy_error
 from ..frames import clear_frames, without_frames
+from ..threads import acquire, start_daemon
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -161,7 +162,8 @@ class SingleFlight(Generic[N, R, T]):
                 return flight, False
             # In the context of the caller: an observer of events that uses the session is active
             # there, and must get no events of its own use.
-            _start_thread(partial(contextvars.copy_context().run, self._run, flight, need))
+            run = partial(contextvars.copy_context().run, self._run, flight, need)
+            start_daemon(run, "oauthcc-flight")
         except RuntimeError:  # at exit, at a limit, or in an interpreter without daemon threads
             return flight, False
         except BaseException:
@@ -261,7 +263,7 @@ class _Flight(Generic[T]):
                 if left <= 0:
                     raise StillRunning
                 # In steps, because `end` may be interrupted too.
-                gate.acquire(timeout=min(left, 1.0))
+                acquire(gate, min(left, 1.0))
         finally:
             with contextlib.suppress(ValueError):  # the gate was opened
                 self._gates.remove(gate)
@@ -272,7 +274,3 @@ class _real:  # noqa: N801 - it stands for a module
     """The clock for waiting. As a part of a class, tools that freeze clocks do not replace it."""
 
     monotonic = staticmethod(time.monotonic)
-
-
-def _start_thread(run: Callable[[], Any]) -> None:
-    threading.Thread(target=run, name="oauthcc-flight", daemon=True).start()

@@ -21,10 +21,11 @@ from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
 from ..frames import hide_locals
 from ..stores import TokenStore
+from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
 from ..urls import public_url
-from .fetcher import FetchResult, TokenFetcher, TokenNeed, is_mocked
+from .fetcher import FetchResult, TokenFetcher, TokenNeed
 from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
@@ -316,7 +317,7 @@ class TokenSource:
         patience = _limited(timeout)
         try:
             return self._flights.result(
-                ready, begin, patience, max_age=max_age, in_caller=is_mocked()
+                ready, begin, patience, max_age=max_age, in_caller=must_stay_in_caller()
             )
         except StillRunning:
             raise TokenEndpointTimeout(
@@ -349,7 +350,7 @@ class TokenSource:
             need = _need("aging", state.current, [self._owner()])
             return state.number(need.within(EARLY_BUDGET))
 
-        if state.may_renew_early():
+        if state.may_renew_early() and not must_stay_in_caller():
             with flights.lock:
                 if not flights.start_unless_running(begin):
                     state.pause_early_renewal()
