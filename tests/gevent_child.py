@@ -1,7 +1,8 @@
 """Scenes in a process that gevent has patched: ``python -m tests.gevent_child SCENE ...``.
 
 With ``EARLY`` in the environment gevent patches before anything is imported, as its documentation
-requires. Without it the library is imported first, and a session is made after the patching.
+requires. Without it the library is imported first, and a session is made after the patching. With
+``NO_THREADS`` it does not patch threads and locks, as grequests does.
 """
 
 # ruff: noqa: I001 - the order of the imports matters
@@ -13,14 +14,15 @@ import sys
 
 from gevent import monkey
 
+PATCHED = {"thread": False, "select": False} if "NO_THREADS" in os.environ else {}
 if "EARLY" in os.environ:
-    monkey.patch_all()
+    monkey.patch_all(**PATCHED)
 
 import oauthcc
 import requests
 
 if "EARLY" not in os.environ:
-    monkey.patch_all()
+    monkey.patch_all(**PATCHED)
 
 import threading
 from collections.abc import Callable
@@ -178,6 +180,45 @@ def fetch_is_a_greenlet() -> None:
     stage.end(token_requests=1)
 
 
+def pool() -> None:
+    """Begin an early renewal, and then a fetch, in gevent's pool of threads."""
+    stage = Stage()
+    stage.get()
+    first = stage.session.tokens.get()
+    stage.advance(3000)
+    use_pool = gevent.get_hub().threadpool.apply
+    assert use_pool(lambda: stage.session.tokens.get()) == first
+    _until(lambda: stage.session.tokens.get() != first)
+    stage.auth.revoke_all()
+    stage.many()
+    stage.advance(4000)
+    assert use_pool(lambda: stage.session.tokens.get()).access_token == stage.auth.issued[-1]
+    stage.many()
+    stage.end(token_requests=4)
+
+
+def unpatched_threads() -> None:
+    """Use servers in another process; other greenlets run while a token is fetched."""
+    turns, stop = [0], Event()
+
+    def run() -> None:
+        while not stop.wait(0.001):
+            turns[0] += 1
+
+    other = gevent.spawn(run)
+    token_url, url = os.environ["TOKEN_URL"], os.environ["API_URL"]
+    with ClientCredentialsSession(token_url, "demo-client", "demo-secret") as session:
+        for _ in range(3):
+            calls = [gevent.spawn(session.get, url) for _ in range(8)]
+            before = turns[0]
+            gevent.joinall(calls, raise_error=True)
+            assert [call.value.status_code for call in calls] == [200] * 8
+            assert turns[0] > before + 5
+            session.tokens.mark_refused(session.tokens.get())
+    stop.set()
+    other.join()
+
+
 def fork() -> None:
     """Fork with an idle connection; the servers run in the process that started this one.
 
@@ -216,6 +257,8 @@ SCENES = {
         timeout_of_a_caller,
         fetch_is_a_greenlet,
         fork,
+        pool,
+        unpatched_threads,
     )
 }
 

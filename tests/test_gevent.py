@@ -23,6 +23,7 @@ SCENES = [
     "impatient_caller",
     "timeout_of_a_caller",
     "fetch_is_a_greenlet",
+    "pool",
 ]
 
 
@@ -51,11 +52,22 @@ def test_a_session_works_if_gevent_patches_after_the_import() -> None:
     play("storms", "killed_caller", "fetch_is_a_greenlet", early=False)
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["early", "late"])
+@pytest.mark.parametrize("same_origin", [False, True])
+def test_a_session_works_if_gevent_does_not_patch_threads(*, early: bool, same_origin: bool) -> None:
+    with AuthorizationServer() as auth, ProtectedAPI(auth, serve_token_endpoint=True) as api:
+        auth.delay = 0.1
+        token_url = api.token_url if same_origin else auth.token_url
+        addresses = {"TOKEN_URL": token_url, "API_URL": f"{api.url}/anything"}
+        play("unpatched_threads", early=early, NO_THREADS="1", **addresses)
+        assert len(auth.token_requests) == 3
+
+
 @needs_fork
 @pytest.mark.parametrize("early", [True, False], ids=["early", "late"])
 def test_a_child_forked_by_gevent_has_connections_of_its_own(early: bool) -> None:
     with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
         url = f"{api.url}/anything"
         play("fork", early=early, TOKEN_URL=auth.token_url, API_URL=url)
-        assert (api.connections, auth.connections) == (2, 2)
+        assert (api.connections, auth.connections) == (2, 3)
         assert len(auth.token_requests) == 3
