@@ -1,0 +1,119 @@
+"""The decisions of `oauthcc.threads`. test_gevent.py and test_frozen_clocks.py use the real tools."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from oauthcc import threads
+
+
+class FakeGevent:
+    """gevent, as far as it is asked: which modules it has patched, and whose hub this is."""
+
+    def __init__(self, *patched: str, main_hub: bool = True) -> None:
+        self.patched, self.main_hub, self.destroyed = patched, main_hub, list[bool]()
+        self.native = list[Any]()
+
+    def is_module_patched(self, name: str) -> bool:
+        return name in self.patched
+
+    def get_original(self, module: str, name: str) -> Any:
+        assert (module, name) == ("_thread", "start_new_thread")
+        return lambda function, arguments: self.native.append((function, arguments))
+
+    def get_hub(self) -> Any:
+        destroy = lambda *, destroy_loop: self.destroyed.append(destroy_loop)  # noqa: E731
+        return SimpleNamespace(main_hub=self.main_hub, destroy=destroy)
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> FakeGevent:
+        monkeypatch.setitem(sys.modules, "gevent", self)  # type: ignore[arg-type]
+        monkeypatch.setitem(sys.modules, "gevent.monkey", self)  # type: ignore[arg-type]
+        return self
+
+
+def started() -> str:
+    """Return the name of the thread that a function ran on."""
+    names: list[str] = []
+    ended = threading.Event()
+
+    def run() -> None:
+        names.append(threading.current_thread().name)
+        ended.set()
+
+    threads.start_daemon(run, "mine")
+    assert ended.wait(20)
+    return names[0]
+
+
+def test_a_function_runs_on_a_thread_with_a_name() -> None:
+    assert started() == "mine"
+
+
+@pytest.mark.parametrize(
+    "gevent", [FakeGevent("socket"), FakeGevent("threading"), FakeGevent("threading", "socket")]
+)
+def test_a_function_runs_on_a_thread_of_its_hub(
+    gevent: FakeGevent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gevent.install(monkeypatch)
+    assert started() == "mine"
+
+
+def test_a_function_runs_on_a_native_thread_if_the_hub_of_this_one_may_not_run_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gevent, ran = FakeGevent("threading", main_hub=False).install(monkeypatch), list[int]()
+    threads.start_daemon(lambda: ran.append(1), "mine")
+    ((function, arguments),) = gevent.native
+    assert ran == []
+    function(*arguments)
+    assert (ran, gevent.destroyed) == ([1], [True])
+
+
+def test_the_hub_of_a_native_thread_is_destroyed_if_the_function_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gevent = FakeGevent("threading", main_hub=False).install(monkeypatch)
+    threads.start_daemon(lambda: 1 // 0, "mine")
+    ((function, arguments),) = gevent.native
+    with pytest.raises(ZeroDivisionError):
+        function(*arguments)
+    assert gevent.destroyed == [True]
+
+
+@pytest.mark.parametrize("patched", [(), ("threading", "socket"), ("socket",)])
+def test_a_lock_is_acquired_if_it_is_free(
+    patched: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeGevent(*patched).install(monkeypatch)
+    lock = threading.Lock()
+    assert threads.acquire(lock, 0.01)
+    assert not threads.acquire(lock, 0.01)
+
+
+def test_a_lock_that_would_stop_greenlets_is_looked_at_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    FakeGevent("socket").install(monkeypatch)
+    monkeypatch.setattr(threads, "time", SimpleNamespace(sleep=pauses.append))
+    lock = threading.Lock()
+    lock.acquire()
+    assert [threads.acquire(lock, seconds) for seconds in (1.0, 0.001)] == [False, False]
+    assert pauses == [0.005, 0.001]
+
+
+@pytest.mark.parametrize("name", ["time", "monotonic"])
+def test_everything_runs_in_the_caller_while_a_clock_is_replaced(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not threads.must_stay_in_caller()
+    real = getattr(time, name)
+    monkeypatch.setattr(time, name, lambda: real())
+    assert threads.must_stay_in_caller()
