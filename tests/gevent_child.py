@@ -14,15 +14,14 @@ import sys
 
 from gevent import monkey
 
-PATCHED = {"thread": False, "select": False} if "NO_THREADS" in os.environ else {}
 if "EARLY" in os.environ:
-    monkey.patch_all(**PATCHED)
+    monkey.patch_all(thread="NO_THREADS" not in os.environ, select="NO_THREADS" not in os.environ)
 
 import oauthcc
 import requests
 
 if "EARLY" not in os.environ:
-    monkey.patch_all(**PATCHED)
+    monkey.patch_all(thread="NO_THREADS" not in os.environ, select="NO_THREADS" not in os.environ)
 
 import threading
 from collections.abc import Callable
@@ -187,12 +186,12 @@ def pool() -> None:
     first = stage.session.tokens.get()
     stage.advance(3000)
     use_pool = gevent.get_hub().threadpool.apply
-    assert use_pool(lambda: stage.session.tokens.get()) == first
+    assert use_pool(stage.session.tokens.get) == first
     _until(lambda: stage.session.tokens.get() != first)
     stage.auth.revoke_all()
     stage.many()
     stage.advance(4000)
-    assert use_pool(lambda: stage.session.tokens.get()).access_token == stage.auth.issued[-1]
+    assert use_pool(stage.session.tokens.get).access_token == stage.auth.issued[-1]
     stage.many()
     stage.end(token_requests=4)
 

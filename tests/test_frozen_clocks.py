@@ -80,9 +80,9 @@ def test_a_store_works_while_the_clock_is_frozen(
     auth: AuthorizationServer, api: ProtectedAPI, freeze: Any
 ) -> None:
     store = MemoryStore()
-    with session_for(auth, store=store) as one, session_for(auth, store=store) as two:
-        with freeze(LONG_AGO):
-            assert one.get(api.url).status_code == two.get(api.url).status_code == 200
+    sessions = session_for(auth, store=store), session_for(auth, store=store)
+    with sessions[0] as one, sessions[1] as two, freeze(LONG_AGO):
+        assert one.get(api.url).status_code == two.get(api.url).status_code == 200
     assert len(auth.token_requests) == 1
 
 

@@ -54,7 +54,9 @@ def test_a_session_works_if_gevent_patches_after_the_import() -> None:
 
 @pytest.mark.parametrize("early", [True, False], ids=["early", "late"])
 @pytest.mark.parametrize("same_origin", [False, True])
-def test_a_session_works_if_gevent_does_not_patch_threads(*, early: bool, same_origin: bool) -> None:
+def test_a_session_works_if_gevent_does_not_patch_threads(
+    *, early: bool, same_origin: bool
+) -> None:
     with AuthorizationServer() as auth, ProtectedAPI(auth, serve_token_endpoint=True) as api:
         auth.delay = 0.1
         token_url = api.token_url if same_origin else auth.token_url

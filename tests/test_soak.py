@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -51,6 +52,14 @@ class Case:
         at = 10.01 + len(self.journal.attempts) / 100
         attempt = self.parts.journal.Attempt("c", path, "solo", at, token, sha256, outcome)
         self.journal.attempts.append(attempt)
+
+    def refused_twice(self, call: str) -> None:
+        """Record a call whose two tokens were refused."""
+        for moment, token in ((9.1, f"{call}-first"), (9.2, f"{call}-second")):
+            attempt = self.parts.journal.Attempt(
+                call, f"/call/{call}", "solo", moment, token, "s", "401"
+            )
+            self.journal.attempts.append(attempt)
 
     def judged(self, **about_call: Any) -> dict[str, list[str]]:
         """Return all findings."""
@@ -126,6 +135,31 @@ def test_a_refusal_of_two_tokens_is_not_a_finding(case: Case) -> None:
     assert not case.judged(outcome="401")
 
 
+@pytest.mark.parametrize("explains", ["failed", "down", "hung", "refusing", "many", "nothing"])
+def test_a_refusal_of_one_token_needs_a_reason(explains: str, case: Case) -> None:
+    path = "/refusing" if explains == "refusing" else "/call/c"
+    case.sent("401", path=path)
+    if explains == "failed":
+        case.token_request(9.9)
+    elif explains == "down":
+        case.journal.outages.append(("token endpoint", 8.0, 9.0))
+    elif explains == "hung":
+        case.token_request(9.9, "u")
+        case.journal.token_requests[-1] = dataclasses.replace(
+            case.journal.token_requests[-1], ended=12.0
+        )
+    elif explains == "many":
+        for number in range(5):
+            case.refused_twice(str(number))
+    assert case.judged(outcome="401").get("lost", []) == ([] if explains != "nothing" else [ANY])
+
+
+def test_a_token_error_after_a_refusal_is_lost_while_the_token_has_not_expired(case: Case) -> None:
+    case.sent("401")
+    case.token_request(9.9)
+    assert "lost" in case.judged(**ERROR)
+
+
 def test_a_token_error_with_a_valid_token_is_lost(case: Case) -> None:
     case.token_request(9.9)
     assert "lost" in case.judged(**ERROR)
@@ -162,7 +196,14 @@ def test_a_request_without_a_token_is_wrong(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "tries", [("401 t", "401 u", "200 v"), ("503 t", "200 u"), ("401 t", "200 t")]
+    "tries",
+    [
+        ("401 t", "401 u", "401 v", "200 w"),
+        ("503 t", "200 u"),
+        ("401 t", "503 u", "200 v"),
+        ("401 t", "200 t"),
+        ("401 t", "401 u", "200 t"),
+    ],
 )
 def test_a_request_that_is_sent_too_often_is_wrong(tries: tuple[str, ...], case: Case) -> None:
     for attempt in tries:

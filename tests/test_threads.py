@@ -1,4 +1,4 @@
-"""The decisions of `oauthcc.threads`. test_gevent.py and test_frozen_clocks.py use the real tools."""
+"""The decisions of `oauthcc.threads`; test_gevent.py and test_frozen_clocks.py use real tools."""
 
 from __future__ import annotations
 
@@ -115,5 +115,5 @@ def test_everything_runs_in_the_caller_while_a_clock_is_replaced(
 ) -> None:
     assert not threads.must_stay_in_caller()
     real = getattr(time, name)
-    monkeypatch.setattr(time, name, lambda: real())
+    monkeypatch.setattr(time, name, lambda: real() + 0.0)
     assert threads.must_stay_in_caller()

@@ -21,7 +21,7 @@ from pathlib import Path
 import requests
 
 from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, TokenError
-from oauthcc.stores import MemoryStore
+from oauthcc.stores import MemoryStore, RedisStore
 from oauthcc.tokens.source import TokenSource
 
 from . import bodies
@@ -29,6 +29,8 @@ from .journal import Call, Fork
 from .world import SOURCE, World
 
 TIMEOUTS: tuple[float | tuple[float, float], ...] = (5.0, (3.0, 3.0), (1.5, 1.5))
+#: The share of calls to the route that refuses every token.
+REFUSING = 0.1
 #: Seconds for which a child works, and after which a child that has not ended is killed.
 CHILD_SECONDS, CHILD_PATIENCE = 2.0, 40.0
 #: Seconds for which fetches may continue after all sessions were closed: a stall, its retries, and
@@ -53,6 +55,14 @@ class Sessions:
             ("pair", ClientCredentialsSession(*client, store=store)),
             ("plain", plain),
         ]
+        self._redis = None
+        if world.redis is not None:
+            import redis
+
+            self._redis = redis.Redis.from_url(world.redis.url)
+            for _ in range(2):
+                shared = RedisStore(self._redis)
+                self.all.append(("redis", ClientCredentialsSession(*client, store=shared)))
         self.set_names("")
 
     def set_names(self, suffix: str) -> None:
@@ -71,6 +81,8 @@ class Sessions:
         for _, session in self.all:
             session.close()
         self._auth.tokens.close()
+        if self._redis is not None:
+            self._redis.close()
 
     def _source_of(self, session: requests.Session) -> TokenSource:
         if isinstance(session, ClientCredentialsSession):
@@ -118,9 +130,8 @@ def _one_call(
 ) -> Call:
     body, timeout = bodies.draw(chance), chance.choice(TIMEOUTS)
     way = "hop" if body.kind == "none" and chance.random() < 0.3 else "call"
-    request = requests.Request(
-        "POST" if body.kwargs else "GET", f"{url}/{way}/{name}", **body.kwargs
-    )
+    url = f"{url}/{way}/{name}" if chance.random() > REFUSING else f"{url}/refusing?{name}"
+    request = requests.Request("POST" if body.kwargs else "GET", url, **body.kwargs)
     begun, sha256 = time.monotonic(), body.sha256 or ""
     answered_to = answered_sha256 = detail = ""
     is_token_error = False

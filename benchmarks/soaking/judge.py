@@ -6,19 +6,21 @@ outcome:
 
 - The last answer of the API to this call: a status that the caller got unchanged, or a broken
   connection and any ``RequestException`` of requests itself. Or the API was down during the call.
-- For a 401: the body can be sent only once, or two different tokens were refused, or forced
-  renewals are paused because a new token was refused in the last ``PAUSE`` seconds.
+- For a 401: the route refuses every token, the body can be sent only once, two different tokens
+  were refused, the token endpoint failed, hung or was down during the call or in the ``MEMORY``
+  seconds before it, or so many tokens were refused that no renewal is forced.
 - For a ``TokenError``: the token endpoint failed for this source or was down, during the call or in
   the ``MEMORY`` seconds before it. In addition, the source had no token (refused or not) that was
-  valid for another ``SLACK`` seconds when the call ended, or a token was refused in this call. If a
-  store is shared, a token of one session counts for the other one after ``LOOK`` seconds without a
-  failed request, because the other one looks into the store at that interval.
+  valid for another ``SLACK`` seconds when the call ended. If a store is shared, a token of one
+  session counts for the other one after ``LOOK`` seconds without a failed request, because the
+  other one looks into the store at that interval.
 
 Every other call is lost: an error with a good answer, an error with a valid token, an error without
 a fault, a status that nobody sent.
 
 A call is *wrong* if the answer is to another call, if other bytes than its body arrived with any of
-its attempts, if it was sent more than twice, or if it was sent a second time with the same token or
+its attempts, if it was sent more than ``MOST_TRIES`` times (with the token held, a newer one of the
+store, one that was fetched, and the former one), or if it was sent again with the same token or
 without a refusal.
 
 A call is *late* if it took longer than its own ``timeout=`` allows for each wait (for a token and
@@ -41,16 +43,21 @@ from dataclasses import dataclass, field
 
 from .journal import CLOSED, GOOD, REDIRECTED, REFUSED, Attempt, Call, Journal, TokenRequest
 
-#: Seconds for which a failure of the token endpoint may be remembered (4), and for which no renewal
-#: is forced after a new token was refused (8, for the fourth in a row), each with a reserve.
-MEMORY, PAUSE = 5.5, 9.0
+#: Seconds for which a failure of the token endpoint may be remembered (4), with a reserve.
+MEMORY = 5.5
+#: So many refused tokens (8, less a reserve for refusals that nobody waited for) in so many seconds
+#: (8 times 50) let no other refusal force a renewal.
+MOST_REFUSED, REFUSED_WITHIN = 5, 400.0
+MOST_TRIES = {"solo": 3, "plain": 3, "pair": 4, "redis": 4}
 #: Seconds by which the machine may be late. The age of a token is counted from its request.
 SLACK = 0.7
 QUICK, LATE_SLACK = 2.5, 2.0
 LOOK, BUDGET = 1.3, 60.0
 ATTEMPTS, EARLY, MARGIN = 3, 0.6, 0.9
 #: The number of sessions with a token of their own, by source.
-MEMBERS = {"solo": 1, "pair": 2, "plain": 1}
+MEMBERS = {"solo": 1, "pair": 2, "redis": 2, "plain": 1}
+#: Seconds for which a store that hangs may delay a call: its lock, its load, its save, twice.
+FROZEN = 12.0
 
 
 @dataclass
@@ -136,16 +143,30 @@ class Judge:
 
     def _of_refusal(self, call: Call, attempts: list[Attempt]) -> str | None:
         refused = {attempt.token for attempt in attempts if attempt.outcome == REFUSED}
+        if attempts[-1].path == "/refusing":
+            return "401: the route refuses every token"
         if len(refused) > 1:
             return "401: two tokens were refused"
         if not call.replayable:
             return "401: the body can be sent only once"
-        since = attempts[-1].at - PAUSE
-        if any(
-            self._knows(call.source, *event) and since <= event[1] for event in self._twice_refused
-        ):
-            return "401: forced renewals are paused"
+        since = call.begun - MEMORY
+        failed = self._failed(call.source, since, call.ended)
+        if failed or self._was_down("token endpoint", since, call.ended) or self._was_slow(call):
+            return "401: no other token came in time"
+        since = attempts[-1].at - REFUSED_WITHIN
+        many = sum(self._knows(call.source, *e) and since <= e[1] for e in self._twice_refused)
+        if many >= MOST_REFUSED:
+            return "401: too many tokens were refused"
         return None
+
+    def _was_slow(self, call: Call) -> bool:
+        """Return whether a token request hung in the last seconds of a call, or Redis did."""
+        return self._was_down("redis", call.begun - MEMORY, call.ended) or any(
+            self._knows(call.source, request.source, request.begun)
+            and request.ended - request.begun > 1.0
+            and request.begun <= call.ended <= request.ended + MEMORY
+            for request in self.journal.token_requests
+        )
 
     def _of_token_error(self, call: Call, attempts: list[Attempt]) -> str | None:
         since = call.begun - MEMORY
@@ -153,9 +174,7 @@ class Judge:
         if not failed and not self._was_down("token endpoint", since, call.ended):
             return None
         last = attempts[-1].outcome if attempts else None
-        if last == REFUSED:
-            return "TokenError: refused, and no other token"
-        if last not in (None, REDIRECTED):
+        if last not in (None, REDIRECTED, REFUSED):
             return None
         known = call.begun
         if MEMBERS[call.source.partition("/")[0]] > 1:
@@ -223,8 +242,9 @@ class Judge:
         by_path: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in attempts:
             by_path[attempt.path].append(attempt)
+        most = MOST_TRIES[call.source.partition("/")[0]]
         for tries in by_path.values():
-            faults += _faults_of_replay(tries)
+            faults += _faults_of_replay(tries, most)
         if faults:
             self.verdict.wrong.append(f"{', '.join(faults)}: {_described(call, attempts)}")
 
@@ -235,7 +255,9 @@ class Judge:
         allowed = 2 * call.timeout * (max(1, hops) + refusals) + LATE_SLACK
         if call.source == "plain":
             allowed += BUDGET  # its token is fetched by prepare_request, which has no timeout
-        if self._was_undisturbed(call, attempts):
+        if self._was_down("redis", call.begun, call.ended):
+            allowed += FROZEN
+        elif self._was_undisturbed(call, attempts):
             allowed = QUICK
         if took > allowed:
             self.verdict.late.append(f"{took:.2f} s of {allowed:g}: {_described(call, attempts)}")
@@ -295,13 +317,14 @@ class Judge:
                 self.verdict.too_fast.append(f"{source}: {most + 1} failed requests in a second")
 
 
-def _faults_of_replay(tries: list[Attempt]) -> Iterator[str]:
+def _faults_of_replay(tries: list[Attempt], most: int) -> Iterator[str]:
     """Yield what is wrong with the requests that were sent for one hop of a call."""
-    if len(tries) > 2:
+    if len(tries) > most:
         yield f"sent {len(tries)} times"
-    if len(tries) > 1 and tries[0].outcome != REFUSED:
-        yield f"sent again after {tries[0].outcome}"
-    if len(tries) > 1 and tries[0].token == tries[1].token:
+    for before in tries[:-1]:
+        if before.outcome != REFUSED:
+            yield f"sent again after {before.outcome}"
+    if len({attempt.token for attempt in tries}) < len(tries):
         yield "sent again with the same token"
 
 

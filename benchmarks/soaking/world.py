@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import random
+import shutil
+import signal
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +32,7 @@ from .journal import CLOSED, Attempt, Journal, TokenRequest
 
 #: The header with the name of the source, for the token endpoint and the API.
 SOURCE = "X-Source"
-TOKEN_STALL, API_STALL = 4.0, 2.0
+TOKEN_STALL, API_STALL, HANG = 4.0, 2.0, 8.0
 
 
 class RecordingServer(AuthorizationServer):
@@ -71,12 +77,17 @@ class RecordingServer(AuthorizationServer):
 
 
 class RecordingAPI(ProtectedAPI):
-    """An API that records every request with its call; ``/hop/x`` redirects to ``/call/x``."""
+    """An API that records every request with its call.
+
+    ``/hop/x`` redirects to ``/call/x``. ``/refusing`` refuses every token, and its query is the
+    name of the call.
+    """
 
     def __init__(self, auth: AuthorizationServer, journal: Journal) -> None:
         super().__init__(auth)
         self.journal = journal
         self.add_route("/call/", _answer)
+        self.add_route("/refusing", lambda _: oauth_error("invalid_token", status=401))
         self.add_route("/hop/", lambda seen: faults.redirect(seen.path.replace("/hop/", "/call/")))
 
     def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
@@ -89,7 +100,7 @@ class RecordingAPI(ProtectedAPI):
             token = request.headers.get("Authorization", " ").partition(" ")[2]
             self.journal.attempts.append(
                 Attempt(
-                    request.path.rpartition("/")[2],
+                    request.query or request.path.rpartition("/")[2],
                     request.path,
                     request.headers.get(SOURCE, "?"),
                     time.monotonic(),
@@ -158,14 +169,18 @@ class FaultInjector(threading.Thread):
     def run(self) -> None:
         """Inject faults until `stop()` is called."""
         actions: dict[Callable[[], None], int] = {
-            self._revoke_all: 20,
+            self._revoke_all: 14,
+            self._revoke_twice: 6,
             self._revoke_last: 10,
             self._change_lifetime: 20,
             self._break_token_endpoint: 22,
             self._break_api: 22,
             self._change_delay: 6,
             self._take_down: 4,
+            self._hang_while_tokens_are_valid: 2,
         }
+        if self._world.redis is not None:
+            actions[self._freeze_redis] = 4
         while not self._stopped.wait(self._chance.uniform(0.05, 0.5)):
             self._chance.choices(list(actions), list(actions.values()))[0]()
 
@@ -177,6 +192,11 @@ class FaultInjector(threading.Thread):
     def _revoke_all(self) -> None:
         self._world.journal.revocations += 1
         self._world.auth.revoke_all()
+
+    def _revoke_twice(self) -> None:
+        self._revoke_all()
+        self._stopped.wait(self._chance.uniform(0.0, 1.0))
+        self._revoke_all()
 
     def _revoke_last(self) -> None:
         for token in self._world.auth.issued[-1:]:
@@ -198,6 +218,19 @@ class FaultInjector(threading.Thread):
         times = self._chance.choice((1, 2, 4))
         self._world.api.answer_next(self._chance.choice(API_FAULTS)(), times)
 
+    def _hang_while_tokens_are_valid(self) -> None:
+        self._world.journal.faults += 1
+        self._world.auth.token_lifetime = 60
+        self._world.auth.answer_next(_stall(HANG), 1)
+
+    def _freeze_redis(self) -> None:
+        self._world.journal.faults += 1
+        redis: Any = self._world.redis
+        with self._world.journal.outage("redis"):
+            os.kill(redis.pid, signal.SIGSTOP)
+            self._stopped.wait(self._chance.uniform(0.1, 3.0))
+            os.kill(redis.pid, signal.SIGCONT)
+
     def _change_delay(self) -> None:
         self._world.auth.delay = self._chance.choice((0.0, 0.05, 0.2))
 
@@ -211,11 +244,40 @@ class FaultInjector(threading.Thread):
             server.up()
 
 
+class Redis:
+    """A Redis server of this machine, which keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{port}/0"
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        command = ["redis-server", *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+        self.pid = self._process.pid
+        deadline = time.monotonic() + 10.0
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return
+            time.sleep(0.05)
+        raise RuntimeError("the Redis server does not start")
+
+    def close(self) -> None:
+        """End the server."""
+        os.kill(self.pid, signal.SIGCONT)
+        self._process.terminate()
+        self._process.wait(10)
+
+
 class World:
-    """Both servers and their journal; a `with` block starts and closes the servers."""
+    """The servers and their journal; a `with` block starts and closes the servers.
+
+    ``redis`` is None if there is no ``redis-server`` on this machine.
+    """
 
     def __init__(self) -> None:
         self.journal = Journal()
+        self.redis = Redis() if shutil.which("redis-server") else None
         self.auth = RecordingServer(self.journal)
         self.api = RecordingAPI(self.auth, self.journal)
         self.auth.token_lifetime = 3
@@ -228,3 +290,5 @@ class World:
     def __exit__(self, *_: object) -> None:
         self.api.close()
         self.auth.close()
+        if self.redis is not None:
+            self.redis.close()
