@@ -22,9 +22,10 @@ from requests.adapters import HTTPAdapter
 from oauthcc import ClientCredentialsSession, forks
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.tokens.renewal import Phase
 from oauthcc.tokens.source import TokenSource
 
-from .clock import flights_done
+from .clock import flights_done, shift_clocks
 from .forked import (
     HANGS,
     PATIENCE,
@@ -35,7 +36,7 @@ from .forked import (
     in_child,
     needs_fork,
 )
-from .inside import fetcher_of, locks_of, parts_of
+from .inside import fetcher_of, held_by, locks_of, parts_of, state_of
 from .scripts import ROOT
 from .servers.redis_server import RedisServer
 
@@ -177,6 +178,34 @@ def test_a_child_renews_a_revoked_token_for_itself(
     assert in_child(_get(session, url)) == 200
     assert session.get(url).status_code == 200
     assert len(auth.token_requests) == 3
+
+
+def test_each_child_draws_the_moment_of_its_early_renewal(
+    session: ClientCredentialsSession,
+) -> None:
+    token = session.tokens.get()
+    of_parent = held_by(session.tokens).plan
+
+    def plan() -> Any:
+        return held_by(session.tokens).plan
+
+    plans = [in_child(plan) for _ in range(4)]
+    points = [one.aging.wall - token.issued_at for one in (*plans, of_parent)]
+    assert len(set(points)) == 5
+    assert all(0.59 * 3600 <= point <= 0.81 * 3600 for point in points)
+    assert all(abs(one.expiry.wall - of_parent.expiry.wall) < 1 for one in plans)
+
+
+def test_a_child_renews_a_token_early_that_was_aging_at_the_fork(
+    session: ClientCredentialsSession,
+) -> None:
+    session.tokens.get()
+    shift_clocks(3000)
+
+    def phase() -> Any:
+        return state_of(session.tokens).look()[1]
+
+    assert in_child(phase) is Phase.AGING
 
 
 def test_a_child_that_is_forked_during_a_fetch_starts_its_own(

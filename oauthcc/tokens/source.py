@@ -337,7 +337,7 @@ class TokenSource:
     def _begin(self) -> TokenNeed:
         """Return the need of a caller without a usable token; raise the remembered error."""
         current, phase = self._state.look()
-        return self._state.permit(_need(_why(phase), current, [self._owner()]))
+        return self._state.permit(_need(_why(current, phase), current, [self._owner()]))
 
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
@@ -396,10 +396,12 @@ def _need(
     return TokenNeed(why, current.token.access_token, current.token.issued_at, owner=owner)
 
 
-def _why(phase: Phase | None) -> events.Why:
-    if phase is None:
+def _why(current: CurrentToken | None, phase: Phase | None) -> events.Why:
+    if current is None:
         return "absent"
-    return "margin" if phase is Phase.MARGIN else "expired"
+    if phase is Phase.MARGIN:
+        return "refused" if current.is_refused else "margin"
+    return "expired"
 
 
 def _limited(timeout: float | None) -> float:
