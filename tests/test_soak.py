@@ -254,6 +254,20 @@ def test_sessions_that_share_a_store_may_ask_at_the_same_time_after_a_failure(
     assert ("concurrent" in case.judged(source=source)) == found
 
 
+@pytest.mark.parametrize("source", ["redis", "pair"])
+@pytest.mark.parametrize("second", [9.005, 9.5])
+def test_sessions_whose_redis_does_not_answer_fetch_tokens_of_their_own(
+    source: str, second: float, case: Case
+) -> None:
+    case.journal.token_requests.clear()
+    case.journal.outages.append(("redis", 7.0, 8.0))
+    for at, token in ((9.0, "t"), (second, "u")):
+        case.token_request(at, token, source=source)
+    case.sent("200")
+    found = case.judged(source=source)
+    assert bool({"concurrent", "needless"} & set(found)) == (source == "pair")
+
+
 def test_a_token_in_a_log_is_a_leak(case: Case, tmp_path: Path) -> None:
     token = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5"
     (tmp_path / "parent.log").write_text(f"fine\nheader: Bearer {token}\n")

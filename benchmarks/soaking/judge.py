@@ -32,7 +32,8 @@ A token request is *needless* if the source had a token that was younger than 60
 by ``SLACK`` seconds and that no API had refused, and no request failed since. Token requests are
 *too fast* if more requests failed in a second than one fetch may send for each session of the
 source. Two are *concurrent* if one began before the other ended, unless sessions share a store and
-a request failed before: those that waited for it continue without the lock.
+a request failed before (those that waited for it continue without the lock), or Redis did not
+answer.
 """
 
 from __future__ import annotations
@@ -284,6 +285,8 @@ class Judge:
                 continue
             if self._was_refused(source, held[0], request.begun):
                 continue
+            if self._was_bypassed(source, request):
+                continue
             age = request.begun - held[0].begun
             at = f"at {request.begun:.2f}, held one of {age:.2f}/{held[0].lifetime:g} s"
             self.verdict.needless.append(f"{source} {at}")
@@ -299,11 +302,19 @@ class Judge:
             for refusal in self._refusals
         )
 
+    def _was_bypassed(self, source: str, request: TokenRequest) -> bool:
+        """Return whether the store was bypassed for a request, because Redis did not answer."""
+        since = request.begun - FROZEN
+        return source.startswith("redis") and self._was_down("redis", since, request.ended)
+
     def _check_concurrent(self, source: str, requests: list[TokenRequest]) -> None:
         is_shared = MEMBERS[source.partition("/")[0]] > 1
         ended = 0.0
         for request in requests:
-            excused = is_shared and self._failed(source, request.begun - MEMORY, request.begun)
+            excused = is_shared and (
+                self._failed(source, request.begun - MEMORY, request.begun)
+                or self._was_bypassed(source, request)
+            )
             if request.begun < ended and not excused:
                 self.verdict.concurrent.append(f"{source} at {request.begun:.2f}")
             ended = max(ended, request.ended)
