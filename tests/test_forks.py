@@ -437,6 +437,28 @@ def test_no_lock_of_a_memory_store_hinders_a_child(
     assert len(auth.token_requests) == 2  # the child used the stored token, then fetched one
 
 
+def test_no_lock_of_the_client_of_a_redis_store_hinders_a_child(
+    auth: AuthorizationServer, api: ProtectedAPI, redis_server: RedisServer
+) -> None:
+    url, events = f"{api.url}/anything", list[Any]()
+    store = RedisStore(redis_server.url)
+    pool: Any = store._client.connection_pool
+
+    def child() -> Any:
+        session.tokens.forget()  # so it looks into the store
+        status = session.get(url).status_code
+        return status, [type(event).__name__ for event in events]
+
+    with _session(auth, store=store, on_event=events.append) as session:
+        session.get(url)
+        flights_done()
+        events.clear()
+        with held_by_another_thread(pool._lock):
+            child_process = Child(child)
+        assert child_process.result() == (200, ["TokenObtained"])
+    assert len(auth.token_requests) == 1
+
+
 @pytest.mark.parametrize("kind", ["file", "redis"])
 def test_a_child_that_is_forked_while_the_parent_fetches_waits_for_the_stored_token(
     kind: str,

@@ -89,6 +89,13 @@ class RedisStore(BaseStore):
         self._url = url_or_client if is_url else None
         self._prefix, self._cipher, self._timeout = prefix, cipher, timeout
         self._leftovers = _Leftovers(self._client)
+        forks.reset_in_child(self)
+
+    def _after_fork(self) -> None:
+        # redis-py gives the pool new connections in a child, but waits for its old lock there.
+        pool = getattr(self._client, "connection_pool", None)
+        if hasattr(pool, "_lock"):
+            pool._lock = threading.RLock()
 
     @hide_locals
     def load(self, key: str) -> Token | None:
