@@ -241,7 +241,7 @@ def test_the_repr_of_no_object_shows_a_secret_or_token(
         source, pauses = session.tokens, pauses_of(session.tokens)
         route = Route("GET", None, api.url)
         refusal = Refusal(held_by(source), route, 0.0)
-        pauses.record(route, 1)
+        pauses.record(route, 1, is_forced=True)
         own = ClientCredentialsAuth(auth.token_url, CLIENT, SECRET)
         prepared = requests.Request("GET", f"{api.url}/x", auth=own).prepare()
         for thing in (

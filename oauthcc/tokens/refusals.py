@@ -2,9 +2,9 @@
 
 A route that refuses every token must not cause a token request for each call, and must not keep
 other routes from getting a new token after a revocation. So each route has pauses of its own, and
-all routes together have an allowance: a number of fetches whose token may be refused. A second,
-equal allowance is kept for the sign of a true revocation: a token that was accepted before, and
-that no route has accepted for a second. renewal.py has the numbers.
+all routes together have an allowance: a number of forced fetches whose token may be refused. A
+second, equal allowance is kept for the sign of a true revocation: a token that was accepted before,
+and that no route has accepted for a second. renewal.py has the numbers.
 """
 
 from __future__ import annotations
@@ -73,10 +73,11 @@ class RefusingRoutes:
             is_kept = may_be_revoked and renewal.has_room(self._kept, now)
             return is_kept or renewal.has_room(self._ordinary, now)
 
-    def record(self, route: Route, number: int) -> None:
+    def record(self, route: Route, number: int, *, is_forced: bool) -> None:
         """Record that a route has refused the new token with this number.
 
-        Many threads may be refused with the same token, which counts once.
+        Many threads may be refused with the same token, which counts once. In the allowances only
+        one counts whose fetch a refusal has forced.
         """
         with self._lock:
             last, pause = self.known.get(route, _UNKNOWN)
@@ -87,7 +88,7 @@ class RefusingRoutes:
             self.known[route] = number, renewal.after_refusal(pause, now)
             if len(self.known) > MAX_ROUTES:
                 del self.known[next(iter(self.known))]
-            if number > self._counted:
+            if is_forced and number > self._counted:
                 self._counted = number
                 if renewal.has_room(self._ordinary, now):
                     self._ordinary = renewal.after_refused_fetch(self._ordinary, now)

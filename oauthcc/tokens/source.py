@@ -229,7 +229,7 @@ class TokenSource:
             tried.add(found.number)
             yield found
             if found.number > last.number:
-                self._routes.record(refusal.route, found.number)
+                self._routes.record(refusal.route, found.number, is_forced=found.is_forced)
                 last, is_over = found, found.is_newer_than(refusal.sent_at)
 
     def _renewed(
@@ -262,7 +262,7 @@ class TokenSource:
             if former is not None:
                 state.use_former(former)
                 return False
-        self._routes.record(refusal.route, current.number)
+        self._routes.record(refusal.route, current.number, is_forced=current.is_forced)
         may_be_revoked = state.may_be_revoked(current)
         is_permitted = self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
         if is_permitted:

@@ -46,6 +46,8 @@ class CurrentToken:
     arrived_at: float
     #: Whether the token came from the store, and was not fetched by this source.
     is_from_store: bool = False
+    #: Whether a refusal may have caused its fetch, here or in another process.
+    is_forced: bool = False
     #: Whether an API has refused it, since then it is in its margin.
     is_refused: bool = False
 
@@ -262,6 +264,7 @@ class TokenState:
             result.number,
             clock.system.time(),
             is_from_store=result.attempts == 0,
+            is_forced=result.why == "refused" or result.attempts == 0,
         )
         current = self.current
         if result.number < self._token_number and self.look()[1] is not Phase.EXPIRED:
