@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.routes import SCENES
 from benchmarks.simulation import BEGIN, Process, Server, Shared, new_world
 
 pytestmark = pytest.mark.unmeasured
@@ -69,3 +70,10 @@ def test_a_row_of_the_table_of_routes_holds(row: dict[str, Any]) -> None:
 
 def test_the_table_of_routes_has_at_least_25_rows_with_different_names() -> None:
     assert len({row["name"] for row in ROWS}) == len(ROWS) >= 25
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_scene_costs_no_more_than_its_limit(name: str) -> None:
+    figures = SCENES[name]()
+    limit = figures.pop("limit", None)
+    assert limit is None or next(iter(figures.values())) <= limit
