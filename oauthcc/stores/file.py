@@ -122,6 +122,10 @@ class FileStore(BaseStore):
             # In that child, this call does nothing and the parent keeps its lock.
             lock.release()
 
+    @property
+    def _place(self) -> str:
+        return str(self._folder)
+
     def _path(self, key: str, kind: str) -> Path:
         name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         return self._folder / f"{name}.{kind}"

@@ -23,11 +23,13 @@ from ..errors import (
     OAuthCCError,
     TokenEndpointUnavailable,
     TokenError,
+    text_of,
 )
 from ..events import Event, StoreBypassed, Why, log
 from ..frames import raised_at, without_frames
 from ..redaction import SecretHeader
 from ..stores import TokenStore
+from ..stores.base import place_of
 from ..stores.guarded import SAVE_PATIENCE, GuardedStore
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
@@ -169,7 +171,7 @@ class TokenFetcher:
             known = None if need.known is None else need.known[1]
             # If the fetch failed in the same way again, this is the same object, and `TokenState`
             # begins no new pause.
-            result.error = known if known is not None and repr(ours) == repr(known) else ours
+            result.error = known if known is not None and _is_same(ours, known) else ours
             # Its frames contain the client's secret.
             without_frames(result.error, handled)
         result.seconds = time.monotonic() - began
@@ -213,7 +215,7 @@ class TokenFetcher:
         """Return the store for one fetch, whose events are added to the result."""
 
         def report(operation: str, error: Exception) -> None:
-            result.events.append(StoreBypassed(operation, error))
+            result.events.append(StoreBypassed(operation, error, place_of(self.store)))
 
         def newest() -> Token | None:
             last = self._newest
@@ -296,6 +298,10 @@ def _checked_store(store: TokenStore | None) -> TokenStore | None:
         "store must be a token store, such as MemoryStore(), FileStore() or RedisStore(url) of"
         " oauthcc.stores, or an object with their methods load, save and lock."
     )
+
+
+def _is_same(error: Exception, known: Exception) -> bool:
+    return type(error) is type(known) and text_of(error) == text_of(known)
 
 
 def _as_ours(error: Exception) -> OAuthCCError:

@@ -70,9 +70,10 @@ class TokenSource:
         name = public_url(config.issuer or config.token_url)
         self._state = TokenState(name, self._renew_at, is_shared=store is not None)
         self._routes = RefusingRoutes()
+        self._client = events.Client(config.client_id, config.scope, name)
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
-        report = partial(_report, name, on_event)
+        report = partial(_report, self._client, on_event)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
         )
@@ -281,7 +282,7 @@ class TokenSource:
             self._routes.accept(route())
 
     def _emit(self, event: events.Event) -> None:
-        events.emit(event, self._on_event)
+        events.emit(event, self._on_event, self._client)
 
     def _other_than(
         self,
@@ -372,17 +373,20 @@ class TokenSource:
         self._fetcher.settings = settings
 
 
-def _report(name: str, observer: events.Observer | None, result: FetchResult, waiters: int) -> None:
+def _report(
+    client: events.Client, observer: events.Observer | None, result: FetchResult, waiters: int
+) -> None:
     """Emit the events of a fetch."""
     # First: the lock of the store is held until then, and an observer may take any time.
     result.settle()
     for event in result.events:
-        events.emit(event, observer)
+        events.emit(event, observer, client)
     if result.token is not None and result.error is None:
         seconds, attempts = result.seconds, result.attempts
         lifetime = result.token.lifetime
-        obtained = events.TokenObtained(name, result.why, seconds, lifetime, attempts, waiters)
-        events.emit(obtained, observer)
+        why, url = result.why, client.server
+        obtained = events.TokenObtained(url, why, seconds, lifetime, attempts, waiters)
+        events.emit(obtained, observer, client)
 
 
 def _need(
