@@ -25,7 +25,7 @@ from .api_request.allowed_urls import AllowedURLs
 from .api_request.handle_401 import Handle401, checked_status, wait_limit
 from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
-from .errors import ConfigurationError
+from .errors import ConfigurationError, TokenError
 from .events import Observer
 from .frames import clear_frames, hide_locals
 from .schemes import Scheme
@@ -77,7 +77,8 @@ class ClientCredentialsSession(requests.Session):
     - ``audience``, ``resource`` (RFC 8707), ``token_params``: further parameters of the token
       request.
     - ``client_auth``: how the client authenticates: an object such as `PrivateKeyJWT`, a class or a
-      registered name. None means ``client_secret_basic``, or ``none`` without a secret.
+      registered name. None means ``client_secret_basic``; a client without a secret needs
+      ``"none"``.
     - ``scheme``: how the token is sent: `Bearer` (None) or `DPoP` (RFC 9449).
     - ``store``: where tokens are shared with other sessions and processes.
     - ``renew_at``: the two shares of a token's lifetime between which it is renewed.
@@ -292,9 +293,8 @@ class ClientCredentialsSession(requests.Session):
             handler.redact_error(error)
             clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
             raise
-        except ValueError as error:  # the parser of URLs quotes an odd target of a redirect
-            is_theirs = type(error).__module__ != "builtins"  # of a hook of the user
-            readable = None if is_theirs else handler.without_tokens(error)
+        except (OSError, ValueError) as error:
+            readable = _readable(error, handler, cert)
             if readable is None:
                 raise
         finally:
@@ -405,6 +405,16 @@ class ClientCredentialsSession(requests.Session):
         self._adopt_sources()
 
 
+def _readable(error: Exception, handler: Handle401, cert: Any) -> requests.RequestException | None:
+    """Return an error to raise in the place of one that requests did not make readable, or None."""
+    if isinstance(error, ValueError):  # the parser of URLs quotes an odd target of a redirect
+        is_theirs = type(error).__module__ != "builtins"  # of a hook of the user
+        return None if is_theirs else handler.without_tokens(error)
+    # requests says so if a file of the client certificate is missing for a moment.
+    is_ours = cert is not None and type(error) is OSError and error.errno is None
+    return TokenError(f"{error}. It is the client certificate; try again.") if is_ours else None
+
+
 @hide_locals
 def fetch_token(
     token_url: str | None,
@@ -413,19 +423,19 @@ def fetch_token(
     scope: str | Iterable[str] | None = None,
     *,
     issuer: str | None = None,
-    timeout: float | None = None,
+    timeout: float | tuple[float, float] | None = None,
     verify: bool | str = True,
     **options: Unpack[SessionOptions],
 ) -> Token:
     """Fetch one token, for a script that needs no session.
 
-    ``timeout`` is in seconds (None: 60). ``verify`` is as in requests. The other options are those
-    of `ClientCredentialsSession`. Raises `ConfigurationError`, or `TokenError` with
-    ``status_code``, ``error`` and ``error_description`` if the server answered with them (RFC 6749
-    section 5.2).
+    ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). ``verify`` is as in requests.
+    The other options are those of `ClientCredentialsSession`. Raises `ConfigurationError`, or
+    `TokenError` with ``status_code``, ``error`` and ``error_description`` if the server answered
+    with them (RFC 6749 section 5.2).
     """
     with ClientCredentialsSession(
         token_url, client_id, client_secret, scope, issuer=issuer, **options
     ) as session:
         session.verify = verify
-        return session.tokens.get(timeout)
+        return session.tokens.get(wait_limit(timeout))

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
 
-from oauthcc import ClientCredentialsSession, ClientSecretBasic, TokenError, TokenRequestDenied
+from oauthcc import (
+    ClientCredentialsSession,
+    ClientSecretBasic,
+    TLSClientAuth,
+    TokenError,
+    TokenRequestDenied,
+)
 from oauthcc.client_auth import Attempt
 from oauthcc.testing import AuthorizationServer
 
 from .clock import Clock, flights_done, moved_clock
-from .sessions import session_for
+from .internet import TOKEN_URL, Internet
+from .sessions import connected, session_for
+
+if TYPE_CHECKING:
+    from .servers.certificates import Certificates
 
 
 class VaultSealed(TokenError):
@@ -151,3 +162,35 @@ def test_wherever_a_users_error_is_raised_it_is_an_error_of_requests(
         clock.advance(3595)
         assert session.tokens.get() == token
         flights_done()
+
+
+@pytest.mark.parametrize("missing", ["me.pem", "me.key"])
+def test_a_certificate_that_is_missing_for_a_moment_is_an_error_of_requests(
+    net: Internet, certificates: Certificates, tmp_path: Path, missing: str
+) -> None:
+    pair = tmp_path / "me.pem", tmp_path / "me.key"
+    for path, original in zip(pair, certificates.client.pair, strict=True):
+        path.write_bytes(Path(original).read_bytes())
+    certificate, key = map(str, pair)
+    session = ClientCredentialsSession(
+        TOKEN_URL, "my-id", client_auth=TLSClientAuth((certificate, key))
+    )
+    with session:
+        session.trust_env = False
+        session.mount("https://as.example", net)
+        session.tokens.get()
+        (tmp_path / missing).rename(tmp_path / "moved")
+        with pytest.raises(TokenError, match="certificate; try again"):
+            session.get("https://localhost:1/")  # requests looks for the files first
+        session.hooks["response"] = lambda *_, **__: (tmp_path / missing).read_bytes()
+        session.mount("https://localhost", net)
+        with pytest.raises(FileNotFoundError):  # that of a hook of the user is not ours
+            session.get("https://localhost:1/")
+
+
+def test_a_certificate_of_the_user_is_reported_by_requests(net: Internet) -> None:
+    session = connected(net)
+    session.mount("https://localhost", requests.adapters.HTTPAdapter())
+    with pytest.raises(OSError, match="TLS") as caught:
+        session.get("https://localhost:1/", cert="/no/such/file")
+    assert type(caught.value) is OSError

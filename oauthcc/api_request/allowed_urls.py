@@ -106,8 +106,9 @@ class AllowedURLs(Generic[T]):
         if origin is not None and not is_secure(origin):
             raise InsecureURLError(
                 f"No token is sent to {public_url(url)} over plain http (RFC 6750 section 5.3)."
-                f' Use https, or pass api_url="{origin_text(origin)}" if that network is trusted,'
-                " or auth=lambda r: r to send this request without a token."
+                " Use https. If this is not your API, pass auth=lambda r: r to send this request"
+                " without a token, or limit the token with api_url= to the URL of your API. Only if"
+                " this is your API, and its network is trusted, name it in api_url=."
             )
 
     def note_origin(self, url: str, origin: Origin | None) -> None:

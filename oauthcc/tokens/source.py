@@ -84,11 +84,15 @@ class TokenSource:
 
         Raises ConfigurationError.
         """
-        unknown = options.keys() - _KNOWN_OPTIONS
+        unknown = sorted(options.keys() - _KNOWN_OPTIONS)
         if unknown:
+            from difflib import get_close_matches  # its import takes long
+
+            near = [o for name in unknown for o in get_close_matches(name, _KNOWN_OPTIONS, n=1)]
+            hint = f" Is {' or '.join(near)} meant?" if near else ""
             raise ConfigurationError(
-                f"There is no option {', '.join(sorted(unknown))}: choose from"
-                f" {', '.join(sorted(_KNOWN_OPTIONS))}."
+                f"There is no option {', '.join(unknown)}: choose from"
+                f" {', '.join(sorted(_KNOWN_OPTIONS))}.{hint}"
             )
         mine = {name: options.pop(name) for name in _OPTIONS if name in options}
         return cls(ClientConfig.of(*client, **options), **mine)
