@@ -22,6 +22,7 @@ from .api_request.authorization import (
     token_header,
 )
 from .api_request.handle_401 import Handle401, checked_status
+from .api_request.notices import note_without_token, reason_outside
 from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
 from .errors import InsecureURLError
 from .frames import hide_locals
@@ -140,6 +141,10 @@ class ClientCredentialsAuth(AuthBase):
         self._allowed_urls = AllowedURLs(self.tokens, api_url)
         self._refused_status = checked_status(refused_status)
 
+    def __repr__(self) -> str:
+        """Return what it is for, without secrets."""
+        return f"<{type(self).__name__} for {self.tokens._description()}>"
+
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         """Put the token on a request that is being prepared, with a hook that handles a 401."""
         url = str(r.url)
@@ -148,6 +153,7 @@ class ClientCredentialsAuth(AuthBase):
             del r.headers[name]
         if tokens is None:
             self._allowed_urls.refuse_plain_http(url)
+            note_without_token(self.tokens._client, url, reason_outside(url, self._allowed_urls))
             return r
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(url, origin)

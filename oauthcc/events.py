@@ -38,6 +38,11 @@ class Client(NamedTuple):
     #: The public URL of the token endpoint or the issuer.
     server: str = ""
 
+    @property
+    def host(self) -> str:
+        """Return scheme and host of the server."""
+        return _host(self.server)
+
     def __str__(self) -> str:
         scope = "without a scope" if self.scope is None else f"scope {self.scope!r}"
         return f"client {self.client_id!r}, {scope}"

@@ -20,7 +20,7 @@ from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, s
 
 from . import forks
 from .access_token import Token
-from .api_request import authorization
+from .api_request import authorization, notices
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.handle_401 import Handle401, checked_status, wait_limit
 from .api_request.sent_request import PLAIN_SEND, note_later
@@ -261,8 +261,12 @@ class ClientCredentialsSession(requests.Session):
         """
         tokens, origin = self._tokens_for(request)
         if tokens is None:
+            reason = notices.reason_without_token(request, self, self._allowed_urls)
+            notices.note_without_token(self.tokens._client, getattr(request, "url", None), reason)
             kwargs = self._without_our_cert(kwargs)
-            return super().send(authorization.without_token(request), **kwargs)
+            response = super().send(authorization.without_token(request), **kwargs)
+            notices.note_refused_without_token(self.tokens._client, response, reason)
+            return response
         copied, handed = authorization.copy_to_send(request)
         if getattr(super().send, "__func__", None) is not PLAIN_SEND:
             note_later(copied)
@@ -308,6 +312,14 @@ class ClientCredentialsSession(requests.Session):
         if not authorization.carries_token_of_auth(prepared_request):
             authorization.take_token_off(prepared_request)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+    def __repr__(self) -> str:
+        """Return what the session is for, without secrets."""
+        name, tokens = type(self).__name__, vars(self).get("tokens")
+        if not isinstance(tokens, TokenSource):
+            return f"<{name} without a token source>"
+        prefixes = " and ".join(self._allowed_urls.prefixes()) or "not set"
+        return f"<{name} for {tokens._description()}, api_url {prefixes}>"
 
     def close(self) -> None:
         """Close the adapters and the connections to the token endpoint. Nothing is waited for."""

@@ -100,6 +100,19 @@ class AllowedURLs(Generic[T]):
         """Return all values, the default among them."""
         return [self._default, *(v for _, vs in self._origins.values() for v in vs.values())]
 
+    def prefixes(self) -> list[str]:
+        """Return the prefixes in ``api_url`` as texts."""
+        return [
+            str(Prefix(origin, segments))
+            for origin, (_, values) in self._origins.items()
+            for segments, value in values.items()
+            if value is self._default
+        ]
+
+    def has_prefix_at(self, origin: Origin | None) -> bool:
+        """Return whether there is a prefix with this origin."""
+        return origin in self._origins
+
     def refuse_plain_http(self, url: str) -> None:
         """Raise `InsecureURLError` if plain http is the only reason why no token may go there."""
         origin = None if self.is_limited else origin_of(url)

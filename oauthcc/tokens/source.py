@@ -361,6 +361,16 @@ class TokenSource:
                 if not flights.start_unless_running(begin):
                     state.pause_early_renewal()
 
+    def _description(self) -> str:
+        """Return client, scope, server, and whether a token is held, for a ``repr``."""
+        _, phase = self._state.look()
+        expired = "an expired token" if phase is Phase.EXPIRED else "a token"
+        held = "no token" if phase is None else expired
+        return f"{self._client}, at {self._client.host}, with {held}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} for {self._description()}>"
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: a copy has locks of its own and holds no token yet."""
         return {
