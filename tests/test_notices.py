@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,11 +24,9 @@ REFUSED: Any = (401, {}, b"no")
 
 
 @pytest.fixture(autouse=True)
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    notices.forget_warnings()
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.DEBUG, "oauthcc")
-    yield caplog
-    notices.forget_warnings()
+    return caplog
 
 
 def lines(log: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:

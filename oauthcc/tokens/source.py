@@ -29,6 +29,7 @@ from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
+from .unshared import UnsharedSource
 
 
 class SourceOptions(ConfigOptions, total=False):
@@ -73,7 +74,8 @@ class TokenSource:
         self._client = events.Client(config.client_id, config.scope, name)
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
-        report = partial(_report, self._client, on_event)
+        unshared = UnsharedSource(self._client, config.params) if store is None else None
+        report = partial(_report, self._client, on_event, unshared)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
         )
@@ -388,7 +390,11 @@ class TokenSource:
 
 
 def _report(
-    client: events.Client, observer: events.Observer | None, result: FetchResult, waiters: int
+    client: events.Client,
+    observer: events.Observer | None,
+    unshared: UnsharedSource | None,
+    result: FetchResult,
+    waiters: int,
 ) -> None:
     """Emit the events of a fetch."""
     # First: the lock of the store is held until then, and an observer may take any time.
@@ -401,6 +407,8 @@ def _report(
         why, url = result.why, client.server
         obtained = events.TokenObtained(url, why, seconds, lifetime, attempts, waiters)
         events.emit(obtained, observer, client)
+        if unshared is not None:
+            unshared.note(result.token)
 
 
 def _need(
