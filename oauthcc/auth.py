@@ -22,7 +22,7 @@ from .api_request.authorization import (
     token_header,
 )
 from .api_request.handle_401 import Handle401, checked_status
-from .api_request.notices import note_without_token, reason_outside
+from .api_request.notices import REDIRECTED, note_without_token, reason_outside
 from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
 from .errors import InsecureURLError
 from .frames import hide_locals
@@ -57,6 +57,8 @@ class _AuthHandler(Handle401):
         if stays and token_header(request) is not None:
             put_token(request, self._current, self._scheme)
         else:
+            if token_header(request) is not None:
+                note_without_token(self.tokens._client, request.url, REDIRECTED)
             take_token_off(request)
 
     def _request_of(self, response: Response) -> PreparedRequest:

@@ -154,6 +154,16 @@ def test_a_redirect_to_another_origin_is_a_warning_if_it_is_refused(
     assert "https://other.example/b" in warning
 
 
+def test_a_redirect_of_a_plain_session_is_said_too(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    net.redirect(f"{API}/a", f"{OTHER}/b")
+    plain(net).get(f"{API}/a", auth=auth_for(net))
+    (line,) = lines(log, logging.DEBUG)
+    assert "(https://other.example/b, client 'my-id'" in line
+    assert "because a redirect has left the API" in line
+
+
 def test_the_first_answer_counts_and_not_that_of_a_redirect(
     net: Internet, log: pytest.LogCaptureFixture
 ) -> None:

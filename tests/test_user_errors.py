@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,15 +38,36 @@ class VaultSealed(TokenError):
         raise LookupError
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrozenSealed(TokenError):
+    """An error that forbids assignments, and does not call our `__init__`."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"The vault {self.path} is sealed"
+
+
+class DeniedSealed(TokenRequestDenied):
+    """An error of a class that is remembered for longer, without our `__init__`."""
+
+    def __init__(self, *, path: str) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"The vault {self.path} is sealed"
+
+
 class Vault:
     """A vault of a user that can be sealed."""
 
     def __init__(self) -> None:
         self.is_sealed = False
+        self.error: Callable[[], Exception] = lambda: VaultSealed("secret/me", hint="unseal it")
 
     def open(self) -> None:
         if self.is_sealed:
-            raise VaultSealed("secret/me", hint="unseal it")
+            raise self.error()
 
 
 class VaultMethod(ClientSecretBasic):
@@ -91,6 +113,23 @@ def test_every_caller_gets_the_error_of_a_users_class(
         clock.advance(seconds)
     assert all(text.startswith("The vault secret/me is sealed: unseal it") for text in texts)
     assert ["remembered" in text for text in texts] == [False, True, False]
+
+
+@pytest.mark.parametrize("kind", [FrozenSealed, DeniedSealed])
+def test_an_error_of_an_unusual_class_is_raised_and_remembered_too(
+    session: ClientCredentialsSession, vault: Vault, clock: Clock, kind: Any
+) -> None:
+    vault.error, vault.is_sealed = lambda: kind(path="secret/me"), True
+    found = []
+    for seconds in (0.25, 2.0, 0.0):
+        with pytest.raises(kind, match="The vault secret/me is sealed") as caught:
+            session.get("https://api.example/")
+        found.append(caught.value.retry_after)
+        clock.advance(seconds)
+    assert found == [None, 0.75, None]
+    vault.is_sealed = False
+    clock.advance(60.0)
+    assert session.tokens.get()
 
 
 def test_an_error_of_a_users_class_hurts_nobody_while_the_token_is_valid(

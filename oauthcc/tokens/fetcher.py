@@ -307,7 +307,8 @@ def _is_same(error: Exception, known: Exception) -> bool:
 def _as_ours(error: Exception) -> OAuthCCError:
     """Return an error of ours for whatever a fetch raised."""
     if isinstance(error, OAuthCCError):
-        error.__context__ = None  # it may quote what the error itself redacts
+        # It may quote what the error itself redacts. Not by assignment: see `without_frames`.
+        object.__setattr__(error, "__context__", None)
         return error
     # The message of a foreign error may quote anything, so the error is kept as `__cause__` only.
     # Its frames are dropped, so our message names the file and line where it was raised.
