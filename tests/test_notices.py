@@ -317,3 +317,13 @@ def test_the_repr_of_an_auth_says_what_it_is() -> None:
     auth = ClientCredentialsAuth(*CLIENT)
     expected = "client 'my-id', without a scope, at https://as.example, with no token"
     assert repr(auth) == f"<ClientCredentialsAuth for {expected}>"
+
+
+def test_nothing_is_made_for_a_log_that_is_off(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    log.set_level(logging.CRITICAL, "oauthcc")
+    session = connected(net)
+    session.auth = ("me", "pw")
+    session.get(API)
+    assert log.records == []

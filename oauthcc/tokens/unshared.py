@@ -17,8 +17,8 @@ MAX_CLIENTS = 256
 UNKNOWN_LIFETIME = 3600.0
 
 _Key = tuple[Client, tuple[tuple[str, str], ...]]
-# When the newest tokens expire, in seconds since the epoch. The tuples are replaced, not changed, so
-# this needs no lock: two threads at the same moment may count as one.
+# When the newest tokens expire, in seconds since the epoch. The tuples are replaced and never
+# changed, so this needs no lock: two threads at the same moment may count as one.
 _expiries: dict[_Key, tuple[float, ...]] = {}
 _warned: list[_Key] = []
 
