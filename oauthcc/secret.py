@@ -85,8 +85,17 @@ class Secret:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return an absolute path: a daemon may change its working directory later."""
-    return Path(os.fsdecode(path)).absolute()
+    """Return an absolute path: a daemon may change its working directory later.
+
+    Raise ConfigurationError if the working directory was deleted.
+    """
+    try:
+        return Path(os.fsdecode(path)).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{os.fsdecode(path)!r} is a relative path, and there is no working directory: write"
+            " the whole path."
+        ) from error
 
 
 def at_construction(read: Callable[[], T]) -> T:
