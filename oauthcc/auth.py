@@ -23,6 +23,7 @@ from .api_request.authorization import (
 )
 from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status
+from .api_request.notices import REDIRECTED, note_without_token, reason_outside
 from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
 from .errors import InsecureURLError
 from .frames import hide_locals
@@ -57,6 +58,8 @@ class _AuthHandler(Handle401):
         if stays and token_header(request) is not None:
             put_token(request, self._current, self._scheme)
         else:
+            if token_header(request) is not None:
+                note_without_token(self.tokens._client, request.url, REDIRECTED)
             take_token_off(request)
 
     def _request_of(self, response: Response) -> PreparedRequest:
@@ -141,6 +144,10 @@ class ClientCredentialsAuth(AuthBase):
         self._allowed_urls = AllowedURLs(self.tokens, api_url)
         self._refused_status = checked_status(refused_status)
 
+    def __repr__(self) -> str:
+        """Return what it is for, without secrets."""
+        return f"<{type(self).__name__} for {self.tokens._description()}>"
+
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         """Put the token on a request that is being prepared, with a hook that handles a 401."""
         url = str(r.url)
@@ -149,6 +156,7 @@ class ClientCredentialsAuth(AuthBase):
             del r.headers[name]
         if tokens is None:
             self._allowed_urls.refuse_plain_http(url)
+            note_without_token(self.tokens._client, url, reason_outside(url, self._allowed_urls))
             return r
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(url, origin)

@@ -19,17 +19,27 @@ existing code catches it. This module imports nothing else of the library.
 
 from __future__ import annotations
 
-import copy
-from typing import TypeVar
+import math
+from types import MemberDescriptorType
+from typing import Any, TypeVar
 
 import requests
 from requests.exceptions import InvalidURL
 
-E = TypeVar("E", bound=BaseException)
+E = TypeVar("E", bound=Exception)
 
 
 class OAuthCCError(requests.RequestException):
-    """The base class of every error that this library raises."""
+    """The base class of every error that this library raises.
+
+    ``retry_after`` is the number of seconds until the next token request is allowed, if the error
+    is remembered from an earlier one.
+    """
+
+    # Defaults of the class, because a class derived from ours may not call our `__init__`.
+    response: requests.Response | None = None
+    request: Any = None
+    retry_after: float | None = None
 
 
 class ConfigurationError(OAuthCCError, ValueError):
@@ -51,8 +61,14 @@ class TokenError(OAuthCCError):
     a body nor an ``Authorization`` header. ``status_code`` is the HTTP status of the answer.
     ``error``, ``error_description`` and ``error_uri`` are what the server answered (RFC 6749
     section 5.2), reduced to the characters that the RFC allows. ``retry_after`` is the number of
-    seconds that the server asked the client to wait.
+    seconds that the server asked the client to wait. If the error is remembered from an earlier
+    token request, it is the number of seconds until the next one is allowed.
     """
+
+    status_code: int | None = None
+    error: str | None = None
+    error_description: str | None = None
+    error_uri: str | None = None
 
     def __init__(
         self,
@@ -102,12 +118,65 @@ PERMANENT_ERRORS = (TokenRequestDenied, ConfigurationError, DiscoveryError)
 def copy_error(error: E) -> E:
     """Return a copy of an error for one more caller to raise.
 
-    If many threads raised the same instance, its traceback would grow without end.
+    If many threads raised the same instance, its traceback would grow without end. ``__init__`` is
+    not called, because that of a user's class may need other arguments.
     """
-    copied = copy.copy(error)
-    copied.__cause__ = error.__cause__
-    copied.__suppress_context__ = error.__suppress_context__
+    kind = builtin = type(error)
+    while builtin.__module__ != "builtins":
+        builtin = builtin.__base__  # type: ignore[assignment]  # an error has a built-in base
+    copied = builtin.__new__(kind)
+    vars(copied).update(vars(error))
     notes = vars(error).get("__notes__")
     if notes is not None:
         vars(copied)["__notes__"] = list(notes)  # `add_note` of one caller is not for the others
+    # Not by assignment: an exception that is a frozen dataclass forbids that.
+    for name in ("args", "__cause__", "__suppress_context__"):
+        object.__setattr__(copied, name, getattr(error, name))
+    for base in kind.__mro__:
+        for member in vars(base).values():  # slots, and the file name of an OSError
+            if isinstance(member, MemberDescriptorType):
+                _copy_member(member, error, copied)
     return copied
+
+
+def remembered(error: E, seconds: float) -> E:
+    """Return a copy of an error that says that it is remembered, and for how many seconds."""
+    copied = copy_error(error)
+    if isinstance(error, OAuthCCError):
+        vars(copied)["retry_after"] = max(0.0, seconds)
+    match error.args:
+        case [str(message)]:
+            shown = max(1, math.ceil(seconds))
+            said = (
+                f"{message} (This error is remembered from the last attempt: no token request was"
+                f" sent. The next one is allowed in {shown} s.)"
+            )
+            object.__setattr__(copied, "args", (said,))
+    return copied
+
+
+def retry_after_of(error: Exception) -> float | None:
+    """Return the ``retry_after`` of an error, None if it is no number: a user may have set it."""
+    try:
+        value: Any = getattr(error, "retry_after", None)
+        return float(value) if math.isfinite(value) else None
+    except Exception:  # noqa: BLE001 - it may be a property that raises anything
+        return None
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error on one line, or its class if the error cannot tell it."""
+    try:
+        return " ".join(str(error).split()) or type(error).__name__
+    except Exception:  # noqa: BLE001 - the `__str__` of a user's class may raise anything
+        return type(error).__name__
+
+
+def _copy_member(member: MemberDescriptorType, error: Exception, copied: Exception) -> None:
+    try:
+        value = member.__get__(error)
+        # None in an OSError is the same as nothing, but would be shown if it is set.
+        if value is not None or member.__objclass__ is not OSError:
+            member.__set__(copied, value)
+    except AttributeError:  # nothing is in that slot, or it is read-only
+        return

@@ -1,17 +1,20 @@
 """The events of a session, which go to the log and to one observer.
 
-Every event is a frozen value without secrets. The observer is called outside of all locks, after
-the thing that the event reports is done. Exceptions in it are logged and ignored. The log is the
-``oauthcc`` logger.
+Every event is a frozen value without secrets. Its text (``str``) is a sentence, which is written to
+the ``oauthcc`` logger. The observer is called outside of all locks, after the thing that the event
+reports is done. Exceptions in it are logged and ignored.
 """
 
 from __future__ import annotations
 
 import contextvars
 import logging
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, TypeAlias
+
+from .errors import text_of
 
 log: logging.Logger = logging.getLogger("oauthcc")
 log.addHandler(logging.NullHandler())
@@ -19,9 +22,49 @@ log.addHandler(logging.NullHandler())
 #: Why a token is needed.
 Why = Literal["absent", "aging", "margin", "expired", "refused"]
 
+_REASONS: dict[str, str] = {
+    "aging": "renewed early",
+    "margin": "the last one expires soon or was refused",
+    "expired": "the last one has expired",
+    "refused": "an API refused the last one",
+}
+
+
+class Client(NamedTuple):
+    """What events and log lines say about a token source."""
+
+    client_id: str
+    scope: str | None
+    #: The public URL of the token endpoint or the issuer.
+    server: str = ""
+
+    @property
+    def host(self) -> str:
+        """Return scheme and host of the server."""
+        return _host(self.server)
+
+    def __str__(self) -> str:
+        scope = "without a scope" if self.scope is None else f"scope {self.scope!r}"
+        return f"client {self.client_id!r}, {scope}"
+
 
 @dataclass(frozen=True, slots=True)
-class TokenObtained:
+class _ClientEvent:
+    """An event of one client. `emit` adds ``client_id`` and the requested ``scope``.
+
+    Two events are equal if they report the same thing.
+    """
+
+    client_id: str = field(default="", kw_only=True, compare=False)
+    scope: str | None = field(default=None, kw_only=True, compare=False)
+
+    @property
+    def _client(self) -> Client:
+        return Client(self.client_id, self.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenObtained(_ClientEvent):
     """A new token was obtained.
 
     ``why`` is the reason for the fetch. ``seconds`` is the time that it took, and ``expires_in``
@@ -42,9 +85,21 @@ class TokenObtained:
         """Return whether the token was in the store, because another session had fetched it."""
         return self.attempts == 0
 
+    def __str__(self) -> str:
+        lifetime = "its lifetime is unknown"
+        if self.expires_in is not None:
+            lifetime = f"valid for {duration(max(0.0, self.expires_in))}"
+        if self.from_store:
+            done, since = f"Found a token in the store for {self._client}", " since it was issued"
+        else:
+            done, since = f"Fetched a token for {self._client}, from {_host(self.token_url)}", ""
+        repeated = f", with {self.attempts} token requests" if self.attempts > 1 else ""
+        why = f"; {_REASONS[self.why]}" if self.why in _REASONS else ""
+        return f"{done} in {duration(self.seconds)}{repeated} ({lifetime}{since}{why})"
+
 
 @dataclass(frozen=True, slots=True)
-class RenewalFailed:
+class RenewalFailed(_ClientEvent):
     """No new token could be obtained.
 
     ``usable`` is True if the current token can still be used. The next attempt is allowed after
@@ -58,9 +113,17 @@ class RenewalFailed:
     next_try_in: float
     level = logging.WARNING
 
+    def __str__(self) -> str:
+        result = "the current one is still used" if self.usable else "requests raise this error"
+        return (
+            f"No token could be fetched for {self._client}, from {_host(self.token_url)}; {result},"
+            f" and the next attempt is allowed in {duration(self.next_try_in)}:"
+            f" {text_of(self.error)}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class RefusalRemembered:
+class RefusalRemembered(_ClientEvent):
     """A token request failed, and only a change of configuration can help.
 
     All callers get this error for ``seconds`` seconds, without another token request.
@@ -71,9 +134,16 @@ class RefusalRemembered:
     seconds: float
     level = logging.ERROR
 
+    def __str__(self) -> str:
+        return (
+            f"Only a change of the configuration can help {self._client}, at"
+            f" {_host(self.token_url)}; requests raise this error for {duration(self.seconds)}"
+            f" without a token request: {text_of(self.error)}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class RequestReplayed:
+class RequestReplayed(_ClientEvent):
     """A refused request was sent again. ``status`` is the status of the second answer."""
 
     method: str
@@ -82,9 +152,15 @@ class RequestReplayed:
     status: int
     level = logging.INFO
 
+    def __str__(self) -> str:
+        return (
+            f"Sent {self.method} {self.url} again with another token ({self._client}): the first"
+            f" answer was {self.refused_status}, the second {self.status}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class ReplayImpossible:
+class ReplayImpossible(_ClientEvent):
     """A refused request was not sent again, for the given reason."""
 
     method: str
@@ -93,19 +169,34 @@ class ReplayImpossible:
     reason: str
     level = logging.WARNING
 
+    def __str__(self) -> str:
+        return (
+            f"Returned the {self.refused_status} of {self.method} {self.url} ({self._client}): the"
+            f" request cannot be sent again, because {self.reason}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class StoreBypassed:
+class StoreBypassed(_ClientEvent):
     """The token store failed, and the session continued without it.
 
     ``operation`` is ``load``, ``save``, ``lock`` or ``unlock``. ``error`` is an error of this
     library or a TimeoutError. It says what the store raised and where, but not the message, which
-    may quote the token.
+    may quote the token. ``place`` is the folder, or host and port, of the store, without a
+    password; of a store of another kind it is the name of its class.
     """
 
     operation: str
     error: Exception
+    place: str = ""
     level = logging.WARNING
+
+    def __str__(self) -> str:
+        place = f" ({self.place})" if self.place else ""
+        return (
+            f"Continued without the token store{place} for {self._client}, because"
+            f" {self.operation} failed: {text_of(self.error)}"
+        )
 
 
 Event: TypeAlias = (
@@ -125,13 +216,16 @@ _active: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.ContextVar(
 )
 
 
-def emit(event: Event, observer: Observer | None) -> None:
+def emit(event: Event, observer: Observer | None, client: Client | None = None) -> None:
     """Write an event to the log and call the observer.
 
-    Exceptions in the observer are logged and not raised. An observer that uses the session gets no
-    events for that use. Otherwise it could call itself without end.
+    ``client`` is the one that the event is about. Exceptions in the observer are logged and not
+    raised. An observer that uses the session gets no events for that use. Otherwise it could call
+    itself without end.
     """
-    log.log(event.level, "%r", event)
+    if client is not None:
+        event = replace(event, client_id=client.client_id, scope=client.scope)
+    log.log(event.level, "%s", event)
     if observer is None or observer in _active.get():
         return
     mark = _active.set((*_active.get(), observer))
@@ -141,3 +235,18 @@ def emit(event: Event, observer: Observer | None) -> None:
         log.exception("the on_event observer raised an exception")
     finally:
         _active.reset(mark)
+
+
+def duration(seconds: float) -> str:
+    """Return a number of seconds for people, such as ``0.2 s``, ``10 min`` or ``1.5 h``."""
+    value, unit = round(seconds, 2), "s"
+    for name, size in (("min", 60.0), ("h", 3600.0), ("d", 86400.0)):
+        # "90 s" and "90 min", but "1 h".
+        if seconds >= 1.95 * size or math.isclose(seconds, size, rel_tol=0.01):
+            value, unit = round(seconds / size, 1), name
+    return f"{value:.2g} {unit}" if value < 10 else f"{value:.0f} {unit}"
+
+
+def _host(url: str) -> str:
+    """Return scheme and host of a public URL."""
+    return "/".join(url.split("/")[:3])

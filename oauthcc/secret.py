@@ -42,7 +42,7 @@ class Secret:
         the name of the secret in errors. Raise ConfigurationError if the value cannot be a secret.
         """
         if isinstance(value, str):
-            return cls(_fit(value, what), what)
+            return cls(check_text(value, what, " with .strip()"), what)
         if isinstance(value, os.PathLike):
             secret = cls(absolute(value), what)
             at_construction(secret.read)
@@ -70,9 +70,9 @@ class Secret:
         value = read_source(self._source, self._what)
         if isinstance(self._source, Path) and isinstance(value, bytes):
             # Editors on Windows write a byte order mark at the beginning. Invalid UTF-8 becomes
-            # surrogates, which `_fit` refuses: a UnicodeDecodeError would hold the secret.
+            # surrogates, which `check_text` refuses: a UnicodeDecodeError would hold the secret.
             value = value.decode("utf-8-sig", "surrogateescape").rstrip("\r\n")
-        return _fit(value, f"{self._what} {self._origin}")
+        return check_text(value, f"{self._what} {self._origin}")
 
     @property
     def _origin(self) -> str:
@@ -85,8 +85,17 @@ class Secret:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return an absolute path: a daemon may change its working directory later."""
-    return Path(os.fsdecode(path)).absolute()
+    """Return an absolute path: a daemon may change its working directory later.
+
+    Raise ConfigurationError if the working directory was deleted.
+    """
+    try:
+        return Path(os.fsdecode(path)).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{os.fsdecode(path)!r} is a relative path, and there is no working directory: write"
+            " the whole path."
+        ) from error
 
 
 def at_construction(read: Callable[[], T]) -> T:
@@ -135,7 +144,11 @@ def read_file(path: Path, what: str) -> bytes:
     return octets
 
 
-def _fit(value: object, what: str) -> str:
+def check_text(value: object, what: str, how: str = "") -> str:
+    """Return a text that can be a secret; raise ConfigurationError if it cannot be one.
+
+    ``what`` is its name in the error, and ``how`` how to remove a line break.
+    """
     if not isinstance(value, str):
         raise ConfigurationError(f"The {what} must be a string, not {type(value).__name__}.")
     if not value:
@@ -143,6 +156,6 @@ def _fit(value: object, what: str) -> str:
     if _UNFIT.search(value):
         raise ConfigurationError(
             f"The {what} holds a control character or is not valid Unicode. If that is a line break"
-            " at the end, drop it with .strip()."
+            f" at the end, drop it{how}."
         )
     return value

@@ -20,13 +20,13 @@ from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, s
 
 from . import forks
 from .access_token import Token
-from .api_request import authorization
+from .api_request import authorization, notices
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status, wait_limit
 from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
-from .errors import ConfigurationError
+from .errors import ConfigurationError, TokenError
 from .events import Observer
 from .frames import clear_frames, hide_locals
 from .schemes import Scheme
@@ -78,7 +78,8 @@ class ClientCredentialsSession(requests.Session):
     - ``audience``, ``resource`` (RFC 8707), ``token_params``: further parameters of the token
       request.
     - ``client_auth``: how the client authenticates: an object such as `PrivateKeyJWT`, a class or a
-      registered name. None means ``client_secret_basic``, or ``none`` without a secret.
+      registered name. None means ``client_secret_basic``; a client without a secret needs
+      ``"none"``.
     - ``scheme``: how the token is sent: `Bearer` (None) or `DPoP` (RFC 9449).
     - ``store``: where tokens are shared with other sessions and processes.
     - ``renew_at``: the two shares of a token's lifetime between which it is renewed.
@@ -261,8 +262,12 @@ class ClientCredentialsSession(requests.Session):
         """
         tokens, origin = self._tokens_for(request)
         if tokens is None:
+            reason = notices.reason_without_token(request, self, self._allowed_urls)
+            notices.note_without_token(self.tokens._client, getattr(request, "url", None), reason)
             kwargs = self._without_our_cert(kwargs)
-            return super().send(authorization.without_token(request), **kwargs)
+            response = super().send(authorization.without_token(request), **kwargs)
+            notices.note_refused_without_token(self.tokens._client, response, reason)
+            return response
         copied, handed = authorization.copy_to_send(request)
         if getattr(super().send, "__func__", None) is not PLAIN_SEND:
             note_later(copied)
@@ -296,9 +301,8 @@ class ClientCredentialsSession(requests.Session):
             handler.redact_error(error)
             clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
             raise
-        except ValueError as error:  # the parser of URLs quotes an odd target of a redirect
-            is_theirs = type(error).__module__ != "builtins"  # of a hook of the user
-            readable = None if is_theirs else handler.without_tokens(error)
+        except (OSError, ValueError) as error:
+            readable = _readable(error, handler, cert)
             if readable is None:
                 raise
         finally:
@@ -312,6 +316,14 @@ class ClientCredentialsSession(requests.Session):
         if not authorization.carries_token_of_auth(prepared_request):
             authorization.take_token_off(prepared_request)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+
+    def __repr__(self) -> str:
+        """Return what the session is for, without secrets."""
+        name, tokens = type(self).__name__, vars(self).get("tokens")
+        if not isinstance(tokens, TokenSource):
+            return f"<{name} without a token source>"
+        prefixes = " and ".join(self._allowed_urls.prefixes()) or "not set"
+        return f"<{name} for {tokens._description()}, api_url {prefixes}>"
 
     def close(self) -> None:
         """Close the adapters and the connections to the token endpoint. Nothing is waited for."""
@@ -409,6 +421,16 @@ class ClientCredentialsSession(requests.Session):
         self._adopt_sources()
 
 
+def _readable(error: Exception, handler: Handle401, cert: Any) -> requests.RequestException | None:
+    """Return an error to raise in the place of one that requests did not make readable, or None."""
+    if isinstance(error, ValueError):  # the parser of URLs quotes an odd target of a redirect
+        is_theirs = type(error).__module__ != "builtins"  # of a hook of the user
+        return None if is_theirs else handler.without_tokens(error)
+    # requests says so if a file of the client certificate is missing for a moment.
+    is_ours = cert is not None and type(error) is OSError and error.errno is None
+    return TokenError(f"{error}. It is the client certificate; try again.") if is_ours else None
+
+
 @hide_locals
 def fetch_token(
     token_url: str | None,
@@ -417,19 +439,19 @@ def fetch_token(
     scope: str | Iterable[str] | None = None,
     *,
     issuer: str | None = None,
-    timeout: float | None = None,
+    timeout: float | tuple[float, float] | None = None,
     verify: bool | str = True,
     **options: Unpack[SessionOptions],
 ) -> Token:
     """Fetch one token, for a script that needs no session.
 
-    ``timeout`` is in seconds (None: 60). ``verify`` is as in requests. The other options are those
-    of `ClientCredentialsSession`. Raises `ConfigurationError`, or `TokenError` with
-    ``status_code``, ``error`` and ``error_description`` if the server answered with them (RFC 6749
-    section 5.2).
+    ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). ``verify`` is as in requests.
+    The other options are those of `ClientCredentialsSession`. Raises `ConfigurationError`, or
+    `TokenError` with ``status_code``, ``error`` and ``error_description`` if the server answered
+    with them (RFC 6749 section 5.2).
     """
     with ClientCredentialsSession(
         token_url, client_id, client_secret, scope, issuer=issuer, **options
     ) as session:
         session.verify = verify
-        return session.tokens.get(timeout)
+        return session.tokens.get(wait_limit(timeout))

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
+from .events import log
+from .secret import check_text
 
 _PLAIN = ("token_url", "issuer", "client_id", "client_secret", "scope", "audience", "client_auth")
 _KEYS = (*_PLAIN, "client_secret_file", "api_url", "resource")
@@ -32,7 +34,9 @@ def options_from_env(
     `OAUTH_CLIENT_AUTH` is a method without a secret), `OAUTH_SCOPE`, `OAUTH_AUDIENCE`,
     `OAUTH_RESOURCE` (separated by spaces) and `OAUTH_API_URL` (separated by spaces or commas). An
     empty variable counts as not set. Commas alone give an empty list, which the session refuses.
-    Variables with other names are ignored. `environ` replaces `os.environ`.
+    A line break at the end of the secret is left out, with a warning in the log. Variables with
+    other names are ignored, with a warning if one looks like a misspelled name. `environ` replaces
+    `os.environ`.
 
     The possible keys of the result are token_url, issuer, client_id, client_secret (a string or a
     `Path`), scope, audience, client_auth (strings), api_url and resource (lists of strings). Raise
@@ -40,7 +44,8 @@ def options_from_env(
     """
     environ = os.environ if environ is None else environ
     given = {key: environ.get(prefix + key.upper(), "") for key in _KEYS}
-    return _Settings(given, "the environment", Path(), prefix).options()
+    hints = _misspelled(environ, prefix, given)
+    return _Settings(given, "the environment", Path(), prefix, hints).options()
 
 
 def options_from_profile(name: str, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -75,10 +80,15 @@ class _Settings:
     where: str
     folder: Path
     prefix: str | None = None
+    hints: str = ""
 
     def options(self) -> dict[str, Any]:
         self.check()
+        if self.hints:
+            log.warning("In %s: %s", self.where, self.hints)
         options: dict[str, Any] = {key: self.get(key) for key in _PLAIN if self.get(key)}
+        if secret := options.get("client_secret"):
+            options["client_secret"] = self.secret(secret)
         if file := self.get("client_secret_file"):
             # Path.expanduser would raise for an unknown ~user.
             options["client_secret"] = self.folder / os.path.expanduser(file)  # noqa: PTH111
@@ -92,6 +102,13 @@ class _Settings:
         """Return a value without surrounding spaces. In a secret, they may belong to it."""
         value = self.given.get(key, "")
         return value if key == "client_secret" and value.strip() else value.strip()
+
+    def secret(self, value: str) -> str:
+        """Return the secret without a line break at its end, as if it were in a file."""
+        name, stripped = self.shown("client_secret"), value.rstrip("\r\n")
+        if stripped != value:
+            log.warning("In %s: the line break at the end of %s was left out", self.where, name)
+        return check_text(stripped, f"{name} in {self.where}")
 
     def check(self) -> None:
         """Raise one ConfigurationError for everything that is missing or given twice."""
@@ -107,7 +124,8 @@ class _Settings:
             ),
         )
         if any(problems):
-            raise ConfigurationError(f"In {self.where}: {'; '.join(filter(None, problems))}")
+            texts = filter(None, (*problems, self.hints))
+            raise ConfigurationError(f"In {self.where}: {'; '.join(texts)}")
 
     def problem(self, *keys: str, example: str | None) -> str:
         """Return "" if exactly one of the keys has a value (without example: at most one)."""
@@ -121,6 +139,22 @@ class _Settings:
 
     def shown(self, key: str) -> str:
         return key if self.prefix is None else self.prefix + key.upper()
+
+
+def _misspelled(environ: Mapping[str, str], prefix: str, given: Mapping[str, str]) -> str:
+    """Return a hint about variables that look like misspelled names of those that are not set."""
+    from difflib import get_close_matches  # its import takes long, and few sessions need it
+
+    missing = [prefix + key.upper() for key in _KEYS if not given[key]]
+    known = {prefix + key.upper() for key in _KEYS}
+    hints = []
+    for name in environ:
+        if prefix and name.upper().startswith(prefix.upper()) and name not in known:
+            # With the prefix left out, which would make all names similar.
+            rest = [each[len(prefix) :] for each in missing]
+            near = get_close_matches(name[len(prefix) :].upper(), rest, n=1, cutoff=0.8)
+            hints += [f"{name} is not known, is {prefix}{each} meant?" for each in near]
+    return "; ".join(sorted(hints))
 
 
 def _default_path() -> Path:

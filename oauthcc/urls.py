@@ -28,6 +28,10 @@ _PLAIN_HEAD = re.compile(r"(https?)://([a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?")
 URL_PARTS = re.compile(r"(https?)://([^/?#]*)([^?#]*)", re.IGNORECASE)
 #: Characters that parsers read differently.
 AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\s\\]")
+# A URL without a scheme, such as "as.example/token". No token or generated secret looks like that.
+_WITHOUT_SCHEME = re.compile(
+    r"(?:[a-z][a-z0-9-]{0,20}\.){1,5}[a-z]{2,10}(?::[0-9]{1,5})?(?:/[a-z][a-z0-9._-]{0,20})+/?"
+)
 # The faults of a configured URL: description, advice, pattern. The first that matches is reported.
 _FAULTS = (
     ("holds a space, control character or backslash", "take it out", AMBIGUOUS),
@@ -169,5 +173,10 @@ def read_configured(url: str, name: str, example: str) -> tuple[Origin, str]:
 
 def raise_bad_url(name: str, url: object, fault: str, advice: str) -> NoReturn:
     """Raise ConfigurationError with the fault of a configured URL and the advice."""
-    # An unreadable URL is never shown: it may be a secret in the wrong place.
-    raise ConfigurationError(f"{name} {fault}: {advice}. Given: {public_url(url)}")
+    shown = public_url(url)
+    # An unreadable URL is not shown: it may be a secret in the wrong place.
+    given = "" if shown == UNREADABLE else f". Given: {shown}"
+    # But a host and a path of plain words are not one.
+    if given == "" and isinstance(url, str) and _WITHOUT_SCHEME.fullmatch(url):
+        given = f", as in https://{url}"
+    raise ConfigurationError(f"{name} {fault}: {advice}{given}")

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from oauthcc.api_request.notices import forget_warnings
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.tokens.unshared import forget_sessions
 
 from .clock import real_clocks
 from .internet import Internet
@@ -71,6 +73,14 @@ def _real_clocks() -> Iterator[None]:
     """Put the clocks of the library back after each test."""
     yield
     real_clocks()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_warned_about() -> Iterator[None]:
+    """Let each test get the warnings that are written once in a process."""
+    yield
+    forget_warnings()
+    forget_sessions()
 
 
 @pytest.fixture

@@ -157,8 +157,8 @@ def test_a_client_with_a_wrong_secret_does_not_get_the_token(secret: Any, tokens
 def test_a_client_without_the_secret_does_not_get_the_token(tokens: Tokens) -> None:
     tokens.get()
     with pytest.raises(TokenRequestDenied):
-        tokens.get(secret=None)
-    assert tokens.get("public-client", None)
+        tokens.get(secret=None, client_auth="none")
+    assert tokens.get("public-client", None, client_auth="none")
 
 
 def test_a_secret_that_rotates_in_a_session_changes_the_key(
@@ -215,7 +215,7 @@ def test_two_certificates_never_share_a_token(
             TLSClientAuth(one),
             TLSClientAuth(other),
             TLSClientAuth(one, self_signed=True),
-            None,
+            "none",
             TLSClientAuth(one),
             TLSClientAuth(other),
         )

@@ -43,7 +43,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"token_url": ""}, r"token_url is empty.*https://as\.example/token"),
     ({"token_url": None}, r"token_url is empty.*https://as\.example/token"),
     ({"token_url": 5}, r"token_url.*https://as\.example/token"),
-    ({"token_url": "as.example/token"}, r"token_url has no scheme: begin it with https://"),
+    (
+        {"token_url": "as.example/token"},
+        r"begin it with https://, as in https://as\.example/token$",
+    ),
+    ({"token_url": "as.example:8443/token/"}, r"as in https://as\.example:8443/token/$"),
+    ({"token_url": "as.example"}, r"token_url has no scheme: begin it with https://$"),
+    ({"token_url": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.c2ln"}, r"begin it with https://$"),
+    ({"token_url": "s3cr3t/of.mine"}, r"begin it with https://$"),
+    ({"token_url": "as.example/Zk8xQ2f9vPq1LwTn"}, r"begin it with https://$"),
     ({"token_url": "http://as.example/token"}, r"plain http: write https://"),
     ({"token_url": "http://localhost./token"}, r"plain http: write https://"),
     ({"token_url": "http://[::ffff:127.0.0.1]/token"}, r"plain http: write https://"),
@@ -59,6 +67,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"client_id": "my-id\n"}, r"client_id contains a control character; was a line break copied"),
     ({"client_id": "\ud800"}, r"client_id contains a control character"),
     ({"client_secret": ""}, r"client_secret is empty"),
+    ({"client_secret": None}, r'client_secret is missing.*variable.*client_auth="none"'),
+    ({"client_secret": None, "client_auth": None}, r"client_secret is missing"),
+    ({"client_secret": None, "scheme": DPoP()}, r"client_secret is missing"),
     ({"client_secret": b"my-secret"}, r"string, a callable.*or a pathlib.Path.*not bytes"),
     ({"client_secret": 5}, r"not int"),
     ({"client_secret": "my-secret\n"}, r"line break at the end, drop it with \.strip\(\)"),
@@ -181,7 +192,6 @@ def test_an_invalid_option_raises_at_construction_with_advice(
         {"api_url": ["https://a.example", "https://b.example:8443/x"]},
         {"client_auth": "client_secret_post"},
         {"client_auth": ClientSecretPost},
-        {"client_secret": None},
         {"client_secret": None, "client_auth": "none"},
         {"scheme": Bearer},
         {"scheme": Bearer()},
@@ -206,7 +216,7 @@ def test_the_scheme_and_the_client_authentication_may_be_classes() -> None:
     assert isinstance(ClientConfig.of(**FITS, scheme=Bearer).scheme, Bearer)  # type: ignore[arg-type]
     assert isinstance(ClientConfig.of(**FITS).scheme, Bearer)
     assert ClientConfig.of(**FITS).client_auth == ClientSecretBasic()
-    assert ClientConfig.of(URL, "my-id").client_auth == NoClientAuth()
+    assert ClientConfig.of(URL, "my-id", client_auth="none").client_auth == NoClientAuth()
 
 
 def test_the_variable_of_oauthlib_allows_plain_http_only_to_the_token_endpoint(
@@ -243,10 +253,21 @@ def test_the_options_of_add_api_are_checked_at_once() -> None:
 
 def test_an_unknown_option_raises_with_the_known_ones() -> None:
     unknown: Any = {**FITS, "colour": "red", "audiance": "a"}
-    with pytest.raises(ConfigurationError, match="no option audiance, colour: choose from aud"):
+    expected = r"no option audiance, colour: choose from aud.*\. Is audience meant\?"
+    with pytest.raises(ConfigurationError, match=expected):
         ClientCredentialsAuth(**unknown)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         ClientCredentialsSession(**unknown)
+    with pytest.raises(ConfigurationError, match=r"no option colour: choose from [a-z_, ]*\.$"):
+        ClientCredentialsAuth(**FITS, colour="red")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("timeout", [(1, 2), (3.0, None), 5, None])
+def test_a_token_is_fetched_with_every_timeout_of_requests(
+    auth: AuthorizationServer, timeout: Any
+) -> None:
+    client = auth.token_url, auth.client_id, auth.client_secret
+    assert fetch_token(*client, timeout=timeout).access_token == auth.issued[0]
 
 
 def test_a_secret_file_that_is_deleted_later_is_an_error_of_the_request(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ PROMISES = (
     "Every error is a `requests.RequestException`",
     "A warm request costs no more",
     "A store that is down is not an outage",
+    "Nothing is silent",
 )
 BLOCK = re.compile(r"^([ \t]*)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,9 @@ from oauthcc.errors import (
     TokenError,
     TokenRequestDenied,
     copy_error,
+    remembered,
+    retry_after_of,
+    text_of,
 )
 
 BASES: dict[type[OAuthCCError], tuple[type[BaseException], ...]] = {
@@ -139,3 +143,107 @@ def test_a_copy_for_another_caller_has_a_traceback_of_its_own() -> None:
     hidden = TokenError("quiet")
     assert copy_error(hidden).__suppress_context__ is False
     assert copy_error(hidden).__cause__ is None
+
+
+class VaultSealed(TokenError):
+    """An error of a user whose `__init__` needs other arguments."""
+
+    def __init__(self, path: str, hint: str) -> None:
+        super().__init__(f"The vault {path} is sealed: {hint}")
+        self.path = path
+
+
+class WithSlots(TokenError):
+    __slots__ = ("empty", "path")
+
+    def __init__(self, *, path: str) -> None:
+        super().__init__(f"no {path}")
+        self.path = path
+
+
+class MadeByNew(TokenRequestDenied):
+    def __new__(cls, path: str, hint: str) -> MadeByNew:
+        return super().__new__(cls, path)
+
+    def __init__(self, path: str, hint: str) -> None:
+        self.path = path  # and not our `__init__`
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frozen(TokenError):
+    path: str
+
+
+class InTwoFamilies(LookupError, TokenError):
+    def __init__(self, path: str, hint: str) -> None:
+        TokenError.__init__(self, f"no {path}", error=hint)
+        self.path = path
+
+
+OF_USERS: list[Any] = [
+    VaultSealed("secret/me", "unseal it"),
+    WithSlots(path="secret/me"),
+    MadeByNew("secret/me", "unseal it"),
+    Frozen("secret/me"),
+    InTwoFamilies("secret/me", "unseal it"),
+]
+of_users = pytest.mark.parametrize("error", OF_USERS, ids=lambda error: type(error).__name__)
+
+
+@of_users
+def test_an_error_of_a_users_class_is_copied_without_its_init(error: Any) -> None:
+    copied = copy_error(error)
+    assert type(copied) is type(error)
+    assert copied is not error
+    assert (str(copied), copied.args, copied.path) == (str(error), error.args, "secret/me")
+    assert vars(copied) == vars(error)
+    assert (copied.response, copied.request, copied.status_code) == (None, None, None)
+
+
+@of_users
+def test_a_remembered_error_of_a_users_class_has_the_time_of_the_next_attempt(error: Any) -> None:
+    copied = remembered(error, 2.5)
+    assert (type(copied), copied.path, copied.retry_after) == (type(error), "secret/me", 2.5)
+    assert "remembered" not in str(error)
+    assert retry_after_of(copied) == 2.5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError(2, "No such file", "me.pem"), KeyError("a"), OSError(), ValueError(1, 2)],
+)
+def test_an_error_of_python_is_copied_with_its_text(error: Exception) -> None:
+    assert str(copy_error(error)) == str(error)
+    assert getattr(copy_error(error), "filename", None) == getattr(error, "filename", None)
+    assert "remembered" not in str(error)
+
+
+def test_a_remembered_error_of_another_library_gets_no_attribute() -> None:
+    assert vars(remembered(LookupError(1, 2), 5.0)) == {}
+
+
+def test_a_pause_that_has_ended_is_shown_as_a_second() -> None:
+    copied = remembered(TokenError("down"), -1.0)
+    assert copied.retry_after == 0.0
+    assert "allowed in 1 s" in str(copied)
+
+
+class Odd(TokenError):
+    """An error that cannot be shown, and whose attribute cannot be read."""
+
+    def __str__(self) -> str:
+        raise LookupError
+
+    @property
+    def retry_after(self) -> float:  # type: ignore[override]
+        raise LookupError
+
+    @retry_after.setter
+    def retry_after(self, value: object) -> None:
+        pass
+
+
+def test_an_error_that_cannot_be_read_has_the_text_of_its_class() -> None:
+    assert (text_of(Odd("x")), retry_after_of(Odd("x"))) == ("Odd", None)
+    assert text_of(TokenError(" one\n  two ")) == "one two"
+    assert text_of(TokenError()) == "TokenError"

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from oauthcc.access_token import Token
@@ -153,13 +154,62 @@ def test_a_pickled_file_store_finds_the_same_tokens(folder):
 # Attacks and mistakes of other users.
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o1777, 0o720])
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o720])
 @posix
 def test_a_folder_that_others_can_write_to_is_refused(mode, folder):
     folder.mkdir()
     folder.chmod(mode)
     with pytest.raises(ConfigurationError, match=f"chmod 700 {folder}"):
         FileStore(folder)
+
+
+@posix
+def test_nobody_is_told_to_change_a_folder_that_all_users_share(folder):
+    folder.mkdir()
+    folder.chmod(0o1777)
+    with pytest.raises(
+        ConfigurationError, match=f"new folder inside it, such as {folder}/oauthcc"
+    ) as no:
+        FileStore(folder)
+    assert "chmod" not in str(no.value)
+
+
+@posix
+def test_the_advice_can_be_pasted_into_a_shell(tmp_path):
+    folder = tmp_path / "my tokens; rm x"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(ConfigurationError, match=f"chmod 700 '{folder}'"):
+        FileStore(folder)
+
+
+def without_home(monkeypatch):
+    def expanduser(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+
+
+def deleted(monkeypatch):
+    def absolute(path):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "absolute", absolute)
+
+
+@pytest.mark.parametrize("wrong", ["a\0b", 5, ["a"], "~nobody-has-this-name/x"])
+def test_a_folder_that_cannot_be_used_is_a_configuration_error(wrong):
+    with pytest.raises(ConfigurationError, match=r'pass its whole path.*FileStore\("/var/cache'):
+        FileStore(wrong)
+
+
+@pytest.mark.parametrize("fault", [without_home, deleted])
+@pytest.mark.parametrize("given", [None, "~/tokens", "tokens"])
+def test_a_user_without_a_home_is_told_to_name_the_folder(monkeypatch, fault, given):
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: Path("~").expanduser())
+    fault(monkeypatch)
+    with pytest.raises(ConfigurationError, match="pass its whole path"):
+        FileStore(given)
 
 
 @posix

@@ -141,7 +141,7 @@ def test_a_public_client_sends_the_same_token_request_without_a_secret(
 ) -> None:
     auth.add_client(auth.client_id)
     old.fetch_token(auth.token_url, include_client_id=True)
-    with session_for(auth, client_secret=None) as new:
+    with session_for(auth, client_secret=None, client_auth="none") as new:
         new.tokens.get()
     asked, asked_now = auth.token_requests
     assert sent(asked) == sent(asked_now)

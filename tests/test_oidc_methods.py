@@ -46,7 +46,7 @@ WRONG: dict[str, tuple[str, dict[str, Any] | Way]] = {
         {"client_auth": ClientSecretJWT("HS256")},
     ),
     "method": ("client_secret_jwt/HS256", {"client_auth": "client_secret_basic"}),
-    "no secret": ("client_secret_post", {"client_secret": None}),
+    "no secret": ("client_secret_post", {"client_secret": None, "client_auth": "none"}),
     "key of another client": (EC, lambda g: PrivateKeyJWT(g.key_of("EdDSA"))),
     "kid": (EC, lambda g: PrivateKeyJWT(g.pem, key_id="key-RS256")),
     "algorithm for the key": ("private_key_jwt/PS256", lambda g: PrivateKeyJWT(g.pem)),

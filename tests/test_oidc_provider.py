@@ -247,7 +247,9 @@ def test_the_token_request_uses_the_ca_of_the_session(oidc: OIDCServer, make: Ma
 
 def test_a_public_client_needs_no_secret(oidc: OIDCServer) -> None:
     client_id = oidc.clients["none"].client_id
-    with ClientCredentialsSession(oidc.token_url, client_id, scope=SCOPE) as api:
+    with ClientCredentialsSession(
+        oidc.token_url, client_id, scope=SCOPE, client_auth="none"
+    ) as api:
         assert api.get(oidc.api_url + "/orders").json()["client_id"] == client_id
 
 

@@ -98,7 +98,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], int, str, str]] = {
         UNKNOWN,
     ),
     "no secret": (
-        {"client_secret": None},
+        {"client_secret": None, "client_auth": "none"},
         400,
         "invalid_client",
         "Invalid client: cannot retrieve client credentials",

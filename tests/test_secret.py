@@ -211,3 +211,14 @@ def test_a_pickle_holds_a_string_but_only_the_path_of_a_file(file: Path) -> None
     assert SECRET.encode() in pickle.dumps(Secret.of(SECRET))
     assert SECRET.encode() not in pickle.dumps(Secret.of(file))
     assert file.name.encode() in pickle.dumps(Secret.of(file))
+
+
+def test_a_relative_path_without_a_working_directory_is_a_configuration_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigurationError, match=r"'my\.secret' is a relative path.*whole path"):
+        Secret.of(Path("my.secret"))

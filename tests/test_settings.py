@@ -66,6 +66,61 @@ def test_the_process_environment_is_read_and_the_prefix_can_be_chosen(monkeypatc
     assert options_from_env("OAUTHCC_TEST_") == OPTIONS
 
 
+MISSPELLED = {
+    "OAUTH_SCOPES": "OAUTH_SCOPE",
+    "OAUTH_AUDIENSE": "OAUTH_AUDIENCE",
+    "OAUTH_RESOURCES": "OAUTH_RESOURCE",
+    "OAUTH_API_URLS": "OAUTH_API_URL",
+    "oauth_scope": "OAUTH_SCOPE",
+}
+
+
+@pytest.mark.parametrize("name", MISSPELLED)
+def test_a_variable_that_looks_misspelled_is_a_warning(name, caplog):
+    assert options_from_env(environ={**GOOD, name: SECRET}) == OPTIONS
+    (record,) = caplog.records
+    assert record.getMessage().endswith(f"{name} is not known, is {MISSPELLED[name]} meant?")
+    assert SECRET not in caplog.text
+
+
+def test_a_misspelled_variable_is_named_if_its_option_is_missing():
+    environ = {**GOOD, "OAUTH_CLIENT_SECRT": SECRET}
+    del environ["OAUTH_CLIENT_SECRET"]
+    assert "OAUTH_CLIENT_SECRT is not known, is OAUTH_CLIENT_SECRET meant?" in refusal(environ)
+
+
+@pytest.mark.parametrize(
+    "name", ["OAUTH_CALLBACK_URL", "OAUTH_REDIRECT_URI", "OAUTH_TOKEN", "OAUTHLIB_INSECURE", "PATH"]
+)
+def test_a_variable_of_another_program_is_ignored(name, caplog):
+    assert options_from_env(environ={**GOOD, name: "x"}) == OPTIONS
+    assert caplog.records == []
+
+
+def test_a_variable_that_is_similar_to_one_that_is_set_is_ignored(caplog):
+    environ = {**GOOD, "OAUTH_SCOPE": "a", "OAUTH_SCOPES": "b"}
+    assert options_from_env(environ=environ)["scope"] == "a"
+    assert options_from_env("", {"TOKEN_URL": "https://as.example/token", "CLIENT_ID": "my-id",
+                                 "CLIENT_SECRET": SECRET, "SCOPES": "b"}) == OPTIONS  # fmt: skip
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_a_line_break_at_the_end_of_a_secret_is_left_out_with_a_warning(end, caplog):
+    environ = {**GOOD, "OAUTH_CLIENT_SECRET": f" {SECRET} {end}"}
+    assert options_from_env(environ=environ) == {**OPTIONS, "client_secret": f" {SECRET} "}
+    (record,) = caplog.records
+    assert "the line break at the end of OAUTH_CLIENT_SECRET was left out" in record.getMessage()
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("secret", ["a\nb", "a\tb", "\x00a", "a\ud800"])
+def test_a_secret_that_cannot_be_one_is_an_error_that_names_the_variable(secret):
+    text = refusal({**GOOD, "OAUTH_CLIENT_SECRET": secret})
+    assert text.startswith("The OAUTH_CLIENT_SECRET in the environment holds a control character")
+    assert "strip()" not in text
+
+
 def test_every_known_variable_becomes_an_option():
     environ = {
         "OAUTH_ISSUER": " https://as.example\n",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -65,7 +66,7 @@ class Scene:
         result = self.result(why, number, error=error, fingerprint=fingerprint)
         with pytest.raises(type(error)) as caught:
             self.state.record(result)
-        assert caught.value is error
+        assert caught.value is error or "is remembered" in str(caught.value)
         return result.events
 
     def pause(self, error: Exception) -> float:
@@ -335,7 +336,7 @@ def test_a_late_failure_is_reported_and_displaces_no_newer_result(scene: Scene) 
     assert len(scene.fail(newer, number=60)) == 1
     event = RenewalFailed(NAME, "absent", late, usable=False, next_try_in=0.0)
     assert scene.fail(late, "absent", number=55) == [event]
-    assert str(scene.remembered()) == "newer"
+    assert str(scene.remembered()).startswith("newer (This error is remembered")
     scene.clock.advance(3)
     assert scene.remembered() is None
 
@@ -407,10 +408,33 @@ def test_every_caller_gets_a_copy_of_the_remembered_error(scene: Scene) -> None:
     error = TokenError("out of order", retry_after=10)
     scene.fail(error)
     copies = [scene.remembered() for _ in range(3)]
-    assert {str(copy) for copy in copies} == {"out of order"}
+    (text,) = {str(copy) for copy in copies}
+    assert text.startswith("out of order (This error is remembered")
+    assert text.endswith("The next one is allowed in 10 s.)")
     assert len({id(e) for e in [error, *copies]}) == 4
     scene.clock.advance(10)
     assert scene.remembered() is None
+
+
+def test_a_remembered_error_says_when_the_next_attempt_is_due(scene: Scene) -> None:
+    scene.fail(TokenRequestDenied("denied", error="invalid_client"))
+    scene.clock.advance(0.25)
+    error = scene.remembered()
+    assert isinstance(error, TokenRequestDenied)
+    assert (error.error, error.retry_after) == ("invalid_client", 0.75)
+    scene.clock.advance(0.75)
+    assert scene.remembered() is None
+
+
+@pytest.mark.parametrize("retry_after", ["soon", math.nan, math.inf, object()])
+def test_a_retry_after_that_is_no_number_begins_the_usual_pause(
+    scene: Scene, retry_after: Any
+) -> None:
+    scene.arrive("one")
+    scene.clock.advance(75)
+    (event,) = scene.fail(TokenError("out of order", retry_after=retry_after), "margin")
+    assert isinstance(event, RenewalFailed)
+    assert event.next_try_in == 1.0
 
 
 def test_failures_of_one_kind_are_counted_together(scene: Scene) -> None:

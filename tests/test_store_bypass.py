@@ -22,6 +22,7 @@ from oauthcc.access_token import Token
 from oauthcc.errors import ConfigurationError
 from oauthcc.events import StoreBypassed
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
+from oauthcc.stores.base import place_of
 
 from .clock import flights_done, in_threads, joined, until
 from .inside import key_of
@@ -258,6 +259,42 @@ def test_a_report_shows_our_advice_and_the_reason_of_the_system(
     assert f"save() of the token store raised OSError: {os.strerror(errno.ENOSPC)} (" in reason
 
 
+def test_the_event_and_the_log_name_the_place_of_the_store_and_the_client(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = FileStore(tmp_path / "tokens")
+    world.call(world.session(store))
+    (tmp_path / "tokens").chmod(0o777)
+    session = world.session(store)
+    caplog.clear()
+    world.call(session)
+    event = next(event for event in world.events if isinstance(event, StoreBypassed))
+    assert (event.place, event.client_id) == (str(tmp_path / "tokens"), world.auth.client_id)
+    assert f"without the token store ({tmp_path / 'tokens'}) for client" in caplog.text
+
+
+class OddPlace(FailingStore):
+    @property
+    def _place(self) -> str:
+        raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("store", "place"),
+    [
+        (lambda: RedisStore("redis://me:my-password@redis.example:6380/2"), "redis.example:6380"),
+        (lambda: RedisStore("rediss://:my-password@redis.example"), "redis.example:6379"),
+        (lambda: RedisStore("unix://me:my-password@/run/redis.sock"), "/run/redis.sock"),
+        (lambda: RedisStore("redis://"), "RedisStore"),
+        (MemoryStore, "MemoryStore"),
+        (FailingStore, "FailingStore"),
+        (OddPlace, "OddPlace"),
+    ],
+)
+def test_the_place_of_a_store_shows_no_password(store: Callable[[], Any], place: str) -> None:
+    assert place_of(store()) == place
+
+
 # Stores that return something else than a token.
 
 
@@ -299,7 +336,7 @@ def test_a_store_that_returns_something_else_than_a_token_is_by_passed(
 def test_no_log_shows_what_a_store_returned(world: World, caplog: pytest.LogCaptureFixture) -> None:
     store = FailingStore(load=returning(NOT_TOKENS["a line break in the token"]))
     world.call(world.session(store))
-    assert "StoreBypassed" in caplog.text
+    assert "Continued without the token store (FailingStore) for client" in caplog.text
     assert "planted" not in caplog.text
 
 

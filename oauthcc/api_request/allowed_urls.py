@@ -100,14 +100,28 @@ class AllowedURLs(Generic[T]):
         """Return all values, the default among them."""
         return [self._default, *(v for _, vs in self._origins.values() for v in vs.values())]
 
+    def prefixes(self) -> list[str]:
+        """Return the prefixes in ``api_url`` as texts."""
+        return [
+            str(Prefix(origin, segments))
+            for origin, (_, values) in self._origins.items()
+            for segments, value in values.items()
+            if value is self._default
+        ]
+
+    def has_prefix_at(self, origin: Origin | None) -> bool:
+        """Return whether there is a prefix with this origin."""
+        return origin in self._origins
+
     def refuse_plain_http(self, url: str) -> None:
         """Raise `InsecureURLError` if plain http is the only reason why no token may go there."""
         origin = None if self.is_limited else origin_of(url)
         if origin is not None and not is_secure(origin):
             raise InsecureURLError(
                 f"No token is sent to {public_url(url)} over plain http (RFC 6750 section 5.3)."
-                f' Use https, or pass api_url="{origin_text(origin)}" if that network is trusted,'
-                " or auth=lambda r: r to send this request without a token."
+                " Use https. If this is not your API, pass auth=lambda r: r to send this request"
+                " without a token, or limit the token with api_url= to the URL of your API. Only if"
+                " this is your API, and its network is trusted, name it in api_url=."
             )
 
     def note_origin(self, url: str, origin: Origin | None) -> None:

@@ -49,6 +49,10 @@ class CallerHooks(dict[str, Any]):
     """The hooks of a request without a token: its caller decided so, or it left its API."""
 
 
+class RedirectedHooks(CallerHooks):
+    """The hooks of a request whose token was taken off, because it left its API."""
+
+
 class TokenHooks(dict[str, Any]):
     """The hooks of a request that carries our token, with the handler of its response first."""
 
@@ -245,7 +249,7 @@ def take_token_off(request: PreparedRequest) -> None:
     """Remove what is ours from a request, in place, and mark it so that it gets no token again."""
     for name in our_headers(request):
         del request.headers[name]
-    request.hooks = CallerHooks(hooks_of_the_user(vars(request).get("hooks")))
+    request.hooks = RedirectedHooks(hooks_of_the_user(vars(request).get("hooks")))
 
 
 def without_token(request: PreparedRequest) -> PreparedRequest:

@@ -28,6 +28,7 @@ from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
 from ..tokens.state import CurrentToken
 from ..urls import Origin, origin_of, public_url
+from . import notices
 from .allowed_urls import AllowedURLs
 from .answer_body import redact_body_errors, release
 from .authorization import HandedOver, ResponseHandler, copy_request, put_token, take_token_off
@@ -90,6 +91,9 @@ class Handle401(ResponseHandler):
                 answer = self._answer_nonce_demand(response, kwargs)
                 may_demand = answer is response
                 answer = self._answer_refusal(answer, kwargs, may_demand_nonce=may_demand)
+                if self._lacks_scope(answer):
+                    refusal = self._refusal(self._request_of(response))
+                    self._note(refusal, answer, notices.SCOPE)
             finally:
                 self._replay = None
         if 200 <= answer.status_code < 300:
@@ -122,12 +126,15 @@ class Handle401(ResponseHandler):
             return response
         tokens, refusal = self.tokens, self._refusal(request)
         if not tokens._may_replace(refusal):
+            self._note(refusal, response, notices.PAUSE)
             return response
         try:
             replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
             if tokens._refused_without_replay(refusal):
                 self._report_impossible(refusal, response, reason)
+            else:
+                self._note(refusal, response, notices.BODY)
             return response
         answer = response
         for current in tokens._replacements(refusal, wait_limit(kwargs.get("timeout"))):
@@ -142,6 +149,8 @@ class Handle401(ResponseHandler):
             method, route_url = refusal.route.method, self._redacted(refusal.route.url)
             event = RequestReplayed(method, route_url, response.status_code, answer.status_code)
             tokens._emit(event)
+        if self._is_refusal(answer):
+            self._note(refusal, answer, notices.reason_of_refusal(self._first, self._current))
         return answer
 
     def _prepare_replay(self, request: PreparedRequest, response: Response) -> _Replay:
@@ -201,6 +210,10 @@ class Handle401(ResponseHandler):
         method, url = refusal.route.method, self._redacted(refusal.route.url)
         self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
 
+    def _note(self, refusal: Refusal, response: Response, notice: notices.Notice) -> None:
+        url = self._redacted(refusal.route.url)
+        notices.note_refusal(self.tokens._client, url, notice, response.status_code)
+
     def redact_error(self, error: Exception) -> None:
         """Remove our tokens from an error that quotes what a broken server echoed."""
         redact_error(error, self._tokens_sent())
@@ -244,9 +257,14 @@ class Handle401(ResponseHandler):
             return False
         if self._scheme.proves and self._scheme.demands_nonce(response):
             return False
-        # A new token cannot help if the scope is insufficient (RFC 6750 section 3.1).
+        return not self._lacks_scope(response)  # a new token cannot help then
+
+    def _lacks_scope(self, response: Response) -> bool:
+        """Return whether the API says that the scope is insufficient (RFC 6750 section 3.1)."""
         challenge = response.headers.get("WWW-Authenticate")
-        return challenge is None or find_error(challenge, _SCHEMES) != "insufficient_scope"
+        if challenge is None or response.status_code not in self._refused_status:
+            return False
+        return find_error(challenge, _SCHEMES) == "insufficient_scope"
 
 
 class _Replay(NamedTuple):

@@ -69,7 +69,7 @@ def _check(certificate: Path, key: Path | None = None) -> None:
     """Load both files as the connection will; raise ConfigurationError if that fails."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, _no_password)
-    except ssl.SSLError as error:
+    except (ssl.SSLError, FileNotFoundError) as error:  # a file may be gone since it was read
         place = "the same file" if key is None else repr(str(key))
         hint = "; for a key in a file of its own give TLSClientAuth((certificate, key))"
         raise ConfigurationError(

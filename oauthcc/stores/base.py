@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import time
@@ -81,6 +82,17 @@ class BaseStore:
 
     def __deepcopy__(self: S, memo: object) -> S:
         return self
+
+
+def place_of(store: object) -> str:
+    """Return where a store keeps its tokens, for people, or the name of its class.
+
+    This is not the ``repr`` of the store, because that of a user's class may show a password.
+    """
+    place = None
+    with contextlib.suppress(Exception):  # a subclass may have another `__init__`
+        place = getattr(store, "_place", None)
+    return place if isinstance(place, str) else type(store).__name__
 
 
 def encode(token: Token, cipher: Cipher | None) -> bytes:

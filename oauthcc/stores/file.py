@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import stat
 import tempfile
 import time
@@ -57,11 +58,8 @@ class FileStore(BaseStore):
         self, folder: str | os.PathLike[str] | None = None, *, cipher: Cipher | None = None
     ) -> None:
         _require("filelock")
-        chosen = _default_folder() if folder is None else Path(os.fsdecode(folder)).expanduser()
-        # Absolute, because a daemon may change its working directory later.
-        self._folder = chosen.absolute()
+        self._folder = _chosen(folder)
         self._cipher = cipher
-        _exists(self._folder)
 
     @hide_locals
     def load(self, key: str) -> Token | None:
@@ -122,6 +120,10 @@ class FileStore(BaseStore):
             # In that child, this call does nothing and the parent keeps its lock.
             lock.release()
 
+    @property
+    def _place(self) -> str:
+        return str(self._folder)
+
     def _path(self, key: str, kind: str) -> Path:
         name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         return self._folder / f"{name}.{kind}"
@@ -155,6 +157,27 @@ def _require(module: str) -> None:
         ) from error
 
 
+def _chosen(folder: str | os.PathLike[str] | None) -> Path:
+    """Return the absolute path of a folder; raise ConfigurationError if it cannot be used.
+
+    Absolute, because a daemon may change its working directory later.
+    """
+    try:
+        # In a container, a user may have no home. The working directory may be deleted.
+        path = _default_folder() if folder is None else Path(os.fsdecode(folder)).expanduser()
+        path = path.absolute()
+        _exists(path)
+    except ConfigurationError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        given = "no folder was given" if folder is None else f"given: {folder!r}"
+        raise ConfigurationError(
+            "FileStore has no usable folder: pass its whole path, as in"
+            f' FileStore("/var/cache/my-service") ({given}).'
+        ) from error
+    return path
+
+
 def _default_folder() -> Path:
     _require("platformdirs")
     from platformdirs import user_cache_path
@@ -182,9 +205,15 @@ def _exists(folder: Path) -> bool:
             " your own, or a new folder inside this one."
         )
     if _POSIX and facts.st_mode & 0o022:
+        # A folder that all users share, such as /tmp, has the sticky bit. Nobody must change that.
+        advice = (
+            f"Use a new folder inside it, such as {folder / 'oauthcc'}."
+            if facts.st_mode & stat.S_ISVTX
+            else "Use another folder. If it is only for these tokens, run:"
+            f" chmod 700 {shlex.quote(str(folder))}"
+        )
         raise ConfigurationError(
-            f"Other users can write in the folder {folder} and could put tokens there. Run:"
-            f" chmod 700 {folder}"
+            f"Other users can write in the folder {folder} and could put tokens there. {advice}"
         )
     return True
 

@@ -153,6 +153,13 @@ class RedisStore(BaseStore):
     def _name(self, kind: str, key: str) -> str:
         return f"{self._prefix}{kind}:{key}"
 
+    @property
+    def _place(self) -> str | None:
+        """Return host and port, or the path of a socket, without the password."""
+        options = self._client.connection_pool.connection_kwargs
+        host, path = options.get("host"), options.get("path")
+        return f"{host}:{options.get('port', 6379)}" if host else path
+
     def __getstate__(self) -> dict[str, Any]:
         if self._url is None:
             raise TypeError("A RedisStore can be pickled only if it was created from a URL.")

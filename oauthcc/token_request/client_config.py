@@ -91,9 +91,10 @@ class ClientConfig:
             secret = Secret.of(secret)
         method = client_auth_from(options.get("client_auth"), has_secret=secret is not None)
         check_secret(method, _checked_client_id(client_id), secret)
+        scheme = _checked_scheme(options.get("scheme"))
         audiences = _strings("audience", options.get("audience"))
         resources = _strings("resource", options.get("resource"))
-        return cls(
+        config = cls(
             None if issuer is not None else check_token_url(token_url or ""),
             None if issuer is None else check_issuer(issuer),
             client_id,
@@ -105,8 +106,15 @@ class ClientConfig:
                 *_checked_params(options.get("token_params") or {}),
             ),
             method,
-            _checked_scheme(options.get("scheme")),
+            scheme,
         )
+        if secret is None and options.get("client_auth") is None:
+            # This grant is for confidential clients (RFC 6749 section 4.4).
+            raise ConfigurationError(
+                "client_secret is missing (None): pass it, and check whether the variable that it"
+                ' comes from is set. client_auth="none" is for a client without a secret.'
+            )
+        return config
 
     def read_secret(self) -> tuple[str | None, bytes]:
         """Return the client secret as it is now (None if the method needs none), and a fingerprint.

@@ -231,7 +231,11 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
     happened = f"{answer.status_line} with {cause}" + (f" ({description})" if description else "")
     if status >= 500 or status in _BUSY_STATUSES or error in _BUSY_ERRORS:
         pause = retry_after(answer.response)
-        advice = "later" if pause is None else f"in {pause:.0f} seconds, as it asks"
+        advice = (
+            "later"
+            if pause is None
+            else f"in {pause:.0f} second{'' if round(pause) == 1 else 's'}, as it asks"
+        )
         message = f"The token endpoint is unavailable: {happened}. Try again {advice}."
         return answer.error(TokenEndpointUnavailable, message)
     advice = _advice(error, status, scope, method)

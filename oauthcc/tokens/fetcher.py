@@ -23,11 +23,13 @@ from ..errors import (
     OAuthCCError,
     TokenEndpointUnavailable,
     TokenError,
+    text_of,
 )
 from ..events import Event, StoreBypassed, Why, log
 from ..frames import raised_at, without_frames
 from ..redaction import SecretHeader
 from ..stores import TokenStore
+from ..stores.base import place_of
 from ..stores.guarded import SAVE_PATIENCE, GuardedStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig
@@ -171,7 +173,7 @@ class TokenFetcher:
             known = None if need.known is None else need.known[1]
             # If the fetch failed in the same way again, this is the same object, and `TokenState`
             # begins no new pause.
-            result.error = known if known is not None and repr(ours) == repr(known) else ours
+            result.error = known if known is not None and _is_same(ours, known) else ours
             # Its frames contain the client's secret.
             without_frames(result.error, handled)
         finally:
@@ -217,7 +219,7 @@ class TokenFetcher:
         """Return the store for one fetch, whose events are added to the result."""
 
         def report(operation: str, error: Exception) -> None:
-            result.events.append(StoreBypassed(operation, error))
+            result.events.append(StoreBypassed(operation, error, place_of(self.store)))
 
         def newest() -> Token | None:
             last = self._newest
@@ -294,10 +296,15 @@ def _checked_store(store: TokenStore | None) -> TokenStore | None:
     )
 
 
+def _is_same(error: Exception, known: Exception) -> bool:
+    return type(error) is type(known) and text_of(error) == text_of(known)
+
+
 def _as_ours(error: Exception) -> OAuthCCError:
     """Return an error of ours for whatever a fetch raised."""
     if isinstance(error, OAuthCCError):
-        error.__context__ = None  # it may quote what the error itself redacts
+        # It may quote what the error itself redacts. Not by assignment: see `without_frames`.
+        object.__setattr__(error, "__context__", None)
         return error
     # The message of a foreign error may quote anything, so the error is kept as `__cause__` only.
     # Its frames are dropped, so our message names the file and line where it was raised.

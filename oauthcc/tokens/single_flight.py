@@ -191,7 +191,7 @@ class SingleFlight(Generic[N, R, T]):
         except Exception as error:  # noqa: BLE001 - every caller raises it
             # The error is kept, and frames would keep sessions and secrets. The context may also be
             # what the caller handles at this time, if there is no thread for the flight.
-            error.__context__ = None
+            object.__setattr__(error, "__context__", None)  # as in `without_frames`
             failure = without_frames(error)
         except BaseException as interruption:
             failure = Interrupted(type(interruption).__name__)

@@ -30,6 +30,7 @@ from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
+from .unshared import UnsharedSource
 
 
 class SourceOptions(ConfigOptions, total=False):
@@ -71,9 +72,11 @@ class TokenSource:
         name = public_url(config.issuer or config.token_url)
         self._state = TokenState(name, self._renew_at, is_shared=store is not None)
         self._routes = RefusingRoutes()
+        self._client = events.Client(config.client_id, config.scope, name)
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
-        report = partial(_report, name, on_event)
+        unshared = UnsharedSource(self._client, config.params) if store is None else None
+        report = partial(_report, self._client, on_event, unshared)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
         )
@@ -84,11 +87,15 @@ class TokenSource:
 
         Raises ConfigurationError.
         """
-        unknown = options.keys() - _KNOWN_OPTIONS
+        unknown = sorted(options.keys() - _KNOWN_OPTIONS)
         if unknown:
+            from difflib import get_close_matches  # its import takes long
+
+            near = [o for name in unknown for o in get_close_matches(name, _KNOWN_OPTIONS, n=1)]
+            hint = f" Is {' or '.join(near)} meant?" if near else ""
             raise ConfigurationError(
-                f"There is no option {', '.join(sorted(unknown))}: choose from"
-                f" {', '.join(sorted(_KNOWN_OPTIONS))}."
+                f"There is no option {', '.join(unknown)}: choose from"
+                f" {', '.join(sorted(_KNOWN_OPTIONS))}.{hint}"
             )
         mine = {name: options.pop(name) for name in _OPTIONS if name in options}
         return cls(ClientConfig.of(*client, **options), **mine)
@@ -280,7 +287,7 @@ class TokenSource:
             self._routes.accept(route())
 
     def _emit(self, event: events.Event) -> None:
-        events.emit(event, self._on_event)
+        events.emit(event, self._on_event, self._client)
 
     def _other_than(
         self,
@@ -355,6 +362,16 @@ class TokenSource:
                 if not flights.start_unless_running(begin):
                     state.pause_early_renewal()
 
+    def _description(self) -> str:
+        """Return client, scope, server, and whether a token is held, for a ``repr``."""
+        _, phase = self._state.look()
+        expired = "an expired token" if phase is Phase.EXPIRED else "a token"
+        held = "no token" if phase is None else expired
+        return f"{self._client}, at {self._client.host}, with {held}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} for {self._description()}>"
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: a copy has locks of its own and holds no token yet."""
         return {
@@ -371,17 +388,26 @@ class TokenSource:
         self._fetcher.settings = settings
 
 
-def _report(name: str, observer: events.Observer | None, result: FetchResult, waiters: int) -> None:
+def _report(
+    client: events.Client,
+    observer: events.Observer | None,
+    unshared: UnsharedSource | None,
+    result: FetchResult,
+    waiters: int,
+) -> None:
     """Emit the events of a fetch."""
     # First: the lock of the store is held until then, and an observer may take any time.
     result.settle()
     for event in result.events:
-        events.emit(event, observer)
+        events.emit(event, observer, client)
     if result.token is not None and result.error is None:
         seconds, attempts = result.seconds, result.attempts
         lifetime = result.token.lifetime
-        obtained = events.TokenObtained(name, result.why, seconds, lifetime, attempts, waiters)
-        events.emit(obtained, observer)
+        why, url = result.why, client.server
+        obtained = events.TokenObtained(url, why, seconds, lifetime, attempts, waiters)
+        events.emit(obtained, observer, client)
+        if unshared is not None:
+            unshared.note(result.token)
 
 
 def _need(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from .. import clock, forks
 from ..access_token import Token
 from ..clock import ALWAYS, Instant
-from ..errors import PERMANENT_ERRORS, copy_error
+from ..errors import PERMANENT_ERRORS, remembered, retry_after_of
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
 from . import renewal
@@ -77,6 +77,10 @@ class _Failure:
     pause: Backoff
     permanent: bool
     fingerprint: bytes | None
+
+
+def _remembered(failure: _Failure) -> Exception:
+    return remembered(failure.error, failure.pause.until - clock.system.monotonic())
 
 
 class TokenState:
@@ -225,7 +229,7 @@ class TokenState:
             if may_check and now >= self._checked_at + CHECK_PAUSE:
                 self._checked_at = now
                 return replace(self.number(need), known=(failure.fingerprint, failure.error))
-        raise copy_error(failure.error)
+        raise _remembered(failure)
 
     def number(self, need: TokenNeed) -> TokenNeed:
         """Return the need with the number of the fetch that begins now."""
@@ -239,6 +243,9 @@ class TokenState:
         with self._lock:
             if result.error is None:
                 return self._record_token(result)
+            known = self._failure
+            if known is not None and result.error is known.error:
+                raise _remembered(known)  # a check has found that nothing was corrected
             result.events.extend(self._record_failure(result, result.error))
         raise result.error
 
@@ -291,8 +298,6 @@ class TokenState:
 
     def _record_failure(self, result: FetchResult, error: Exception) -> Iterator[Event]:
         failure, now = self._failure, clock.now()
-        if failure is not None and error is failure.error:
-            return  # a check has found that nothing was corrected
         current, phase = self.look()
         usable = current is not None and phase is not Phase.EXPIRED
         if result.number < max(self._newest_number, self._forget_number):
@@ -303,12 +308,12 @@ class TokenState:
         if result.why == "aging":
             # It decides for nobody who has no token. That one has a fetch of its own.
             if current is not None and usable:
-                self._pause_early(current.plan, getattr(error, "retry_after", None))
+                self._pause_early(current.plan, retry_after_of(error))
             seconds = 0.0 if self._early_pause is None else self._early_pause.until - now.monotonic
             yield RenewalFailed(self.name, result.why, error, usable, max(0.0, seconds))
             return
         permanent = isinstance(error, PERMANENT_ERRORS)
-        retry_after = getattr(error, "retry_after", None)
+        retry_after = retry_after_of(error)
         last = failure if failure is not None and failure.permanent == permanent else None
         pause = renewal.after_failure(
             None if last is None else last.pause, now, permanent=permanent, retry_after=retry_after

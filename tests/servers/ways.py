@@ -123,5 +123,5 @@ WAYS: dict[str, dict[str, Way]] = {
     },
     "tls_client_auth/san": {"two files": lambda g: TLSClientAuth(g.pair)},
     "self_signed_tls_client_auth": {"two files": lambda g: TLSClientAuth(g.pair, self_signed=True)},
-    "none": {"left out": lambda g: None, "by class": lambda g: NoClientAuth},
+    "none": {"by name": lambda g: "none", "by class": lambda g: NoClientAuth},
 }

@@ -1,0 +1,154 @@
+"""Why a request goes out without the token, or why a 401 is returned: one line in the log.
+
+A reason that looks like a mistake is a warning, once for each client and origin. All others, and
+the same one again, are for debugging. What is remembered for that is limited.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from requests import PreparedRequest
+
+from ..events import Client, log
+from ..tokens.state import CurrentToken
+from ..urls import UNREADABLE, origin_of, origin_text, public_url
+from .allowed_urls import AllowedURLs
+from .authorization import CallerHooks, RedirectedHooks, TokenHooks, brings_its_own
+
+#: The number of warnings that are remembered.
+MAX_REMEMBERED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A reason, as a sentence for people, and whether it looks like a mistake.
+
+    ``or_if_refused`` says that it also does if the answer is a 401.
+    """
+
+    text: str
+    is_mistake: bool = False
+    or_if_refused: bool = False
+
+
+# Why a request goes out without the token.
+OLD_HEADER = Notice(
+    "session.headers contains an Authorization, which is sent instead: delete it, or pass it to the"
+    " calls that need it",
+    is_mistake=True,
+)
+SESSION_AUTH = Notice(
+    "session.auth is set, and decides instead: set it to None, or pass auth= to the calls that need"
+    " it",
+    is_mistake=True,
+)
+NEAR = Notice(
+    "the URL is not under a prefix of api_url or add_api(), although its host has one, or its path"
+    " can be read in several ways: check the URL and the prefixes",
+    is_mistake=True,
+)
+OUTSIDE = Notice(
+    "the URL is outside of api_url: if it is your API, add its prefix there", or_if_refused=True
+)
+REDIRECTED = Notice(
+    "a redirect has left the API that the token is for: if both are your API, request the final URL"
+    " or name both in api_url",
+    or_if_refused=True,
+)
+CALLER = Notice("the call brings its own Authorization, auth= or user name in the URL")
+UNUSUAL = Notice("the request has no URL or no headers that can be read")
+
+# Why a 401 is returned.
+SAME_TOKEN = Notice(
+    "the authorization server issued the same token again, which was refused too: check whether it"
+    " caches tokens, and whether this API accepts tokens of this server",
+    is_mistake=True,
+)
+NEW_TOKEN = Notice(
+    "a token that was fetched for this request was refused too: check that audience=, resource= or"
+    " scope= are those of this API, and that it accepts tokens of this server",
+    is_mistake=True,
+)
+SCOPE = Notice(
+    "the API says that the scope of the token is insufficient: check scope=, and what the server"
+    " allows this client",
+    is_mistake=True,
+)
+BODY = Notice("the body of the request cannot be sent again, and no renewal is forced now")
+PAUSE = Notice("this route has refused new tokens too, and no renewal is forced for a while")
+NO_RENEWAL = Notice("no other token could be fetched, and the current one has not expired")
+
+_warned: dict[tuple[Client, Notice, str], object] = {}
+
+
+def note_without_token(client: Client, url: object, notice: Notice) -> None:
+    """Write to the log why a request goes out without the token."""
+    _note(client, url, notice, "A request goes out without the token", is_mistake=notice.is_mistake)
+
+
+def note_refused_without_token(client: Client, response: Any, notice: Notice) -> None:
+    """Write to the log that a request without the token was refused, if that is a mistake."""
+    first = next(iter(getattr(response, "history", None) or ()), response)
+    if notice.or_if_refused and getattr(first, "status_code", None) == 401:
+        said = "A request without the token was answered with 401"
+        _note(client, first.url, notice, said, is_mistake=True)
+
+
+def note_refusal(client: Client, url: object, notice: Notice, status: int) -> None:
+    """Write to the log why a 401 (or another refusal of the token) is returned."""
+    _note(client, url, notice, f"A {status} is returned", is_mistake=notice.is_mistake)
+
+
+def forget_warnings() -> None:
+    """Forget which warnings were written, so that each of them is written again."""
+    _warned.clear()
+
+
+def reason_without_token(
+    request: Any, session: requests.Session, allowed: AllowedURLs[Any]
+) -> Notice:
+    """Return why a session sends a request without the token."""
+    if not isinstance(request, PreparedRequest) or not request.url or request.headers is None:
+        return UNUSUAL
+    hooks, own = vars(request).get("hooks"), request.headers.get("Authorization")
+    if isinstance(hooks, (RedirectedHooks, TokenHooks)):
+        return REDIRECTED
+    if session.auth is not None:
+        return SESSION_AUTH
+    if own is not None and own == (session.headers or {}).get("Authorization"):
+        return OLD_HEADER
+    if isinstance(hooks, CallerHooks) or brings_its_own(request):
+        return CALLER
+    return reason_outside(request.url, allowed)
+
+
+def reason_outside(url: str, allowed: AllowedURLs[Any]) -> Notice:
+    """Return what is wrong with a URL that no token belongs to."""
+    return NEAR if allowed.has_prefix_at(origin_of(url)) else OUTSIDE
+
+
+def reason_of_refusal(first: CurrentToken, last: CurrentToken) -> Notice:
+    """Return why a refusal is returned: ``first`` was refused, and then ``last``."""
+    if first is last:
+        return NO_RENEWAL
+    is_same = first.token.access_token == last.token.access_token
+    return SAME_TOKEN if is_same else NEW_TOKEN
+
+
+def _note(client: Client, url: object, notice: Notice, said: str, *, is_mistake: bool) -> None:
+    level = logging.DEBUG
+    if is_mistake:
+        origin = origin_of(url) if isinstance(url, str) else None
+        place = UNREADABLE if origin is None else origin_text(origin)
+        mine = object()
+        # `setdefault` needs no lock: of all threads, one gets its own object back.
+        if _warned.setdefault((client, notice, place), mine) is mine:
+            level = logging.WARNING
+        if len(_warned) > MAX_REMEMBERED:
+            _warned.clear()
+    if log.isEnabledFor(level):
+        log.log(level, "%s (%s, %s), because %s", said, public_url(url), client, notice.text)

@@ -1,0 +1,329 @@
+"""Nothing is silent: why a request goes out without the token, or a 401 is returned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from oauthcc import ClientCredentialsAuth, ClientCredentialsSession
+from oauthcc.api_request import notices
+from oauthcc.events import Client
+from oauthcc.testing.faults import Answer, json_answer, unavailable
+
+from .clock import flights_done
+from .internet import Internet
+from .refusals import Scene, Sessions
+from .sessions import CLIENT, auth_for, connected, plain
+
+API, OTHER = "https://api.example", "https://other.example"
+REFUSED: Any = (401, {}, b"no")
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG, "oauthcc")
+    return caplog
+
+
+def lines(log: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
+    """Return the lines of the helper at a level, without its records of other things."""
+    return [
+        record.getMessage()
+        for record in log.records
+        if record.module == "notices" and record.levelno == level
+    ]
+
+
+def old_header(session: Any) -> None:
+    session.headers["Authorization"] = "Bearer of-last-year"
+
+
+def old_auth(session: Any) -> None:
+    session.auth = ("me", "hunter2")
+
+
+def no_auth(session: Any) -> None:
+    session.auth = lambda r: r
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (old_header, "session.headers contains an Authorization"),
+        (old_auth, "session.auth is set"),
+        (no_auth, "session.auth is set"),
+    ],
+)
+def test_what_an_old_session_brings_along_is_a_warning_once_per_origin(
+    net: Internet, log: pytest.LogCaptureFixture, change: Callable[[Any], None], reason: str
+) -> None:
+    session = connected(net, "orders")
+    change(session)
+    for url in (f"{API}/a?key=1", f"{API}/b", f"{OTHER}/a", f"{OTHER}:8443/a"):
+        session.get(url)
+    assert net.token_requests == []
+    warnings = lines(log)
+    places = ("https://api.example/a", "https://other.example/a", "https://other.example:8443/a")
+    for warning, place in zip(warnings, places, strict=True):
+        assert warning.startswith(
+            f"A request goes out without the token ({place}, client 'my-id', scope 'orders'),"
+            f" because {reason}"
+        )
+    assert len(lines(log, logging.DEBUG)) == 1
+    assert "hunter2" not in log.text
+    assert "of-last-year" not in log.text
+    assert "key=1" not in log.text
+
+
+def test_each_client_and_scope_is_warned_about(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    for scope in ("a", "b", "a", None):
+        session = connected(net, scope)
+        session.auth = ("me", "pw")
+        session.get(API)
+    assert len(lines(log)) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"auth": ("me", "pw")},
+        {"auth": lambda r: r},
+        {"headers": {"Authorization": "ApiKey 1"}},
+        {"url": "https://me:pw@api.example/a"},
+    ],
+)
+def test_what_a_call_decides_is_no_warning_even_if_it_is_refused(
+    net: Internet, log: pytest.LogCaptureFixture, options: dict[str, Any]
+) -> None:
+    net.pages[f"{API}/a"] = REFUSED
+    session = connected(net)
+    session.get(**{"url": f"{API}/a", **options})
+    assert lines(log) == []
+    (line,) = lines(log, logging.DEBUG)
+    assert "the call brings its own" in line
+    assert "pw" not in log.text
+
+
+def test_a_url_outside_of_api_url_is_a_warning_if_it_is_refused(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net, api_url=f"{API}/v1")
+    session.get(f"{OTHER}/a")
+    assert lines(log) == []
+    (line,) = lines(log, logging.DEBUG)
+    assert "because the URL is outside of api_url" in line
+    net.pages[f"{OTHER}/a"] = REFUSED
+    for _ in range(2):
+        assert session.get(f"{OTHER}/a").status_code == 401
+    (warning,) = lines(log)
+    assert warning.startswith("A request without the token was answered with 401 (https://other.ex")
+
+
+@pytest.mark.parametrize("path", ["/v2/a", "/v1x", "/v1/../a", "/v1/%2e%2e/a", "/"])
+def test_a_url_beside_the_prefix_of_its_host_is_a_warning(
+    net: Internet, log: pytest.LogCaptureFixture, path: str
+) -> None:
+    prepared = requests.Request("GET", API).prepare()
+    prepared.url = f"{API}{path}"
+    connected(net, api_url=f"{API}/v1").send(prepared)
+    plain(net).get(f"{API}/v2", auth=auth_for(net, api_url=f"{API}/v1"))
+    first, *_ = lines(log)
+    assert "although its host has one" in first
+    assert net.token_requests == []
+
+
+def test_a_redirect_to_another_origin_is_a_warning_if_it_is_refused(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net)
+    net.redirect(f"{API}/a", f"{OTHER}/b")
+    session.get(f"{API}/a")
+    assert lines(log) == []
+    (line,) = lines(log, logging.DEBUG)
+    assert "(https://other.example/b, client 'my-id', without a scope)" in line
+    assert "because a redirect has left the API" in line
+    net.pages[f"{OTHER}/b"] = REFUSED
+    assert session.get(f"{API}/a").status_code == 401
+    (warning,) = lines(log)
+    assert "https://other.example/b" in warning
+
+
+def test_a_redirect_of_a_plain_session_is_said_too(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    net.redirect(f"{API}/a", f"{OTHER}/b")
+    plain(net).get(f"{API}/a", auth=auth_for(net))
+    (line,) = lines(log, logging.DEBUG)
+    assert "(https://other.example/b, client 'my-id'" in line
+    assert "because a redirect has left the API" in line
+
+
+def test_the_first_answer_counts_and_not_that_of_a_redirect(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net, api_url=API)
+    net.redirect(f"{OTHER}/a", "https://third.example/")
+    net.pages["https://third.example/"] = REFUSED
+    session.get(f"{OTHER}/a")
+    (warning,) = lines(log)
+    assert "https://third.example/" in warning
+
+
+def test_what_is_no_request_is_reported_by_requests(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    prepared = requests.Request("GET", API).prepare()
+    prepared.url = None
+    with pytest.raises(Exception, match=r".*"):  # as in requests
+        connected(net).send(prepared)
+    (line,) = lines(log, logging.DEBUG)
+    assert "<unreadable URL>" in line
+
+
+def test_a_request_with_a_token_is_no_line(net: Internet, log: pytest.LogCaptureFixture) -> None:
+    connected(net).get(API)
+    plain(net).get(API, auth=auth_for(net))
+    assert [record for record in log.records if record.module == "notices"] == []
+
+
+# -- 401s ------------------------------------------------------------------------------------------
+
+
+def test_new_tokens_that_are_refused_are_a_warning_that_says_what_to_check(
+    scene: Scene, sessions: Sessions, log: pytest.LogCaptureFixture
+) -> None:
+    scene.api.answer_next(Answer(401, [], b""), None)
+    session = sessions.new(scope="orders", audience="a")
+    for _ in range(5):
+        assert session.get(scene.url).status_code == 401
+    (warning,) = lines(log)
+    assert warning.startswith(f"A 401 is returned ({scene.url}, client {scene.auth.client_id!r}")
+    assert "scope 'orders'" in warning
+    assert "check that audience=, resource= or scope= are those of this API" in warning
+    rest = lines(log, logging.DEBUG)
+    assert len(rest) == 4
+    assert "no renewal is forced for a while" in rest[-1]
+    assert all(token not in log.text for token in scene.auth.issued)
+
+
+def test_the_same_token_again_is_a_warning(scene: Scene, log: pytest.LogCaptureFixture) -> None:
+    same = {"access_token": "always-the-same", "token_type": "Bearer", "expires_in": 3600}
+    scene.auth.answer_next(json_answer(same), None)
+    assert scene.session().get(scene.url).status_code == 401
+    (warning,) = lines(log)
+    assert "issued the same token again" in warning
+    assert "always-the-same" not in log.text
+
+
+def test_an_insufficient_scope_is_a_warning(
+    scene: Scene, sessions: Sessions, log: pytest.LogCaptureFixture
+) -> None:
+    challenge = ("WWW-Authenticate", 'Bearer error="insufficient_scope"')
+    scene.api.answer_next(Answer(401, [challenge], b""), None)
+    session = sessions.new()
+    for _ in range(2):
+        session.get(scene.url)
+    (warning,) = lines(log)
+    assert "the scope of the token is insufficient" in warning
+    assert scene.token_requests == 1
+
+
+def test_a_refusal_while_the_renewal_fails_is_said(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    session = scene.refused()
+    scene.auth.answer_next(unavailable(400), None)
+    assert session.get(scene.url).status_code == 401
+    flights_done()
+    assert lines(log) == []  # the failed renewal is a warning itself
+    assert "no other token could be fetched" in lines(log, logging.DEBUG)[0]
+
+
+def test_a_body_that_cannot_be_sent_again_is_said_each_time(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    scene.api.answer_next(Answer(401, [], b""), None)
+    session = scene.session()
+    for _ in range(4):
+        assert session.post(scene.url, data=iter([b"a"])).status_code == 401
+    said = [r.getMessage() for r in log.records if "401" in r.getMessage() and r.name == "oauthcc"]
+    assert len(said) == 4
+    assert "cannot be sent again" in said[0]
+
+
+def test_an_accepted_replay_is_no_notice(scene: Scene, log: pytest.LogCaptureFixture) -> None:
+    assert scene.refused().get(scene.url).status_code == 200
+    assert lines(log) == lines(log, logging.DEBUG) == []
+
+
+# -- what is remembered ----------------------------------------------------------------------------
+
+
+def test_the_memory_of_warnings_is_limited(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "MAX_REMEMBERED", 10)
+    for number in range(100):
+        url = f"https://host-{number}.example/"
+        notices.note_without_token(Client("me", None), url, notices.OLD_HEADER)
+        assert len(notices._warned) <= 10
+    assert len(lines(log)) == 100
+    notices.note_refusal(Client("me", None), None, notices.NEW_TOKEN, 403)
+    assert lines(log)[-1].startswith("A 403 is returned (<unreadable URL>, client 'me'")
+
+
+def test_an_answer_that_is_none_is_ignored(log: pytest.LogCaptureFixture) -> None:
+    notices.note_refused_without_token(Client("me", None), None, notices.OUTSIDE)
+    assert log.records == []
+
+
+# -- repr ------------------------------------------------------------------------------------------
+
+
+def test_the_repr_of_a_session_says_what_it_is_without_secrets(net: Internet) -> None:
+    session = connected(net, "orders", api_url=[f"{API}/v1", "https://b.example:8443"])
+    shown = "for client 'my-id', scope 'orders', at https://as.example, with {}"
+    prefixes = "api_url https://api.example/v1 and https://b.example:8443"
+    assert repr(session) == (f"<ClientCredentialsSession {shown.format('no token')}, {prefixes}>")
+    assert repr(session.tokens) == f"<TokenSource {shown.format('no token')}>"
+    session.get(f"{API}/v1")
+    assert repr(session) == f"<ClientCredentialsSession {shown.format('a token')}, {prefixes}>"
+    assert net.tokens[0] not in repr(session)
+    assert "my-secret" not in repr(session)
+
+
+def test_the_repr_of_a_session_knows_an_expired_token(scene: Scene) -> None:
+    scene.auth.token_lifetime = 0
+    session = scene.session()
+    session.tokens.get()
+    assert "with an expired token, api_url not set>" in repr(session)
+
+
+def test_the_repr_works_for_a_session_that_is_not_ready() -> None:
+    class Mine(ClientCredentialsSession):
+        def __init__(self) -> None:
+            requests.Session.__init__(self)
+
+    assert repr(Mine()) == "<Mine without a token source>"
+
+
+def test_the_repr_of_an_auth_says_what_it_is() -> None:
+    auth = ClientCredentialsAuth(*CLIENT)
+    expected = "client 'my-id', without a scope, at https://as.example, with no token"
+    assert repr(auth) == f"<ClientCredentialsAuth for {expected}>"
+
+
+def test_nothing_is_made_for_a_log_that_is_off(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    log.set_level(logging.CRITICAL, "oauthcc")
+    session = connected(net)
+    session.auth = ("me", "pw")
+    session.get(API)
+    assert log.records == []

@@ -1,0 +1,133 @@
+"""Sessions that are made for each call: the log says so once, and a store makes them cheap."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from oauthcc import fetch_token
+from oauthcc.access_token import Token
+from oauthcc.events import Client
+from oauthcc.stores import MemoryStore
+from oauthcc.testing import AuthorizationServer
+from oauthcc.tokens import unshared
+from oauthcc.tokens.unshared import MANY, UnsharedSource
+
+from .clock import Clock, flights_done
+from .internet import Internet
+from .sessions import auth_for, connected, plain
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.WARNING, "oauthcc")
+    return caplog
+
+
+def warnings(log: pytest.LogCaptureFixture) -> list[str]:
+    flights_done()  # it is written after the caller has continued
+    return [r.getMessage() for r in log.records if r.name == "oauthcc"]
+
+
+def session_per_call(net: Internet, times: int, scope: str | None = None, **options: Any) -> None:
+    for _ in range(times):
+        connected(net, scope, **options).get("https://api.example/")
+
+
+def test_sessions_that_are_made_per_call_are_one_warning_that_says_what_to_write(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session_per_call(net, MANY - 1, "orders")
+    assert warnings(log) == []
+    session_per_call(net, 2 * MANY, "orders")
+    session_per_call(net, 2 * MANY, "stock")
+    (warning,) = warnings(log)
+    assert warning.startswith(
+        f"{MANY} sessions have each fetched a token for client 'my-id', scope 'orders', from"
+        " https://as.example"
+    )
+    assert "Make one session" in warning
+    assert "store = oauthcc.stores.MemoryStore(), and pass store=store" in warning
+
+
+def test_an_auth_per_call_and_fetch_token_per_call_count_too(
+    net: Internet, auth: AuthorizationServer, log: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(MANY):
+        plain(net).get("https://api.example/", auth=auth_for(net))
+    assert len(warnings(log)) == 1
+    unshared.forget_sessions()
+    for _ in range(MANY):
+        fetch_token(auth.token_url, auth.client_id, auth.client_secret)
+    assert len(warnings(log)) == 2
+
+
+def test_one_session_that_renews_its_token_is_no_warning(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net)
+    for _ in range(2 * MANY):
+        session.tokens.renew()
+        session.tokens.forget()
+        session.tokens.get()
+    assert warnings(log) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        lambda number: {"scope": f"scope-{number}"},
+        lambda number: {"audience": f"https://api-{number}.example"},
+        lambda number: {"token_params": {"tenant": str(number)}},
+        lambda number: {"store": MemoryStore()},
+    ],
+)
+def test_sessions_that_cannot_share_a_token_are_no_warning(
+    net: Internet, log: pytest.LogCaptureFixture, options: Any
+) -> None:
+    for number in range(2 * MANY):
+        connected(net, **options(number)).get("https://api.example/")
+    assert len(net.token_requests) == 2 * MANY
+    assert warnings(log) == []
+
+
+def test_several_apis_of_one_session_are_no_warning(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net)
+    for number in range(2 * MANY):
+        session.add_api(f"https://api-{number}.example", scope=f"scope-{number}").get()
+    assert warnings(log) == []
+
+
+def test_sessions_after_each_other_whose_tokens_have_expired_are_no_warning(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock().install()
+    for lifetime in (60.0, None):
+        for _ in range(2 * MANY):
+            source = UnsharedSource(Client("me", None), ())
+            expires_at = None if lifetime is None else clock.wall + lifetime
+            source.note(Token("abc", expires_at=expires_at))
+            clock.advance(3600.0)
+    assert warnings(log) == []
+
+
+def test_the_memory_of_clients_is_limited() -> None:
+    for number in range(3 * unshared.MAX_CLIENTS):
+        UnsharedSource(Client(str(number), None), ()).note(Token("abc"))
+        assert len(unshared._expiries) <= unshared.MAX_CLIENTS
+
+
+def test_with_one_memory_store_a_session_per_call_costs_one_token_request_and_no_scrypt(
+    net: Internet, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scrypt(*args: Any, **kwargs: Any) -> bytes:
+        raise AssertionError("scrypt is slow")
+
+    monkeypatch.setattr("hashlib.scrypt", scrypt)
+    session_per_call(net, 2 * MANY, store=MemoryStore())
+    assert len(net.token_requests) == 1
+    assert warnings(log) == []
