@@ -30,6 +30,7 @@ GROUND = {
     "redaction",
     "secret",
     "settings",
+    "threads",
     "urls",
 }
 FLOORS = [
