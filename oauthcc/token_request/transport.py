@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
-from requests import exceptions
+from requests import Session, exceptions
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 from requests.cookies import RequestsCookieJar, merge_cookies
@@ -38,7 +38,7 @@ from ..errors import (
 )
 from ..redaction import redact_transport_error
 from ..urls import is_loopback, origin_of, public_url
-from .connection import Exchange, for_one_exchange
+from .connection import Exchange, TimeIsOver, for_one_exchange
 from .response import MAX_BYTES
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
@@ -190,10 +190,14 @@ class TransportSession(OAuth2Session):
         finally:
             now = _cookies(self)
             self._received = now & (self._received | (now - before))
-            # requests-mock, when it ends, leaves the method of requests in the place of ours.
-            shadow = vars(self).get("get_adapter")
-            if getattr(shadow, "__func__", None) is requests.Session.get_adapter:
-                del self.get_adapter
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # requests-mock, before a real request and when it ends, puts the method of requests in the
+        # place of ours.
+        if name == "get_adapter" and getattr(value, "__func__", None) is Session.get_adapter:
+            vars(self).pop(name, None)
+        else:
+            super().__setattr__(name, value)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return None: a redirect would carry the client's secret to another place."""
@@ -262,8 +266,12 @@ class TransportSession(OAuth2Session):
                 if response.raw is not None:  # else an adapter has made it, with its content
                     with response:
                         _read(response, url, deadline)
+            if exchange.is_over:  # a part of the answer looks complete if it has no length
+                raise _too_slow(url)
         except OAuthCCError:
             raise
+        except TimeIsOver:
+            raise _too_slow(url) from None
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             if exchange.is_over:
                 raise _too_slow(url) from None
