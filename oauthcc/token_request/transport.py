@@ -26,7 +26,9 @@ from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests.utils import default_headers
 from requests_oauthlib import OAuth2Session
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util import Retry
 
 from .. import forks
 from ..errors import (
@@ -251,6 +253,7 @@ class TransportSession(OAuth2Session):
         left = max(0.001, deadline - time.monotonic())
         request = requests.Request(method, url, headers={**_UNCACHED, **headers}, data=data)
         prepared: requests.PreparedRequest | None = None
+        response: requests.Response | None = None
         exchange = Exchange(left)
         try:
             prepared = self.prepare_request(request)
@@ -275,7 +278,10 @@ class TransportSession(OAuth2Session):
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             if exchange.is_over:
                 raise _too_slow(url) from None
-            raise _as_ours(error, url, secrets, prepared) from None
+            ours = _as_ours(error, url, secrets, prepared)
+            # An adapter repeats no request after it has returned an answer.
+            vars(ours)["_is_repeated"] = response is None and _repeats(self.get_adapter(url), error)
+            raise ours from None
         return response
 
 
@@ -354,6 +360,41 @@ _INFLUENCES: dict[str, Callable[[TransportSession], Any]] = {
     "compliance hooks": _no_compliance_hooks,
     "mounted adapters": _no_adapters,
 }
+
+
+def is_repeated(error: OAuthCCError) -> bool:
+    """Return whether the adapter has repeated the request by itself before this error."""
+    return bool(vars(error).get("_is_repeated"))
+
+
+def repeats_status(adapter: BaseAdapter, status: int, *, asks_to_wait: bool) -> bool:
+    """Return whether an adapter repeats a POST after an answer with this status by itself."""
+    retry = getattr(adapter, "max_retries", None)
+    if not isinstance(retry, Retry) or not retry.is_retry("POST", status, asks_to_wait):
+        return False
+    return _has_retries(retry, response=HTTPResponse(status=status))
+
+
+def _repeats(adapter: BaseAdapter, error: Exception) -> bool:
+    """Return whether an adapter repeats a POST after such an error by itself.
+
+    By default, urllib3 repeats it only if no connection could be made.
+    """
+    retry, cause = getattr(adapter, "max_retries", None), error.args[0] if error.args else None
+    if not isinstance(retry, Retry):
+        return False
+    if isinstance(error, exceptions.RetryError):  # after the last of several answers
+        return _has_retries(retry, response=HTTPResponse(status=503))
+    cause = getattr(cause, "reason", cause)
+    return isinstance(cause, HTTPError) and _has_retries(retry, error=cause)
+
+
+def _has_retries(retry: Retry, **fault: Any) -> bool:
+    try:
+        retry.increment("POST", "/", **fault)
+    except Exception:  # noqa: BLE001 - the fault itself, or that there is no attempt left
+        return False
+    return True
 
 
 def drop_idle_connections(adapter: BaseAdapter) -> None:
