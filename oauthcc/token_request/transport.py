@@ -22,9 +22,8 @@ from requests import Session, exceptions
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 from requests.cookies import RequestsCookieJar, merge_cookies
-from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
-from requests.utils import default_headers
+from requests.utils import default_headers, select_proxy
 from requests_oauthlib import OAuth2Session
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ReadTimeoutError
@@ -214,11 +213,26 @@ class TransportSession(OAuth2Session):
             adapter = self._defaults[prefix] if owner is None else owner.get_adapter(url=url)
         return for_one_exchange(adapter)
 
-    def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
-        """Merge as requests does, with the owner's proxies if there are none here."""
-        settings = super().merge_environment_settings(*args, **kwargs)
-        theirs = getattr(self._owner(), "proxies", None)
-        settings["proxies"] = merge_setting(settings["proxies"], theirs)  # type: ignore[no-untyped-call]
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Merge as requests does, but what was set in code wins over the environment."""
+        if verify is None and self.verify is not True:
+            verify = self.verify
+        given = (self.proxies, getattr(self._owner(), "proxies", None))
+        in_code = [{k: v for k, v in (each or {}).items() if v is not None} for each in given]
+        no_proxy = {**in_code[1], **in_code[0]}.get("no_proxy")
+        if no_proxy:
+            proxies = {"no_proxy": no_proxy, **proxies}
+        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        for each in in_code:
+            if select_proxy(url, each) is not None:
+                settings["proxies"] = each  # the environment may name one for a longer key
+                return settings
+        proxy = select_proxy(url, settings["proxies"])
+        # A proxy on another machine would see the secret, or could not reach this one.
+        if proxy and _is_plain_http_to_loopback(url) and not _is_on_loopback(proxy):
+            settings["proxies"] = {}
         return settings
 
     def drop_connections(self) -> None:
@@ -260,9 +274,6 @@ class TransportSession(OAuth2Session):
             settings = self.merge_environment_settings(
                 url, {}, stream=True, verify=None, cert=cert or self.cert
             )
-            # A proxy would see the secret.
-            if settings["proxies"] and _is_plain_http_to_loopback(url):
-                settings["proxies"] = {}
             timeout = (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left))
             with exchange:
                 response = self.send(prepared, timeout=timeout, allow_redirects=False, **settings)
@@ -410,6 +421,11 @@ def drop_idle_connections(adapter: BaseAdapter) -> None:
 def _is_plain_http_to_loopback(url: str) -> bool:
     origin = origin_of(url)
     return origin is not None and origin.scheme == "http" and is_loopback(origin)
+
+
+def _is_on_loopback(proxy: str) -> bool:
+    origin = origin_of(f"http://{proxy.rpartition('://')[2]}")
+    return origin is not None and is_loopback(origin)
 
 
 def _read(response: requests.Response, url: str, deadline: float) -> None:
