@@ -68,12 +68,13 @@ class TokenEndpoint(TransportSession):
         self._last_fingerprint: bytes | None = None
 
     def use_certificate_of(self, fingerprint: bytes) -> None:
-        """Drop connections that were opened with another client certificate than the current one.
+        """Drop connections to APIs that were opened with another certificate than a new token.
 
-        Tokens are bound to the certificate (RFC 8705 section 3).
+        Tokens are bound to the certificate (RFC 8705 section 3). Until there is a token for the new
+        certificate, the connections with the old one are the only ones that the old token can use.
         """
         last, self._last_fingerprint = self._last_fingerprint, fingerprint
-        if self._config.client_auth.cert is not None and last not in (None, fingerprint):
+        if last not in (None, fingerprint):
             self.drop_connections()
 
     def fetch(

@@ -414,7 +414,7 @@ def drop_idle_connections(adapter: BaseAdapter) -> None:
     A connection keeps the client certificate that it was opened with, even if the files have
     changed since.
     """
-    if isinstance(adapter, HTTPAdapter):
+    if isinstance(adapter, HTTPAdapter) and "poolmanager" in vars(adapter):
         HTTPAdapter.close(adapter)  # a subclass may be unusable after its own close()
 
 
