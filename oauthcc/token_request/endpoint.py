@@ -32,6 +32,7 @@ from ..errors import (
     TokenError,
     TokenRequestDenied,
 )
+from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
@@ -63,6 +64,9 @@ class TokenEndpoint(TransportSession):
     def __init__(self, config: ClientConfig, owner: Owner) -> None:
         super().__init__(config.client_id, owner)
         self._config = config
+        self._scheme: Scheme = config.scheme
+        if isinstance(config.scheme, DPoP):
+            self._scheme = config.scheme._for_token_requests()
         self._discovery = None if config.issuer is None else Discovery(config.issuer)
         self._warned: set[str] = set()
         self._last_fingerprint: bytes | None = None
@@ -116,7 +120,7 @@ class TokenEndpoint(TransportSession):
     def _attempt(self, client_secret: str | None, deadline: float) -> Token:
         """Send the request, again if the server demands a nonce in the proof (RFC 9449 8)."""
         url, audience = self._locate(deadline)
-        scheme = self._config.scheme
+        scheme = self._scheme
         client = BackendApplicationClient(self._config.client_id)
         exchange = self._send(client, url, audience, client_secret, deadline)
         if scheme.proves:
@@ -166,8 +170,10 @@ class TokenEndpoint(TransportSession):
         attempt = Attempt(config.client_id, client_secret, audience, dict(_FORM), [], secrets)
         config.client_auth.authenticate(attempt)
         headers: dict[str, Any] = attempt.headers
-        if config.scheme.proves:
-            headers = {**headers, **config.scheme.proof("POST", url, None)}
+        if self._scheme.proves:
+            proof = self._scheme.proof("POST", url, None)
+            # What an adapter is given is a plain text.
+            headers = {**headers, **{name: "" + value for name, value in proof.items()}}
         body = client.prepare_request_body(
             body=urlencode([*config.params, *attempt.params]), scope=config.scope
         )
