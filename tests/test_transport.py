@@ -41,6 +41,7 @@ from oauthcc.token_request import transport
 from .clock import flights_done, skip_pauses, until
 from .inside import flight_of
 from .internet import TOKEN_URL, Internet
+from .scripts import run_script
 from .servers.connect_proxy import ConnectProxy
 from .sessions import connected, session_for
 
@@ -711,6 +712,57 @@ def test_get_adapter_is_called_with_url_as_a_keyword_as_requests_does(
         session.get(f"{api.url}/x")
         auth.revoke_all()
         assert session.get(f"{api.url}/x").status_code == 200
+
+
+CACHING = """\
+import requests
+
+class Caching(requests.Session):
+    answers = {}
+
+    def send(self, request, **kwargs):
+        key = request.method, request.url, request.body
+        if key not in self.answers:
+            self.answers[key] = super().send(request, **kwargs)
+        return self.answers[key]
+
+HERE
+
+from oauthcc import ClientCredentialsSession, fetch_token
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
+
+with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+    client = auth.token_url, auth.client_id, auth.client_secret
+    with ClientCredentialsSession(*client) as session:
+        assert session.get(api.url + "/a").status_code == 200
+        auth.revoke_all()
+        assert session.get(api.url + "/b").status_code == 200
+        fetch_token(*client)
+    assert len(auth.issued) == 3, auth.issued
+    assert not any(url == auth.token_url for _, url, _ in Caching.answers)
+"""
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        "requests.Session = requests.sessions.Session = Caching",
+        "requests.Session = Caching",
+        "import requests_oauthlib; requests.Session = requests.sessions.Session = Caching",
+        "import oauthcc; requests.Session = requests.sessions.Session = Caching",
+    ],
+    ids=["before", "one name", "between", "after"],
+)
+def test_a_class_that_caches_answers_keeps_no_token(tmp_path: Path, replace: str) -> None:
+    script = tmp_path / "caching.py"
+    script.write_text(CACHING.replace("HERE", replace))
+    run_script(script)
+
+
+def test_no_token_request_may_be_cached(auth: AuthorizationServer) -> None:
+    with session_for(auth) as session:
+        session.tokens.get()
+    assert auth.token_requests[0].headers["Cache-Control"] == "no-store"
 
 
 def as_requests_mock_does(patch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import BackendApplicationClient
-from requests import Session, exceptions
+from requests import exceptions
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 from requests.cookies import RequestsCookieJar, merge_cookies
@@ -184,10 +184,10 @@ class TransportSession(OAuth2Session):
             forks.reset_adapter(adapter)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send as requests does."""
+        """Send as requests does, past a class that answers from a cache."""
         before = _cookies(self)
         try:
-            return super().send(request, **kwargs)
+            return _PlainSession.send(self, request, **kwargs)
         finally:
             now = _cookies(self)
             self._received = now & (self._received | (now - before))
@@ -195,7 +195,7 @@ class TransportSession(OAuth2Session):
     def __setattr__(self, name: str, value: Any) -> None:
         # requests-mock, before a real request and when it ends, puts the method of requests in the
         # place of ours.
-        if name == "get_adapter" and getattr(value, "__func__", None) is Session.get_adapter:
+        if name == "get_adapter" and getattr(value, "__func__", None) is _PlainSession.get_adapter:
             vars(self).pop(name, None)
         else:
             super().__setattr__(name, value)
@@ -294,6 +294,14 @@ class TransportSession(OAuth2Session):
             vars(ours)["_is_repeated"] = response is None and _repeats(self.get_adapter(url), error)
             raise ours from None
         return response
+
+
+# A tool may have put a class that caches answers in the place of `requests.Session`, before
+# requests-oauthlib was imported. A cached answer would bring a refused token again and again.
+_PlainSession: type[requests.Session] = next(
+    (kind for kind in TransportSession.__mro__ if kind.__module__ == "requests.sessions"),
+    requests.Session,
+)
 
 
 def _headers(session: TransportSession) -> dict[str, str | None]:
