@@ -309,6 +309,16 @@ def test_a_socket_of_a_foreign_type_does_not_prevent_the_shutdown_of_others() ->
         assert exchange.is_over
 
 
+def test_a_connection_that_is_made_at_the_last_moment_is_shut_down_at_once() -> None:
+    ours, theirs = socket.socketpair()
+    first, other = socket.socketpair()
+    with ours, theirs, first, other, connection.Exchange(0.01) as exchange:
+        exchange.add_socket(first)
+        assert other.recv(1) == b""
+        exchange.add_socket(ours)
+        assert theirs.recv(1) == b""
+
+
 # -- adapters of the user -------------------------------------------------------------------------
 
 
