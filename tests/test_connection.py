@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -299,10 +300,17 @@ def test_a_token_is_fetched_if_no_thread_can_be_had_for_the_deadline(
 
 
 def test_a_socket_of_a_foreign_type_does_not_prevent_the_shutdown_of_others() -> None:
+    class Closed:
+        """A socket as gevent leaves it when it is closed."""
+
+        def __getattr__(self, name: str) -> Any:
+            raise OSError("Bad file descriptor")
+
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        exchange = connection.Exchange(0.01)
-        for each in (None, object(), MagicMock(), SimpleNamespace(_sock=ours)):
+        exchange, closed = connection.Exchange(0.01), socket.socket()
+        closed.close()
+        for each in (None, Closed(), MagicMock(), closed, SimpleNamespace(_sock=ours)):
             exchange.add_socket(each)
         with exchange:
             assert theirs.recv(1) == b""
@@ -501,6 +509,26 @@ def test_a_function_in_the_place_of_the_class_of_connections_is_called(
     with session_for(auth) as session:
         session.tokens.get()
     assert len(made) == 1
+
+
+def test_an_adapter_may_send_in_a_thread_of_its_own(
+    auth: AuthorizationServer, timers: Timers
+) -> None:
+    class Threaded(HTTPAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> Response:
+            with ThreadPoolExecutor(1) as threads:
+                return threads.submit(super().send, *args, **kwargs).result()
+
+    closed: list[str] = []
+    with session_for(auth) as session:
+        session.mount("http://", Threaded())
+        assert session.tokens.get().access_token == auth.issued[0]
+        auth.answer_next(dripping(b"", closed, timers.end))
+        with pytest.raises(TokenEndpointTimeout, match="did not finish"):
+            session.tokens.endpoint.send_bounded(
+                "POST", auth.token_url, headers={}, deadline=time.monotonic() + 60
+            )
+        until(lambda: len(closed) == 1)
 
 
 def test_an_adapter_may_send_with_another_session_of_ours(

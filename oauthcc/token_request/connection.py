@@ -11,7 +11,7 @@ import _socket
 import contextlib
 import socket
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -94,10 +94,14 @@ class Exchange:
         manager.pools = RecentlyUsedContainer(8, lambda pool: pool.close())
         classes = manager.pool_classes_by_scheme
         manager.pool_classes_by_scheme = {
-            scheme: _tracked(kind, getattr(kind, "ConnectionCls", None))
-            for scheme, kind in classes.items()
+            scheme: partial(self._pool, kind) for scheme, kind in classes.items()
         }
         self._managers.append(manager)
+
+    def _pool(self, kind: Any, *args: Any, **kwargs: Any) -> Any:
+        pool = _tracked(kind, getattr(kind, "ConnectionCls", None))(*args, **kwargs)
+        pool.exchange = self
+        return pool
 
     def _end(self) -> None:
         self.is_over = True
@@ -113,34 +117,49 @@ def _shallow_copy(value: T) -> T:
 
 def _shut_down(sock: Any) -> None:
     # Not with the method of its class: those of TLS and of gevent are not made for two threads.
-    for inner in (sock, getattr(sock, "_sock", None), getattr(sock, "socket", None)):
-        if isinstance(inner, _socket.socket):
-            with contextlib.suppress(OSError):  # it is closed already
+    for name in (None, "_sock", "socket"):
+        with contextlib.suppress(OSError):  # it is closed already
+            inner = sock if name is None else getattr(sock, name, None)
+            if isinstance(inner, _socket.socket):
                 _socket.socket.shutdown(inner, socket.SHUT_RDWR)
 
 
-class _Tracked:
-    """A connection of urllib3 whose sockets the exchange of its thread knows."""
+class _TrackedPool:
+    """A pool of urllib3 whose connections know the exchange that they are made for.
 
+    An adapter may send in a thread of its own.
+    """
+
+    exchange: Exchange
+
+    def _new_conn(self) -> Any:
+        made = super()._new_conn()  # type: ignore[misc]
+        made.exchange = self.exchange
+        return made
+
+
+class _TrackedConnection:
+    """A connection of urllib3 that adds its sockets to an exchange."""
+
+    exchange: Exchange
     sock: Any
 
     def _new_conn(self) -> Any:
         # Before the tunnel of a proxy, which may send its answer one byte at a time too.
         sock = super()._new_conn()  # type: ignore[misc]
-        _here.exchange.add_socket(sock)
+        self.exchange.add_socket(sock)
         return sock
 
     def _tunnel(self) -> None:
         super()._tunnel()  # type: ignore[misc]
-        if _here.exchange.is_over:  # the beginning of an answer counts as one
+        if self.exchange.is_over:  # the beginning of an answer counts as one
             raise TimeIsOver
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
-        exchange: Exchange = _here.exchange  # such connections are used in an exchange only
-        if exchange.is_over:
+        if self.exchange.is_over:
             raise TimeIsOver
         super().connect(*args, **kwargs)  # type: ignore[misc]
-        exchange.add_socket(self.sock)  # that of TLS
+        self.exchange.add_socket(self.sock)  # that of TLS
 
 
 @lru_cache(maxsize=64)
@@ -151,8 +170,8 @@ def _tracked(pool: Any, connection: Any) -> Any:
     """
     if not isinstance(connection, type):
         return pool
-    tracked = type(connection.__name__, (_Tracked, connection), {})
-    return type(pool.__name__, (pool,), {"ConnectionCls": tracked})
+    tracked = type(connection.__name__, (_TrackedConnection, connection), {})
+    return type(pool.__name__, (_TrackedPool, pool), {"ConnectionCls": tracked})
 
 
 class _OwnManagers(dict[str, Any]):
