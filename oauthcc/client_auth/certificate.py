@@ -56,22 +56,22 @@ class TLSClientAuth:
         return [Path(path) for path in ([self.cert] if isinstance(self.cert, str) else self.cert)]
 
 
-def present(cert: str | tuple[str, str]) -> str | tuple[str, str]:
-    """Return a client certificate when its files are there; raise TokenError after a second.
+def wait_for_files(method: object) -> None:
+    """Return when the files of a client certificate are there; raise TokenError after a second.
 
     requests raises a plain OSError if one is missing, even if the request needs no new connection.
     A file that is deleted and written anew is missing for a moment.
     """
-    paths = [cert] if isinstance(cert, str) else cert
+    if not isinstance(method, TLSClientAuth):
+        return  # only its author knows what it names
     deadline = time.monotonic() + PATIENCE
-    while missing := [path for path in paths if not os.path.exists(path)]:  # noqa: PTH110 - fast
+    while missing := [path for path in method._paths() if not path.exists()]:
         if time.monotonic() >= deadline:
             raise TokenError(
-                f"The client certificate file {missing[0]!r} is missing. To replace it, write a new"
-                " file and rename it (os.replace)."
+                f"The client certificate file {str(missing[0])!r} is missing. To replace it, write"
+                " a new file and rename it (os.replace)."
             )
         time.sleep(0.01)
-    return cert
 
 
 def _normalised(cert: object) -> str | tuple[str, str]:
