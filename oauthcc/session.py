@@ -26,6 +26,7 @@ from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status, wait_limit
 from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
+from .client_auth.certificate import wait_for_files
 from .errors import ConfigurationError, TokenError
 from .events import Observer
 from .frames import clear_frames, hide_locals
@@ -294,6 +295,7 @@ class ClientCredentialsSession(requests.Session):
             self._avoid_proxy(copied, origin, kwargs)
         cert = tokens._config.client_auth.cert
         if cert is not None and not kwargs.get("cert", self.cert):
+            wait_for_files(tokens._config.client_auth)
             kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
         try:
             return super().send(copied, **kwargs)

@@ -1070,6 +1070,7 @@ def test_plain_http_on_loopback_never_goes_through_a_proxy(
     auth: AuthorizationServer, api: ProtectedAPI, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     with ConnectProxy() as proxy, session_for(auth) as session:
+        session.tokens.endpoint.proxies = {"http": ""}
         proxies = {"http": proxy.url, "all": proxy.url}
         if way == "environment":
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
@@ -1100,6 +1101,7 @@ def test_a_redirect_from_loopback_to_another_host_goes_through_the_proxy(
     with ConnectProxy() as proxy, session_for(auth) as session:
         session.trust_env = False
         session.proxies = {"http": proxy.url}
+        session.tokens.endpoint.proxies = {"http": ""}
         session.get(f"{api.url}/redirect-to", params={"url": "http://api.example/x"})
         assert [head.split(" ")[1] for head in proxy.heads] == ["http://api.example/x"]
         assert "authorization" not in proxy.heads[0].lower()

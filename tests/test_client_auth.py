@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -32,6 +34,7 @@ from oauthcc.client_auth import (
     NoClientAuth,
     PrivateKeyJWT,
     TLSClientAuth,
+    certificate,
     check_secret,
     client_auth_from,
 )
@@ -39,8 +42,10 @@ from oauthcc.errors import ConfigurationError, TokenError
 from oauthcc.jwt import load_key
 from oauthcc.redaction import redact
 from oauthcc.secret import Secret
-from oauthcc.testing import AuthorizationServer
+from oauthcc.stores import MemoryStore
+from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults
 
+from .clock import flights_done, moved_clock
 from .sessions import session_for
 
 CLIENT_ID = "my id:é"
@@ -559,22 +564,138 @@ def test_a_renewed_certificate_changes_the_fingerprint(
     assert method.fingerprint(None) != before
 
 
-def test_connections_are_kept_until_the_certificate_is_renewed(
-    auth: AuthorizationServer, authority: trustme.CA, combined: Path
-) -> None:
-    def issue() -> None:
-        issued = authority.issue_cert("client.example")
-        issued.private_key_and_cert_chain_pem.write_to_path(str(combined))
+class BoundServers:
+    """An authorization server and an API with TLS. Tokens are bound to the client certificate."""
 
-    auth.add_client("mine", None, method="none")
-    client = {"client_id": "mine", "client_secret": None}
+    def __init__(self, authority: trustme.CA, folder: Path, stack: ExitStack) -> None:
+        self.authority, self.pair = authority, (str(folder / "c.crt"), str(folder / "c.key"))
+        self.issue()
+        bundle = str(folder / "ca.pem")
+        authority.cert_pem.write_to_path(bundle)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        self.auth = stack.enter_context(AuthorizationServer(tls=context))
+        self.api = stack.enter_context(ProtectedAPI(self.auth, tls=context))
+        self.api.protected = False
+        bound: dict[str, Any] = {}
+
+        def watch(seen: Any, outcome: Any) -> None:
+            for token in self.auth.issued:
+                bound.setdefault(token, seen.peer_certificate)
+
+        def answer(seen: Any) -> Any:
+            is_bound = bound.get(seen.token) == seen.peer_certificate is not None
+            return faults.json_answer({}, 200 if is_bound else 401)
+
+        self.auth.watch = watch
+        self.api.add_route("/x", answer)
+        self.auth.add_client("mine", None, method="none")
+        client: dict[str, Any] = {"client_id": "mine", "client_secret": None}
+        method = TLSClientAuth(self.pair)
+        session = session_for(self.auth, **client, client_auth=method, trust_env=False)
+        self.session = stack.enter_context(session)
+        session.verify = bundle
+
+    def issue(self) -> None:
+        """Replace the certificate and its key on disk."""
+        issued = self.authority.issue_cert("client.example")
+        issued.cert_chain_pems[0].write_to_path(self.pair[0])
+        issued.private_key_pem.write_to_path(self.pair[1])
+
+    def status(self) -> int:
+        """Call the API."""
+        return self.session.get(f"{self.api.url}/x").status_code
+
+
+@pytest.fixture
+def servers(authority: trustme.CA, tmp_path: Path) -> Iterator[BoundServers]:
+    with ExitStack() as stack:
+        yield BoundServers(authority, tmp_path, stack)
+
+
+def test_connections_are_kept_until_there_is_a_token_for_the_renewed_certificate(
+    servers: BoundServers,
+) -> None:
     counted = []
-    with session_for(auth, **client, client_auth=TLSClientAuth(str(combined))) as session:
-        for change in (lambda: None, lambda: None, issue, lambda: None, issue):
-            change()
-            session.tokens.renew()
-            counted.append(auth.connections)
+    for change in (tuple, tuple, servers.issue, tuple, servers.issue):
+        change()
+        servers.session.tokens.renew()
+        assert servers.status() == 200
+        counted.append(servers.api.connections)
     assert counted == [1, 1, 2, 2, 3]
+
+
+def test_a_renewed_certificate_breaks_no_call_while_the_token_endpoint_is_down(
+    servers: BoundServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = moved_clock(monkeypatch)
+    assert servers.status() == 200
+    servers.auth.down()
+    servers.issue()
+    for _ in range(3):
+        clock.advance(servers.auth.token_lifetime * 0.28)  # early renewals fail from the third on
+        assert servers.status() == 200
+        flights_done()
+    with pytest.raises(TokenError):
+        servers.session.tokens.renew()
+    assert servers.status() == 200
+    servers.auth.up()
+    clock.advance(120)
+    servers.session.tokens.renew()
+    assert servers.status() == 200
+    assert (len(servers.auth.issued), servers.api.connections) == (2, 2)
+
+
+def test_a_stored_token_for_the_renewed_certificate_drops_the_connections_too(
+    servers: BoundServers,
+) -> None:
+    store = MemoryStore()
+    client: dict[str, Any] = {"client_id": "mine", "client_secret": None}
+    options = {**client, "client_auth": TLSClientAuth(servers.pair), "store": store}
+    with (
+        session_for(servers.auth, trust_env=False, **options) as one,
+        session_for(servers.auth, trust_env=False, **options) as other,
+    ):
+        one.verify = other.verify = servers.session.verify
+        servers.session = one
+        assert servers.status() == 200
+        servers.issue()
+        other.tokens.renew()
+        one.tokens.forget()
+        assert servers.status() == 200
+        assert len(servers.auth.issued) == 2
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_certificate_file_that_is_missing_for_a_moment_breaks_no_call(
+    servers: BoundServers, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    assert servers.status() == 200
+    path = Path(servers.pair[which])
+    path.rename(path.with_suffix(".old"))
+
+    def sleep(seconds: float) -> None:
+        path.with_suffix(".old").rename(path)
+
+    monkeypatch.setattr(certificate, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    assert servers.status() == 200
+    assert (len(servers.auth.issued), servers.api.connections) == (1, 1)
+
+
+def test_a_certificate_file_that_stays_missing_is_an_error_of_ours(
+    servers: BoundServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert servers.status() == 200
+    Path(servers.pair[1]).unlink()
+    monkeypatch.setattr(certificate, "PATIENCE", 0.0)
+    with pytest.raises(TokenError, match=r"c\.key' is missing.*os\.replace"):
+        servers.status()
+    with pytest.raises(TokenError, match="cannot be read"):
+        servers.session.tokens.renew()
+    servers.issue()
+    assert servers.status() == 200
 
 
 def test_a_read_only_jwk_has_the_fingerprint_of_its_content() -> None:

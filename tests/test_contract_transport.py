@@ -199,7 +199,7 @@ def a_proxy_for_plain_http_without_a_token(run: Run) -> None:
 
 @cases.add()
 def proxies_given_to_a_call_are_filled_in_place(run: Run) -> None:
-    run.patch.setenv("all_proxy", "http://127.0.0.1:1")
+    run.patch.setenv("all_proxy", "http://proxy.example:1")
     run.patch.setenv("no_proxy", "example.org")
     given = {"no_proxy": "127.0.0.1"}
     run.note(run.session.get(run.url, proxies=given), given)
@@ -238,6 +238,7 @@ def test_a_request_that_avoids_a_proxy_carries_no_authorization_for_the_proxy(
     quiet(monkeypatch, world.folder)
     with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
         session.proxies = {"http": "http://user:pass@127.0.0.1:1"}
+        session.tokens.endpoint.proxies = {"http": ""}
         assert session.get(f"{api.url}/hop/302/c?{world.url}").status_code == 200
     assert [seen.headers.get("Proxy-Authorization") for seen in api.requests] == [None, None]
 

@@ -142,7 +142,7 @@ def test_one_oauthlib_client_writes_a_token_request_and_reads_its_answer(
 # -- attempts -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [502, 503, 504])
 def test_no_call_fails_if_the_endpoint_is_unavailable_for_a_moment(
     auth: AuthorizationServer, pauses: list[float], status: int
 ) -> None:
@@ -243,7 +243,9 @@ def test_a_retry_after_that_is_not_valid_counts_as_none(
         (400, "invalid_scope"),
         (401, "invalid_client"),
         (401, None),
+        (401, "server_error"),
         (403, "access_denied"),
+        (403, "temporarily_unavailable"),
         (404, None),
         (500, None),
         (501, None),
@@ -290,31 +292,131 @@ def test_no_pause_goes_beyond_the_deadline(auth: AuthorizationServer, pauses: li
     assert len(auth.token_requests) == 1
 
 
-def test_an_adapter_with_retries_of_its_own_replaces_ours(
+def test_a_server_that_limits_requests_and_names_no_time_is_asked_once(
     auth: AuthorizationServer, pauses: list[float]
 ) -> None:
-    theirs = Retry(4, backoff_factor=0, status_forcelist=[503], allowed_methods=None)
-    for retry, requests_made in ((theirs, 5), (Retry(None, connect=1), 1), (Retry(0), 3)):
+    auth.answer_next(faults.unavailable(429, retry_after=None), None)
+    with session_for(auth) as session, pytest.raises(TokenEndpointUnavailable, match="429"):
+        session.get(API)
+    assert (len(auth.token_requests), pauses) == (1, [])
+
+
+def test_a_server_that_limits_requests_is_asked_again_when_it_says(
+    auth: AuthorizationServer, pauses: list[float]
+) -> None:
+    auth.answer_next(faults.unavailable(429, retry_after="2"))
+    with session_for(auth) as session:
+        session.tokens.get()
+    assert len(auth.token_requests) == 2
+    assert pauses[0] >= 2
+
+
+def test_a_403_without_an_error_ends_the_fetch_and_does_not_count_as_a_refusal(
+    auth: AuthorizationServer, pauses: list[float]
+) -> None:
+    auth.answer_next(faults.html(403), None)
+    with (
+        session_for(auth) as session,
+        pytest.raises(TokenEndpointUnavailable, match="403 with text/html and no error"),
+    ):
+        session.get(API)
+    assert (len(auth.token_requests), pauses) == (1, [])
+
+
+FORCED = {"backoff_factor": 0, "status_forcelist": [503]}
+POST = {"allowed_methods": None}  # all methods
+#: A policy of the user's adapter, and how many token requests a 503, or a reset, costs at most.
+POLICIES: dict[str, tuple[Any, int, int]] = {
+    "none": (0, 3, 3),
+    "a number": (3, 3, 3),
+    "of GET": (Retry(5, **FORCED), 3, 3),
+    "of POST": (Retry(4, **FORCED, **POST), 5, 5),
+    "of POST, named": (Retry(1, **FORCED, allowed_methods={"POST"}), 2, 2),
+    "of POST, but no status": (Retry(4, backoff_factor=0, **POST), 3, 5),
+    "of POST, but no read": (Retry(4, read=False, **FORCED, **POST), 5, 3),
+    "of POST, but zero reads": (Retry(4, read=0, **FORCED, **POST), 5, 3),
+    "of POST, but zero statuses": (Retry(4, status=0, **FORCED, **POST), 3, 5),
+    "of POST, answers returned": (Retry(2, **FORCED, **POST, raise_on_status=False), 3, 3),
+    "of POST, none left": (Retry(0, **FORCED, **POST, raise_on_status=False), 3, 3),
+    "connections only": (Retry(None, connect=1), 3, 3),
+    "switched off": (Retry(False), 3, 3),
+}
+
+
+@pytest.mark.parametrize("on", ["session", "endpoint"])
+@pytest.mark.parametrize("name", POLICIES)
+def test_our_attempts_are_made_unless_the_adapter_repeats_a_post_after_that_fault(
+    auth: AuthorizationServer, pauses: list[float], name: str, on: str
+) -> None:
+    policy, after_503, after_reset = POLICIES[name]
+    for fault, made in ((faults.unavailable(503, None), after_503), (faults.reset(), after_reset)):
         auth.forget()
-        auth.answer_next(faults.unavailable(retry_after=None), None)
+        auth.answer_next(fault, None)
         with session_for(auth) as session:
-            session.tokens.endpoint.mount("http://", HTTPAdapter(max_retries=retry))
+            target: Any = session if on == "session" else session.tokens.endpoint
+            target.mount("http://", HTTPAdapter(max_retries=policy))
             with pytest.raises(TokenEndpointUnavailable):
                 session.get(API)
-        assert len(auth.token_requests) == requests_made
+        assert len(auth.token_requests) == made, fault
         auth.answer_normally()
-    assert len(pauses) == 2
+    assert len(pauses) in {0, 2, 4}
 
 
-def test_retries_of_an_adapter_of_the_session_replace_ours_too(
-    auth: AuthorizationServer, pauses: list[float]
+@pytest.mark.parametrize(
+    ("policy", "seconds", "requests_made"),
+    [(Retry(2, allowed_methods=None), "0", 3), (Retry(2), "0", 3), (3, "0", 3)],
+)
+def test_a_retry_after_that_the_adapter_obeys_is_not_obeyed_twice(
+    auth: AuthorizationServer, pauses: list[float], policy: Any, seconds: str, requests_made: int
 ) -> None:
-    auth.answer_next(faults.reset(), None)
+    auth.answer_next(faults.unavailable(503, seconds), None)
     with session_for(auth) as session:
-        session.mount("http://", HTTPAdapter(max_retries=Retry(2, backoff_factor=0)))
+        session.mount("http://", HTTPAdapter(max_retries=policy))
+        with pytest.raises(TokenEndpointUnavailable):
+            session.get(API)
+    assert len(auth.token_requests) == requests_made
+
+
+@pytest.mark.parametrize(("policy", "ours"), [(0, 2), (2, 0), (Retry(0, connect=2), 2)])
+def test_refused_connections_are_tried_again_by_the_adapter_or_by_us(
+    pauses: list[float], policy: Any, ours: int
+) -> None:
+    with AuthorizationServer() as gone:
+        url = gone.token_url
+    with session_for(gone, token_url=url) as session:
+        session.mount("http://", HTTPAdapter(max_retries=policy))
         with pytest.raises(TokenEndpointUnreachable):
             session.get(API)
-    assert not pauses
+    assert len(pauses) == ours
+
+
+def test_a_body_that_breaks_off_is_fetched_again_whatever_the_adapter_repeats(
+    auth: AuthorizationServer, pauses: list[float]
+) -> None:
+    # An adapter has returned the answer by then.
+    auth.answer_next(faults.truncated())
+    with session_for(auth) as session:
+        retry = Retry(4, backoff_factor=0, allowed_methods=None)
+        session.mount("http://", HTTPAdapter(max_retries=retry))
+        session.tokens.get()
+    assert (len(auth.token_requests), len(pauses)) == (2, 1)
+
+
+def test_an_adapter_that_raises_an_error_of_its_own_does_not_end_our_attempts(
+    auth: AuthorizationServer, pauses: list[float]
+) -> None:
+    class Flaky(HTTPAdapter):
+        faults = [requests.ConnectionError("no route"), requests.ConnectionError()]  # noqa: RUF012
+
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            if self.faults:
+                raise self.faults.pop()
+            return super().send(*args, **kwargs)
+
+    with session_for(auth) as session:
+        session.mount("http://", Flaky(max_retries=3))
+        session.tokens.get()
+    assert len(pauses) == 2
 
 
 @pytest.mark.parametrize(("left", "requests_made"), [(1.0, 1), (1.25, 2)])
@@ -373,6 +475,23 @@ def test_the_error_of_a_hook_that_fails_on_a_good_answer_names_the_hook(
             ) as caught:
                 session.get(API)
             assert caught.value.status_code == 200
+
+
+@pytest.mark.parametrize("returned", [None, {}, "text", True])
+def test_the_error_of_a_hook_that_does_not_return_the_response_names_the_hook(
+    auth: AuthorizationServer, returned: Any
+) -> None:
+    def forgetful(response: requests.Response) -> Any:
+        return returned
+
+    for answer in (None, faults.html(503)):
+        with session_for(auth) as session:
+            if answer is not None:
+                auth.answer_next(answer)
+            session.tokens.endpoint.register_compliance_hook("access_token_response", forgetful)
+            message = f"forgetful returned {type(returned).__name__}.*must return the response"
+            with pytest.raises(ConfigurationError, match=message):
+                session.get(API)
 
 
 def test_hooks_may_change_url_headers_and_body_of_the_request(auth: AuthorizationServer) -> None:
@@ -446,12 +565,15 @@ def moved(to: str, url: str, headers: Any, kwargs: Any) -> Any:
 @pytest.mark.parametrize(
     ("hook", "message"),
     [
-        (lambda url, headers, kwargs: None, r"must take and return the URL"),
+        (lambda url, headers, kwargs: None, r"lambda> returned NoneType.*must return the URL"),
+        (lambda url, headers, kwargs: (url, headers), r"lambda> returned tuple instead of the"),
+        (lambda url, headers, kwargs: (url, headers, None), r"lambda> returned tuple"),
+        (lambda url, headers, kwargs: 7, r"lambda> returned int.*must return the URL"),
         (lambda url, headers: None, r"lambda> raised TypeError"),
         (lambda url, headers, kwargs: (url, headers, {**kwargs, "verify": False}), r"set verify"),
         (lambda url, headers, kwargs: (url, headers, {**kwargs, "auth": 1}), r"hook set auth"),
     ],
-    ids=["returns None", "takes too little", "sets verify", "sets auth"],
+    ids=["None", "two", "no data", "int", "takes too little", "sets verify", "sets auth"],
 )
 def test_a_hook_that_does_what_it_must_not_is_a_configuration_error(
     auth: AuthorizationServer, hook: Any, message: str
@@ -484,8 +606,8 @@ def test_fetch_token_returns_a_token_or_raises_an_error_with_what_the_server_ans
     with pytest.raises(TokenRequestDenied) as caught:
         fetch_token(auth.token_url, auth.client_id, "wrong", verify=False)
     assert (caught.value.status_code, caught.value.error) == (401, "invalid_client")
-    auth.answer_next(faults.html(403))
-    with pytest.raises(TokenRequestDenied, match="403 with text/html and no error") as denied:
+    auth.answer_next(faults.html(404))
+    with pytest.raises(TokenRequestDenied, match="404 with text/html and no error") as denied:
         fetch_token(auth.token_url, auth.client_id, auth.client_secret)
     assert denied.value.error is None
     assert denied.value.response is not None

@@ -51,7 +51,7 @@ def test_a_fetch_that_hangs_does_not_delay_the_exit(
 try:
     session.tokens.get(timeout=0.01)
 except TokenEndpointTimeout:
-    print([thread.daemon for thread in threading.enumerate()])
+    print(sorted({thread.daemon for thread in threading.enumerate()}))
 """
     with auth.hold():
         assert run(script, auth, api) == "[False, True]\n"
@@ -63,7 +63,7 @@ def test_an_early_renewal_that_hangs_does_not_delay_the_exit(
     script = """
 get()
 shift_clocks(3000)
-print(get(), threading.enumerate()[-1].name)
+print(get(), any(thread.name == "oauthcc-flight" for thread in threading.enumerate()))
 """
     with contextlib.ExitStack() as gates:
 
@@ -72,7 +72,7 @@ print(get(), threading.enumerate()[-1].name)
             gates.enter_context(auth.hold())
 
         auth.watch = hold_the_next
-        assert run(script, auth, api) == "200 oauthcc-flight\n"
+        assert run(script, auth, api) == "200 True\n"
 
 
 def test_a_caller_that_waits_in_a_daemon_thread_does_not_delay_the_exit(

@@ -110,10 +110,8 @@ def test_parent_and_child_share_no_connection_to_the_token_endpoint(
         tokens.close()
 
     in_child(child)
-    assert auth.connections == 2
     tokens.renew()
-    assert auth.connections == 2
-    assert len(auth.token_requests) == 4
+    assert auth.connections == len(auth.token_requests) == 4
     tokens.close()
     if kind != "without its session":
         session.close()
@@ -312,7 +310,9 @@ def _transport_locks(session: requests.Session, url: str) -> dict[str, Any]:
     adapter: Any = session.get_adapter(url)
     jar: Any = session.cookies
     pools = adapter.poolmanager.pools
-    return {"pools": pools.lock, "queue": _pool(session, url).pool.mutex, "jar": jar._cookies_lock}
+    locks = {"pools": pools.lock, "jar": jar._cookies_lock}
+    # Each token request has pools of its own, which nobody else can lock.
+    return {**locks, "queue": _pool(session, url).pool.mutex} if pools else locks
 
 
 def _source_locks(tokens: TokenSource) -> dict[str, Any]:
@@ -322,7 +322,7 @@ def _source_locks(tokens: TokenSource) -> dict[str, Any]:
 LOCKS = [
     ("API", ["pools", "queue", "jar"]),
     ("source", ["flights", "state", "pauses"]),
-    ("endpoint", ["pools", "queue", "jar"]),
+    ("endpoint", ["pools", "jar"]),
 ]
 
 
@@ -529,6 +529,7 @@ def test_a_child_uses_a_proxy_over_its_own_connection_and_waits_for_no_lock_of_i
     url = "http://api.example/anything"
     with _session(auth, api_url="http://api.example/") as session:
         session.proxies = {"http": api.url}
+        session.tokens.endpoint.proxies = {"http": ""}
         session.get(url)
         adapter: Any = session.get_adapter(url)
         with held_by_another_thread(adapter.proxy_manager[api.url].pools.lock):

@@ -71,5 +71,5 @@ def test_a_child_forked_by_gevent_has_connections_of_its_own(early: bool) -> Non
     with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
         url = f"{api.url}/anything"
         play("fork", early=early, TOKEN_URL=auth.token_url, API_URL=url)
-        assert (api.connections, auth.connections) == (2, 3)
-        assert len(auth.token_requests) == 3
+        assert api.connections == 2
+        assert auth.connections == len(auth.token_requests) == 3

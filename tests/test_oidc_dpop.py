@@ -362,6 +362,7 @@ def test_an_api_that_refuses_every_token_gets_as_few_requests_as_without_dpop(
     protected.answer_next(REFUSED, n=None)
     answers = [api.get(protected.url) for _ in range(10)]
     assert {answer.status_code for answer in answers} == {401}
+    # The first refused new token is free, and the second begins a pause.
     assert len(protected.requests) == 12
     assert len(auth.token_requests) == 3
 

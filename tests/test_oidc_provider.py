@@ -183,6 +183,7 @@ def test_an_api_that_accepts_no_token_costs_two_replays_and_then_none(
     answers = [api.get(oidc.api_url + "/orders") for _ in range(10)]
     assert {answer.status_code for answer in answers} == {401}
     assert answers[0].json()["detail"] == "the token is for another API"
+    # The first refused new token is free, and the second begins a pause.
     assert oidc.counts()["token_requests"] == 3
     assert oidc.counts()["api_requests"] == 12
 

@@ -293,7 +293,9 @@ def test_an_error_of_another_type_is_a_refusal_without_a_code(value):
         ({"error": "unauthorized_client"}, 401, "a", "client credentials grant"),
         ({"error": "invalid_scope"}, 400, "a b", "Check the scope: 'a b' was requested."),
         ({"error": "invalid_scope"}, 400, None, "No scope was requested"),
-        (b"", 403, "a", "Check the scope (some servers require one)"),
+        ({"error": "server_error"}, 401, "a", "Check client_id, client_secret"),
+        ({"error": "forbidden"}, 403, "a", "Check token_url, and how the client is registered"),
+        ({"error": "temporarily_unavailable"}, 403, "a", "how the client is registered"),
         (b"Not here", 404, "a", "Check token_url"),
         ({"error": "invalid_target"}, 400, "a", "audience and resource"),
         ({"error": "home_made"}, 400, "a", "Check token_url, and how the client is registered"),
@@ -303,7 +305,7 @@ def test_a_refusal_says_what_to_check(body, status, scope, advice):
     assert advice in str(fault(answered(body, status), TokenRequestDenied, scope=scope))
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 451])
+@pytest.mark.parametrize("status", [400, 401, 404, 451])
 @pytest.mark.parametrize("body", [b"", b"<html>", b"null", b"[]", b'"no"', b"{", b"{}", b"\xff"])
 def test_a_refusal_without_json_names_status_and_content_type(status, body):
     error = fault(answered(body, status, {"Content-Type": "text/html; x=y"}), TokenRequestDenied)
@@ -384,8 +386,17 @@ def test_an_unavailable_endpoint_is_not_a_refusal(status, body):
     assert "Try again in 120 seconds, as it asks." in str(error)
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>Request blocked", {"message": "Forbidden"}, {"error": {"code": 403}}]
+)
+def test_a_403_without_an_error_of_the_rfc_is_that_of_a_firewall_or_a_limit(body):
+    error = fault(answered(body, 403), TokenEndpointUnavailable)
+    assert (error.status_code, error.error) == (403, None)
+    assert "Try again later. If it stays so, check whether a firewall lets" in str(error)
+
+
 @pytest.mark.parametrize("code", ["temporarily_unavailable", "server_error"])
-@pytest.mark.parametrize("status", [200, 400, 401, 503])
+@pytest.mark.parametrize("status", [200, 400, 404, 503])
 def test_a_temporary_error_is_not_a_refusal(code, status):
     error = fault(answered({"error": code}, status), TokenEndpointUnavailable)
     assert (error.error, error.retry_after) == (code, None)

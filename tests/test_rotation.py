@@ -28,7 +28,7 @@ from oauthcc import (
     events,
 )
 from oauthcc.stores import MemoryStore
-from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults
 
 from .clock import Clock, flights_done, moved_clock
 from .internet import SeenEvents
@@ -163,6 +163,30 @@ def test_an_unchanged_secret_is_not_sent_twice(
         assert caught.value.error == "invalid_client"
     assert len(auth.token_requests) == 2
     assert vault.reads == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        faults.html(401),
+        faults.empty(403),
+        faults.oauth_error("access_denied", status=403),
+        faults.oauth_error("server_error", status=401),
+        faults.oauth_error("unauthorized_client", status=401),
+        faults.oauth_error("invalid_client", status=400),
+    ],
+    ids=["401", "403", "access_denied", "server_error", "unauthorized_client", "invalid_client"],
+)
+def test_the_secret_is_read_again_after_a_401_a_403_and_invalid_client(
+    api: ProtectedAPI, make: Make, vault: Vault, answer: Answer
+) -> None:
+    auth = api.auth
+    auth.answer_next(answer)
+    auth.add_client(auth.client_id, "second")
+    session = make(vault)
+    rotate_during(session, lambda: vault.put("second"))
+    assert session.get(api.url).status_code == 200
+    assert len(auth.token_requests) == vault.reads == 2
 
 
 def test_a_secret_that_changes_every_time_is_sent_only_twice(
@@ -349,8 +373,8 @@ def test_a_key_is_read_again_for_each_token_request(
     assert session.get(oidc.api_url + "/orders").status_code == 200
     keys.put(keys.old)
     oidc.revoke_all()
-    with pytest.raises(TokenRequestDenied, match="invalid_client"):
-        session.get(oidc.api_url + "/orders")
+    assert session.get(oidc.api_url + "/orders").status_code == 401
+    assert oidc.counts()["token_errors"] == {"invalid_client": 1}
     keys.put(keys.new)
     clock.advance(1.1)
     assert session.get(oidc.api_url + "/orders").status_code == 200

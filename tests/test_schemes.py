@@ -19,12 +19,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from requests.adapters import HTTPAdapter
 
+from oauthcc import ClientCredentialsSession
 from oauthcc.access_token import Token
 from oauthcc.errors import ConfigurationError, TokenError
 from oauthcc.redaction import SecretHeader
 from oauthcc.schemes import Bearer, DPoP, Scheme, dpop
+from oauthcc.testing import Answer, ProtectedAPI, faults
 from oauthcc.urls import Origin
+
+from .clock import skip_pauses
 
 if TYPE_CHECKING:
     from .servers.oidc import OIDCServer
@@ -369,6 +374,110 @@ def test_a_nonce_is_used_for_its_origin_and_for_no_other() -> None:
     assert nonce_in(scheme, URL) == "next"
     assert scheme.learn(URL, {}) is False
     assert nonce_in(scheme, URL) == "next"
+
+
+class Gateway:
+    """An authorization server and an API on one origin, each of which demands its own nonces."""
+
+    def __init__(self, api: ProtectedAPI) -> None:
+        api.protected = False
+        api.add_route("/token", lambda seen: self._answer(seen, "of-the-server", 400))
+        api.add_route("/orders", lambda seen: self._answer(seen, "of-the-api", 401))
+        self.url, self.seen = api.url, list[tuple[str, str | None, Any]]()
+
+    def _answer(self, seen: Any, nonce: str, refusal: int) -> Answer:
+        claims = opened({"DPoP": SecretHeader(seen.headers["DPoP"])})[1]
+        self.seen.append((seen.path, claims.get("nonce"), claims["jti"]))
+        fields = {"DPoP-Nonce": nonce, "WWW-Authenticate": 'DPoP error="use_dpop_nonce"'}
+        if claims.get("nonce") != nonce:
+            return faults.json_answer({"error": "use_dpop_nonce"}, refusal, fields)
+        token = {"access_token": f"t{len(self.seen)}", "token_type": "DPoP", "expires_in": 3600}
+        return faults.json_answer(token, 200, {"DPoP-Nonce": nonce})
+
+    def taken(self) -> list[tuple[str, str | None]]:
+        """Return the requests since the last call: path and nonce."""
+        taken, self.seen[:] = [(path, nonce) for path, nonce, _ in self.seen], []
+        return taken
+
+
+@pytest.fixture
+def gateway(api: ProtectedAPI) -> Gateway:
+    return Gateway(api)
+
+
+def test_the_nonces_of_the_server_and_of_the_api_are_kept_apart_on_one_origin(
+    gateway: Gateway,
+) -> None:
+    client: Any = f"{gateway.url}/token", "my-id", "my-secret"
+    scheme = DPoP()
+    with ClientCredentialsSession(*client, scheme=scheme) as session:
+        assert session.post(f"{gateway.url}/orders", data=b"x").status_code == 200
+        server, api = ("/token", "of-the-server"), ("/orders", "of-the-api")
+        assert gateway.taken() == [("/token", None), server, ("/orders", None), api]
+        # From now on, no request is refused for its nonce, also if it cannot be sent again.
+        for _ in range(2):
+            session.tokens.renew()
+            answered = session.post(f"{gateway.url}/orders", data=iter([b"x"]))
+            assert answered.status_code == 200
+            assert gateway.taken() == [server, api]
+    # Another session with the same scheme knows both.
+    with ClientCredentialsSession(*client, scheme=scheme) as session:
+        assert session.get(f"{gateway.url}/orders").status_code == 200
+        assert gateway.taken() == [server, api]
+
+
+def test_a_nonce_of_the_api_is_never_sent_to_the_server(gateway: Gateway) -> None:
+    scheme = DPoP()
+    scheme.learn(gateway.url, {"DPoP-Nonce": "of-the-api"})
+    with ClientCredentialsSession(f"{gateway.url}/token", "a", "b", scheme=scheme) as session:
+        assert session.get(f"{gateway.url}/orders").status_code == 200
+    assert ("/token", "of-the-api") not in (taken := gateway.taken())
+    assert taken[-1] == ("/orders", "of-the-api")
+
+
+def test_token_requests_have_the_key_and_the_class_of_the_scheme(gateway: Gateway) -> None:
+    calls: list[str] = []
+
+    class Mine(DPoP):
+        def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:
+            calls.append(method)
+            return super().proof(method, url, token)
+
+    def key() -> str:
+        calls.append("key")
+        return pem(ec.generate_private_key(ec.SECP256R1()))
+
+    with ClientCredentialsSession(f"{gateway.url}/token", "a", "b", scheme=Mine(key)) as session:
+        session.get(f"{gateway.url}/orders")
+    assert calls == ["key", "POST", "POST", "GET", "GET"]
+
+
+def test_each_attempt_of_ours_has_a_proof_of_its_own(
+    gateway: Gateway, api: ProtectedAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_pauses(monkeypatch)
+    with ClientCredentialsSession(f"{gateway.url}/token", "a", "b", scheme=DPoP()) as session:
+        session.tokens.get()
+        before = len(api.requests)
+        api.answer_next(faults.unavailable(503, None))
+        session.tokens.renew()
+        proofs = [seen.headers["DPoP"] for seen in api.requests[before:]]
+        assert len(proofs) == len(set(proofs)) == 2
+
+
+def test_an_adapter_is_given_a_proof_for_the_server_as_a_plain_text(gateway: Gateway) -> None:
+    types: set[type] = set()
+
+    class Looking(HTTPAdapter):
+        def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            if request.url.endswith("/token"):
+                types.update(map(type, request.headers.values()))
+            return super().send(request, *args, **kwargs)
+
+    with ClientCredentialsSession(f"{gateway.url}/token", "a", "b", scheme=DPoP()) as session:
+        session.mount("http://", Looking())
+        session.tokens.get()
+    assert types <= {str, bytes}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import copy
 import gc
 import gzip
 import logging
+import os
 import pickle
 import ssl
 import threading
@@ -19,6 +20,7 @@ import requests
 import trustme
 from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.utils import select_proxy
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Retry
 
@@ -36,9 +38,10 @@ from oauthcc import (
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
 from oauthcc.token_request import transport
 
-from .clock import skip_pauses, until
+from .clock import flights_done, skip_pauses, until
 from .inside import flight_of
 from .internet import TOKEN_URL, Internet
+from .scripts import run_script
 from .servers.connect_proxy import ConnectProxy
 from .sessions import connected, session_for
 
@@ -400,9 +403,8 @@ def test_a_server_that_drips_its_head_makes_no_caller_wait_beyond_its_timeout(
             TokenEndpointTimeout, match=r"within 0\.05 seconds.*Pass a longer timeout="
         ):
             session.get("https://api.example/never-reached", timeout=0.05)
-        flight = flight_of(session.tokens)
-        assert flight is not None
-    assert flight.done.wait(10)
+        assert flight_of(session.tokens) is not None
+    flights_done()
 
 
 @pytest.mark.parametrize(
@@ -552,19 +554,120 @@ def test_the_error_of_an_unreachable_proxy_says_where_to_set_proxies(
             session.tokens.get()
 
 
-def test_plain_http_to_this_machine_never_goes_through_a_proxy(
-    auth: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+FAR, NEAR, OTHER = "http://proxy.example:3128", "http://user:pw%40@localhost:3128", "http://other:1"
+LOCAL = "http://127.0.0.1:8080/token"
+#: The token URL, *_PROXY of the environment, the proxies of the endpoint, those of the session, and
+#: the proxy that is used.
+PROXIES: dict[str, tuple[str, dict[str, str], Any, Any, str | None]] = {
+    "environment": (TOKEN_URL, {"https": FAR}, {}, {}, FAR),
+    "environment for all": (TOKEN_URL, {"all": FAR}, {}, {}, FAR),
+    "endpoint": (TOKEN_URL, {"https": FAR}, {"https": OTHER}, {}, OTHER),
+    "session": (TOKEN_URL, {"https": FAR}, {}, {"https": OTHER}, OTHER),
+    "endpoint and session": (TOKEN_URL, {}, {"https": OTHER}, {"https": FAR}, OTHER),
+    "endpoint for all": (TOKEN_URL, {"https": FAR}, {"all": OTHER}, {"https": FAR}, OTHER),
+    "session for the host": (TOKEN_URL, {"https": FAR}, {}, {"https://as.example": OTHER}, OTHER),
+    "endpoint for another host": (TOKEN_URL, {"https": FAR}, {"https://b.example": OTHER}, {}, FAR),
+    "endpoint for another scheme": (TOKEN_URL, {}, {"http": OTHER}, {"https": FAR}, FAR),
+    "none, by the endpoint": (TOKEN_URL, {"https": FAR}, {"https": ""}, {"https": FAR}, None),
+    "none, by the session": (TOKEN_URL, {"https": FAR}, {}, {"all": ""}, None),
+    "None means nothing": (TOKEN_URL, {"https": FAR}, {"https": None}, {}, FAR),
+    "no attribute": (TOKEN_URL, {"https": FAR}, None, None, FAR),
+    "NO_PROXY": (TOKEN_URL, {"https": FAR, "no": "as.example"}, {}, {}, None),
+    "NO_PROXY and code": (TOKEN_URL, {"no": "as.example"}, {}, {"https": OTHER}, OTHER),
+    "no_proxy in code": (TOKEN_URL, {"https": FAR}, {}, {"no_proxy": "as.example"}, None),
+    "local, environment": (LOCAL, {"http": FAR}, {}, {}, None),
+    "local, environment for all": (LOCAL, {"all": "socks5h://proxy.example"}, {}, {}, None),
+    "local, proxy on loopback": (LOCAL, {"http": NEAR}, {}, {}, NEAR),
+    "local, without a scheme": (LOCAL, {"http": "127.0.0.1:3128"}, {}, {}, "127.0.0.1:3128"),
+    "local, unreadable": (LOCAL, {"http": "http://[::1"}, {}, {}, None),
+    "local, endpoint": (LOCAL, {"http": NEAR}, {"http": FAR}, {}, FAR),
+    "local, session": (LOCAL, {"http": FAR}, {}, {"http": OTHER}, OTHER),
+    "local with https": (LOCAL.replace("http:", "https:"), {"https": FAR}, {}, {}, FAR),
+}
+
+
+def clean_environment(patch: pytest.MonkeyPatch) -> None:
+    """Remove what requests reads in the environment."""
+    for name in list(os.environ):
+        if name.lower().endswith(("_proxy", "_ca_bundle")):
+            patch.delenv(name)
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxies_in_code_win_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
-    with ConnectProxy() as proxy, session_for(auth) as session:
-        session.proxies = {"http": proxy.url, "all": proxy.url}
-        session.tokens.endpoint.proxies = {"http": proxy.url}
+    url, environment, own, theirs, used = PROXIES[name]
+    clean_environment(monkeypatch)
+    for scheme, proxy in environment.items():
+        monkeypatch.setenv(f"{scheme}_proxy", proxy)
+    seen = Seeing()
+    with ClientCredentialsSession(url, "my-id", "my-secret") as session:
+        session.proxies, session.tokens.endpoint.proxies = theirs, own
+        session.tokens.endpoint.mount(url, seen)
         session.tokens.get()
-        assert not proxy.heads
-    assert len(auth.token_requests) == 1
+        assert (session.proxies, session.tokens.endpoint.proxies) == (theirs, own)
+    assert (select_proxy(url, seen.options["proxies"]) or None) == used
+
+
+class Seeing(BaseAdapter):
+    """An adapter that keeps the options of a token request, and answers it."""
+
+    def send(self, request: PreparedRequest, **options: Any) -> Response:  # type: ignore[override]
+        self.options = options
+        response = Response()
+        response.status_code, response.url, response.request = 200, str(request.url), request
+        response._content = b'{"access_token": "abc", "token_type": "Bearer"}'
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize(
+    ("own", "theirs", "used"),
+    [
+        (None, True, "/env.pem"),
+        (True, "/session.pem", "/env.pem"),
+        (None, "/session.pem", "/session.pem"),
+        (None, False, False),
+        ("/own.pem", True, "/own.pem"),
+        ("/own.pem", "/session.pem", "/own.pem"),
+        (False, "/session.pem", False),
+    ],
+)
+def test_a_ca_file_in_code_wins_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str, own: Any, theirs: Any, used: Any
+) -> None:
+    clean_environment(monkeypatch)
+    monkeypatch.setenv(variable, "/env.pem")
+    seen = Seeing()
+    with ClientCredentialsSession(TOKEN_URL, "my-id", "my-secret") as session:
+        session.verify = theirs
+        session.tokens.endpoint.mount("https://", seen)
+        if own is not None:
+            session.tokens.endpoint.verify = own
+        session.tokens.get()
+    assert seen.options["verify"] == used
+
+
+def test_a_token_comes_over_tls_with_the_ca_in_code_whatever_the_environment_names(
+    certificates: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, bundle = certificates
+    clean_environment(monkeypatch)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", requests.certs.where())
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with ConnectProxy() as proxy, AuthorizationServer(tls=context) as auth:
+        with session_for(auth) as session:
+            session.verify, session.proxies = bundle, {"https": proxy.url}
+            session.tokens.get()
+        with session_for(auth) as session:
+            session.tokens.endpoint.verify = bundle
+            session.tokens.endpoint.proxies = {"https": ""}
+            session.tokens.get()
+        assert (len(proxy.heads), len(auth.token_requests)) == (1, 2)
 
 
 def test_an_adapter_of_the_user_sends_the_token_request_and_the_api_request(
@@ -611,6 +714,57 @@ def test_get_adapter_is_called_with_url_as_a_keyword_as_requests_does(
         assert session.get(f"{api.url}/x").status_code == 200
 
 
+CACHING = """\
+import requests
+
+class Caching(requests.Session):
+    answers = {}
+
+    def send(self, request, **kwargs):
+        key = request.method, request.url, request.body
+        if key not in self.answers:
+            self.answers[key] = super().send(request, **kwargs)
+        return self.answers[key]
+
+HERE
+
+from oauthcc import ClientCredentialsSession, fetch_token
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
+
+with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
+    client = auth.token_url, auth.client_id, auth.client_secret
+    with ClientCredentialsSession(*client) as session:
+        assert session.get(api.url + "/a").status_code == 200
+        auth.revoke_all()
+        assert session.get(api.url + "/b").status_code == 200
+        fetch_token(*client)
+    assert len(auth.issued) == 3, auth.issued
+    assert not any(url == auth.token_url for _, url, _ in Caching.answers)
+"""
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        "requests.Session = requests.sessions.Session = Caching",
+        "requests.Session = Caching",
+        "import requests_oauthlib; requests.Session = requests.sessions.Session = Caching",
+        "import oauthcc; requests.Session = requests.sessions.Session = Caching",
+    ],
+    ids=["before", "one name", "between", "after"],
+)
+def test_a_class_that_caches_answers_keeps_no_token(tmp_path: Path, replace: str) -> None:
+    script = tmp_path / "caching.py"
+    script.write_text(CACHING.replace("HERE", replace))
+    run_script(script)
+
+
+def test_no_token_request_may_be_cached(auth: AuthorizationServer) -> None:
+    with session_for(auth) as session:
+        session.tokens.get()
+    assert auth.token_requests[0].headers["Cache-Control"] == "no-store"
+
+
 def as_requests_mock_does(patch: pytest.MonkeyPatch) -> None:
     """Hold one lock around every `send`, and leave the `get_adapter` of requests on the session."""
     lock, send, get_adapter = threading.RLock(), Session.send, Session.get_adapter
@@ -621,7 +775,7 @@ def as_requests_mock_does(patch: pytest.MonkeyPatch) -> None:
         try:
             return send(self, request, **kwargs)
         finally:
-            vars(self)["get_adapter"] = types.MethodType(get_adapter, self)
+            self.get_adapter = types.MethodType(get_adapter, self)  # type: ignore[method-assign]
             lock.release()
 
     fake.__module__ = "requests_mock.mocker"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, TokenError
 from ..frames import hide_locals
 from ..secret import absolute, at_construction, read_file
 from .attempt import Attempt, hashed
+
+#: How long a request waits for the file of a certificate that is being replaced, in seconds.
+PATIENCE = 1.0
 
 
 @hide_locals
@@ -50,6 +54,24 @@ class TLSClientAuth:
 
     def _paths(self) -> list[Path]:
         return [Path(path) for path in ([self.cert] if isinstance(self.cert, str) else self.cert)]
+
+
+def wait_for_files(method: object) -> None:
+    """Return when the files of a client certificate are there; raise TokenError after a second.
+
+    requests raises a plain OSError if one is missing, even if the request needs no new connection.
+    A file that is deleted and written anew is missing for a moment.
+    """
+    if not isinstance(method, TLSClientAuth):
+        return  # only its author knows what it names
+    deadline = time.monotonic() + PATIENCE
+    while missing := [path for path in method._paths() if not path.exists()]:
+        if time.monotonic() >= deadline:
+            raise TokenError(
+                f"The client certificate file {str(missing[0])!r} is missing. To replace it, write"
+                " a new file and rename it (os.replace)."
+            )
+        time.sleep(0.01)
 
 
 def _normalised(cert: object) -> str | tuple[str, str]:

@@ -69,6 +69,7 @@ class DPoP:
         # No lock: a fork could leave it locked. Every single operation on these two is atomic.
         self._kept: dict[str, Key] = {}
         self._nonces: dict[Origin, str] = {}
+        self._server_nonces: dict[Origin, str] = {}
         if not callable(key):
             at_construction(lambda: self._key)
 
@@ -94,6 +95,15 @@ class DPoP:
     def thumbprint(self) -> str | None:
         """Return the thumbprint of the proof key (RFC 7638), the ``cnf.jkt`` of its tokens."""
         return self._key.thumbprint
+
+    def _for_token_requests(self) -> DPoP:
+        """Return the same scheme with the nonces of authorization servers (section 8).
+
+        Those of an API differ from them, also if both have the same origin (section 9).
+        """
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self), _nonces=self._server_nonces)
+        return copied
 
     def accepts(self, token_type: str) -> bool:
         """Return whether the type is ``DPoP`` in any case: others are not bound (section 5)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -29,13 +29,15 @@ from ..errors import (
     OAuthCCError,
     TokenEndpointTimeout,
     TokenEndpointUnavailable,
+    TokenError,
     TokenRequestDenied,
 )
+from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
 from .response import read_token
-from .transport import Owner, TransportSession
+from .transport import Owner, TransportSession, is_repeated, repeats_status
 
 #: How often an unavailable endpoint is asked in one fetch while callers wait.
 ATTEMPTS = 3
@@ -62,17 +64,21 @@ class TokenEndpoint(TransportSession):
     def __init__(self, config: ClientConfig, owner: Owner) -> None:
         super().__init__(config.client_id, owner)
         self._config = config
+        self._scheme: Scheme = config.scheme
+        if isinstance(config.scheme, DPoP):
+            self._scheme = config.scheme._for_token_requests()
         self._discovery = None if config.issuer is None else Discovery(config.issuer)
         self._warned: set[str] = set()
         self._last_fingerprint: bytes | None = None
 
     def use_certificate_of(self, fingerprint: bytes) -> None:
-        """Drop connections that were opened with another client certificate than the current one.
+        """Drop connections to APIs that were opened with another certificate than a new token.
 
-        Tokens are bound to the certificate (RFC 8705 section 3).
+        Tokens are bound to the certificate (RFC 8705 section 3). Until there is a token for the new
+        certificate, the connections with the old one are the only ones that the old token can use.
         """
         last, self._last_fingerprint = self._last_fingerprint, fingerprint
-        if self._config.client_auth.cert is not None and last not in (None, fingerprint):
+        if last not in (None, fingerprint):
             self.drop_connections()
 
     def fetch(
@@ -80,41 +86,41 @@ class TokenEndpoint(TransportSession):
     ) -> FetchedToken:
         """Fetch a token; ``deadline`` is on the monotonic clock.
 
-        An unavailable endpoint is asked ``attempts`` times. After ``invalid_client`` the secret or
-        key is read again. If it has changed, the request is sent again with it.
+        An unavailable endpoint is asked ``attempts`` times, if the adapter does not repeat the
+        request by itself. After a 401, a 403 or ``invalid_client`` the secret or key is read again.
+        If it has changed, the request is sent again with it.
         """
-        policy: Retry | None = None
+        policy = Retry(total=attempts - 1, backoff_factor=0.5, backoff_jitter=0.5)
         made, rotated = 0, False
         while True:
             made += 1
             try:
                 return FetchedToken(self._attempt(client_secret, deadline), made, fingerprint)
-            except TokenRequestDenied as error:
+            except (TokenRequestDenied, TokenEndpointUnavailable) as error:
                 if self._discovery is not None and error.status_code in (404, 410):
                     self._discovery.forget()  # the token endpoint may have moved
-                if error.error != "invalid_client" or rotated:
+                if _may_be_the_secret(error) and not rotated:
+                    before = fingerprint
+                    client_secret, fingerprint = self._config.read_secret()
+                    rotated = fingerprint != before
+                    if rotated:
+                        continue
+                if isinstance(error, TokenRequestDenied) or self._is_repeated(error):
                     raise
-                before = fingerprint
-                client_secret, fingerprint = self._config.read_secret()
-                if fingerprint == before:
-                    raise
-                self.use_certificate_of(fingerprint)
-                rotated = True
-            except TokenEndpointUnavailable as error:
-                policy = policy or self._retry_policy(attempts)
                 policy = _pause_after(error, policy, deadline)
 
-    def _retry_policy(self, attempts: int) -> Retry:
+    def _is_repeated(self, error: TokenEndpointUnavailable) -> bool:
+        """Return whether the user's adapter repeats a request after such an error by itself."""
+        if error.status_code is None or error.response is None:
+            return is_repeated(error)
         url = self._config.token_url or self._config.issuer or ""
-        theirs = getattr(self.get_adapter(url), "max_retries", None)
-        if getattr(theirs, "total", 0) != 0:
-            attempts = 1  # the user's adapter repeats requests as the user wants
-        return Retry(total=attempts - 1, backoff_factor=0.5, backoff_jitter=0.5)
+        asks_to_wait = bool(error.response.headers.get("Retry-After"))
+        return repeats_status(self.get_adapter(url), error.status_code, asks_to_wait=asks_to_wait)
 
     def _attempt(self, client_secret: str | None, deadline: float) -> Token:
         """Send the request, again if the server demands a nonce in the proof (RFC 9449 8)."""
         url, audience = self._locate(deadline)
-        scheme = self._config.scheme
+        scheme = self._scheme
         client = BackendApplicationClient(self._config.client_id)
         exchange = self._send(client, url, audience, client_secret, deadline)
         if scheme.proves:
@@ -164,8 +170,10 @@ class TokenEndpoint(TransportSession):
         attempt = Attempt(config.client_id, client_secret, audience, dict(_FORM), [], secrets)
         config.client_auth.authenticate(attempt)
         headers: dict[str, Any] = attempt.headers
-        if config.scheme.proves:
-            headers = {**headers, **config.scheme.proof("POST", url, None)}
+        if self._scheme.proves:
+            proof = self._scheme.proof("POST", url, None)
+            # What an adapter is given is a plain text.
+            headers = {**headers, **{name: "" + value for name, value in proof.items()}}
         body = client.prepare_request_body(
             body=urlencode([*config.params, *attempt.params]), scope=config.scope
         )
@@ -188,7 +196,7 @@ class TokenEndpoint(TransportSession):
         """Return the answer as the compliance hooks change it."""
         for hook in self.compliance_hook["access_token_response"]:
             try:
-                response = hook(response)
+                changed = hook(response)
             except Exception as error:  # noqa: BLE001 - a hook may raise anything
                 # Hooks expect a token and fail on an error page, which read_token explains better.
                 if response.status_code >= 300:
@@ -198,6 +206,12 @@ class TokenEndpoint(TransportSession):
                     " of the token endpoint; check that token_url is a token endpoint.",
                     status_code=response.status_code,
                 ) from None
+            if not isinstance(changed, requests.Response):
+                raise ConfigurationError(
+                    f"The compliance hook {_name(hook)} returned {type(changed).__name__} instead"
+                    " of the answer of the token endpoint: it must return the response."
+                )
+            response = changed
         return response
 
 
@@ -239,7 +253,7 @@ def _call_request_hook(
     hook: Any, url: str, headers: dict[str, Any], kwargs: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     try:
-        url, headers, kwargs = hook(url, headers, kwargs)
+        changed = hook(url, headers, kwargs)
     except OAuthCCError:
         raise
     except Exception as error:  # noqa: BLE001 - a hook may raise anything
@@ -248,7 +262,16 @@ def _call_request_hook(
             f"The compliance hook {_name(hook)} raised {type(error).__name__} on the token request:"
             " it must take and return the URL, the headers and {'data': ...}."
         ) from None
-    return url, headers, kwargs
+    if not isinstance(changed, Sequence) or len(changed) != 3 or not isinstance(changed[2], dict):
+        raise ConfigurationError(
+            f"The compliance hook {_name(hook)} returned {type(changed).__name__} instead of the"
+            " token request: it must return the URL, the headers and {'data': ...}."
+        )
+    return changed[0], changed[1], changed[2]
+
+
+def _may_be_the_secret(error: TokenError) -> bool:
+    return error.status_code in (401, 403) or error.error == "invalid_client"
 
 
 def _name(hook: Any) -> str:
@@ -257,7 +280,10 @@ def _name(hook: Any) -> str:
 
 def _pause_after(error: TokenEndpointUnavailable, policy: Retry, deadline: float) -> Retry:
     """Wait before the next attempt, or raise the error if the policy allows none."""
-    if isinstance(error, TokenEndpointTimeout) or error.status_code not in _RETRIED_STATUSES:
+    # A server that limits requests would count each attempt.
+    is_limited = error.status_code == 429 and error.retry_after is None
+    is_retried = error.status_code in _RETRIED_STATUSES and not is_limited
+    if isinstance(error, TokenEndpointTimeout) or not is_retried:
         raise error
     try:
         # Without the error: the policy would keep it, and its traceback keeps our frames.

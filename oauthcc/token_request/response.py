@@ -229,17 +229,28 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
     cause = error or f"{answer.kind} and no error"
     description = answer.error_member("error_description")
     happened = f"{answer.status_line} with {cause}" + (f" ({description})" if description else "")
-    if status >= 500 or status in _BUSY_STATUSES or error in _BUSY_ERRORS:
+    if _is_unavailable(status, error):
         pause = retry_after(answer.response)
-        advice = (
-            "later"
+        advice = "Try again " + (
+            "later."
             if pause is None
-            else f"in {pause:.0f} second{'' if round(pause) == 1 else 's'}, as it asks"
+            else f"in {pause:.0f} second{'' if round(pause) == 1 else 's'}, as it asks."
         )
-        message = f"The token endpoint is unavailable: {happened}. Try again {advice}."
+        if status == 403:
+            advice += " If it stays so, check whether a firewall lets this client through."
+        message = f"The token endpoint is unavailable: {happened}. {advice}"
         return answer.error(TokenEndpointUnavailable, message)
     advice = _advice(error, status, scope, method)
     return answer.error(TokenRequestDenied, f"The token request was refused: {happened}. {advice}")
+
+
+def _is_unavailable(status: int, error: str | None) -> bool:
+    """Return whether an error means "later", and not that the request was refused."""
+    if status == 401:
+        return False
+    if status == 403:  # without an error of the RFC, it is that of a firewall or a limit
+        return error is None
+    return status >= 500 or status in _BUSY_STATUSES or error in _BUSY_ERRORS
 
 
 def _advice(error: str | None, status: int, scope: str | None, method: str | None) -> str:
@@ -252,8 +263,6 @@ def _advice(error: str | None, status: int, scope: str | None, method: str | Non
     if error == "invalid_client" or (error not in _ADVICE and status == 401):
         used = f" ({method} was used)" if method else ""
         return f"Check client_id, client_secret and the client authentication method{used}."
-    if error is None and status == 403:
-        return "Check the scope (some servers require one) and what the server allows this client."
     return _ADVICE.get(error or "", "Check token_url, and how the client is registered.")
 
 

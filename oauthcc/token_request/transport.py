@@ -22,11 +22,12 @@ from requests import exceptions
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
 from requests.cookies import RequestsCookieJar, merge_cookies
-from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
-from requests.utils import default_headers
+from requests.utils import default_headers, select_proxy
 from requests_oauthlib import OAuth2Session
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util import Retry
 
 from .. import forks
 from ..errors import (
@@ -38,7 +39,7 @@ from ..errors import (
 )
 from ..redaction import redact_transport_error
 from ..urls import is_loopback, origin_of, public_url
-from .connection import Exchange, for_one_exchange
+from .connection import Exchange, TimeIsOver, for_one_exchange
 from .response import MAX_BYTES
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
@@ -183,17 +184,21 @@ class TransportSession(OAuth2Session):
             forks.reset_adapter(adapter)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send as requests does."""
+        """Send as requests does, past a class that answers from a cache."""
         before = _cookies(self)
         try:
-            return super().send(request, **kwargs)
+            return _PlainSession.send(self, request, **kwargs)
         finally:
             now = _cookies(self)
             self._received = now & (self._received | (now - before))
-            # requests-mock, when it ends, leaves the method of requests in the place of ours.
-            shadow = vars(self).get("get_adapter")
-            if getattr(shadow, "__func__", None) is requests.Session.get_adapter:
-                del self.get_adapter
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # requests-mock, before a real request and when it ends, puts the method of requests in the
+        # place of ours.
+        if name == "get_adapter" and getattr(value, "__func__", None) is _PlainSession.get_adapter:
+            vars(self).pop(name, None)
+        else:
+            super().__setattr__(name, value)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return None: a redirect would carry the client's secret to another place."""
@@ -208,11 +213,26 @@ class TransportSession(OAuth2Session):
             adapter = self._defaults[prefix] if owner is None else owner.get_adapter(url=url)
         return for_one_exchange(adapter)
 
-    def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
-        """Merge as requests does, with the owner's proxies if there are none here."""
-        settings = super().merge_environment_settings(*args, **kwargs)
-        theirs = getattr(self._owner(), "proxies", None)
-        settings["proxies"] = merge_setting(settings["proxies"], theirs)  # type: ignore[no-untyped-call]
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Merge as requests does, but what was set in code wins over the environment."""
+        if verify is None and self.verify is not True:
+            verify = self.verify
+        given = (self.proxies, getattr(self._owner(), "proxies", None))
+        in_code = [{k: v for k, v in (each or {}).items() if v is not None} for each in given]
+        no_proxy = {**in_code[1], **in_code[0]}.get("no_proxy")
+        if no_proxy:
+            proxies = {"no_proxy": no_proxy, **proxies}
+        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        for each in in_code:
+            if select_proxy(url, each) is not None:
+                settings["proxies"] = each  # the environment may name one for a longer key
+                return settings
+        proxy = select_proxy(url, settings["proxies"])
+        # A proxy on another machine would see the secret, or could not reach this one.
+        if proxy and _is_plain_http_to_loopback(url) and not _is_on_loopback(proxy):
+            settings["proxies"] = {}
         return settings
 
     def drop_connections(self) -> None:
@@ -247,28 +267,41 @@ class TransportSession(OAuth2Session):
         left = max(0.001, deadline - time.monotonic())
         request = requests.Request(method, url, headers={**_UNCACHED, **headers}, data=data)
         prepared: requests.PreparedRequest | None = None
+        response: requests.Response | None = None
         exchange = Exchange(left)
         try:
             prepared = self.prepare_request(request)
             settings = self.merge_environment_settings(
                 url, {}, stream=True, verify=None, cert=cert or self.cert
             )
-            # A proxy would see the secret.
-            if settings["proxies"] and _is_plain_http_to_loopback(url):
-                settings["proxies"] = {}
             timeout = (min(CONNECT_TIMEOUT, left), min(READ_TIMEOUT, left))
             with exchange:
                 response = self.send(prepared, timeout=timeout, allow_redirects=False, **settings)
                 if response.raw is not None:  # else an adapter has made it, with its content
                     with response:
                         _read(response, url, deadline)
+            if exchange.is_over:  # a part of the answer looks complete if it has no length
+                raise _too_slow(url)
         except OAuthCCError:
             raise
+        except TimeIsOver:
+            raise _too_slow(url) from None
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             if exchange.is_over:
                 raise _too_slow(url) from None
-            raise _as_ours(error, url, secrets, prepared) from None
+            ours = _as_ours(error, url, secrets, prepared)
+            # An adapter repeats no request after it has returned an answer.
+            vars(ours)["_is_repeated"] = response is None and _repeats(self.get_adapter(url), error)
+            raise ours from None
         return response
+
+
+# A tool may have put a class that caches answers in the place of `requests.Session`, before
+# requests-oauthlib was imported. A cached answer would bring a refused token again and again.
+_PlainSession: type[requests.Session] = next(
+    (kind for kind in TransportSession.__mro__ if kind.__module__ == "requests.sessions"),
+    requests.Session,
+)
 
 
 def _headers(session: TransportSession) -> dict[str, str | None]:
@@ -348,19 +381,59 @@ _INFLUENCES: dict[str, Callable[[TransportSession], Any]] = {
 }
 
 
+def is_repeated(error: OAuthCCError) -> bool:
+    """Return whether the adapter has repeated the request by itself before this error."""
+    return bool(vars(error).get("_is_repeated"))
+
+
+def repeats_status(adapter: BaseAdapter, status: int, *, asks_to_wait: bool) -> bool:
+    """Return whether an adapter repeats a POST after an answer with this status by itself."""
+    retry = getattr(adapter, "max_retries", None)
+    if not isinstance(retry, Retry) or not retry.is_retry("POST", status, asks_to_wait):
+        return False
+    return _has_retries(retry, response=HTTPResponse(status=status))
+
+
+def _repeats(adapter: BaseAdapter, error: Exception) -> bool:
+    """Return whether an adapter repeats a POST after such an error by itself.
+
+    By default, urllib3 repeats it only if no connection could be made.
+    """
+    retry, cause = getattr(adapter, "max_retries", None), error.args[0] if error.args else None
+    if not isinstance(retry, Retry):
+        return False
+    if isinstance(error, exceptions.RetryError):  # after the last of several answers
+        return _has_retries(retry, response=HTTPResponse(status=503))
+    cause = getattr(cause, "reason", cause)
+    return isinstance(cause, HTTPError) and _has_retries(retry, error=cause)
+
+
+def _has_retries(retry: Retry, **fault: Any) -> bool:
+    try:
+        retry.increment("POST", "/", **fault)
+    except Exception:  # noqa: BLE001 - the fault itself, or that there is no attempt left
+        return False
+    return True
+
+
 def drop_idle_connections(adapter: BaseAdapter) -> None:
     """Close the idle connections of an adapter. Those in use are closed when they are done.
 
     A connection keeps the client certificate that it was opened with, even if the files have
     changed since.
     """
-    if isinstance(adapter, HTTPAdapter):
+    if isinstance(adapter, HTTPAdapter) and "poolmanager" in vars(adapter):
         HTTPAdapter.close(adapter)  # a subclass may be unusable after its own close()
 
 
 def _is_plain_http_to_loopback(url: str) -> bool:
     origin = origin_of(url)
     return origin is not None and origin.scheme == "http" and is_loopback(origin)
+
+
+def _is_on_loopback(proxy: str) -> bool:
+    origin = origin_of(f"http://{proxy.rpartition('://')[2]}")
+    return origin is not None and is_loopback(origin)
 
 
 def _read(response: requests.Response, url: str, deadline: float) -> None:

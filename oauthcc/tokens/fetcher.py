@@ -165,6 +165,8 @@ class TokenFetcher:
         result = FetchResult(need.why, need.number)
         try:
             result.token = self._obtain(need, result, began + need.budget)
+            if self.config.client_auth.cert is not None and result.fingerprint is not None:
+                self.endpoint.use_certificate_of(result.fingerprint)
             header = self.config.scheme.authorization(result.token)
             # It is recognised by its type, and the scheme of a user may return a plain text.
             result.header = header if isinstance(header, SecretHeader) else SecretHeader(header)
@@ -188,8 +190,6 @@ class TokenFetcher:
         known = need.error_for(fingerprint)
         if known is not None and key is None:
             raise known
-        if self.config.client_auth.cert is not None:
-            self.endpoint.use_certificate_of(fingerprint)
 
         def request(attempts: int) -> Token:
             fetched = self.endpoint.fetch(secret, fingerprint, attempts=attempts, deadline=deadline)
