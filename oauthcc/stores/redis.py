@@ -94,7 +94,7 @@ class RedisStore(BaseStore):
     def _after_fork(self) -> None:
         # redis-py gives the pool new connections in a child, but waits for its old lock there.
         pool = getattr(self._client, "connection_pool", None)
-        if hasattr(pool, "_lock"):
+        if pool is not None and hasattr(pool, "_lock"):
             pool._lock = threading.RLock()
 
     @hide_locals
