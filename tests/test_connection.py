@@ -264,6 +264,16 @@ def test_the_retries_of_an_adapter_send_nothing_after_the_deadline(
     assert auth.connections == 1
 
 
+@pytest.mark.parametrize("seconds", [1e9, 1e300, float("inf")])
+def test_a_token_request_may_have_any_time(auth: AuthorizationServer, seconds: float) -> None:
+    # An error in the thread of the timer would fail this test.
+    with session_for(auth) as session:
+        session.tokens.endpoint.send_bounded(
+            "GET", auth.token_url, headers={}, deadline=time.monotonic() + seconds
+        )
+    until(lambda: not deadline_threads())
+
+
 def test_the_time_of_a_token_request_is_measured(auth: AuthorizationServer) -> None:
     closed: list[str] = []
     auth.answer_next(dripping(b"", closed))

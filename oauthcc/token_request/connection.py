@@ -18,6 +18,8 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3._collections import RecentlyUsedContainer
 
 T = TypeVar("T")
+#: A timer cannot wait for any time; in seconds.
+_LONGEST = 86400.0
 _here = threading.local()
 
 
@@ -38,7 +40,7 @@ class Exchange:
         self._managers: list[Any] = []
         # Each adapter with its copy, and with what the copy began with.
         self._copies: list[tuple[HTTPAdapter, HTTPAdapter, dict[str, Any]]] = []
-        self._timer = threading.Timer(seconds, self._end)
+        self._timer = threading.Timer(min(seconds, _LONGEST), self._end)
         self._timer.daemon, self._timer.name = True, "oauthcc-deadline"
 
     def __enter__(self) -> Exchange:
