@@ -430,7 +430,8 @@ def _readable(error: Exception, handler: Handle401, cert: Any) -> requests.Reque
         return None if is_theirs else handler.without_tokens(error)
     # requests says so if a file of the client certificate is missing for a moment.
     is_ours = cert is not None and type(error) is OSError and error.errno is None
-    return TokenError(f"{error}. It is the client certificate; try again.") if is_ours else None
+    advice = "To replace the client certificate, write a new file and rename it (os.replace)."
+    return TokenError(f"{error}. {advice}") if is_ours else None
 
 
 @hide_locals

@@ -237,13 +237,20 @@ def test_a_session_that_becomes_the_owner_of_a_source_closes_its_endpoint(
 ) -> None:
     tokens = session_for(auth).tokens  # nobody keeps the session
     gc.collect()
-    tokens.endpoint.mount("http://", HTTPAdapter())
+
+    class Closable(HTTPAdapter):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    closed: list[HTTPAdapter] = []
+    adapter = Closable()
+    tokens.endpoint.mount("http://", adapter)
     with ClientCredentialsSession.using(tokens) as session:
         assert owner_of(tokens) is session
         session.tokens.get()
-        adapter: Any = tokens.endpoint.get_adapter(auth.token_url)
-        assert len(adapter.poolmanager.pools) == 1
-    assert len(adapter.poolmanager.pools) == 0
+        assert closed == []
+    assert closed == [adapter]
 
 
 @pytest.mark.parametrize("duplicate", ALL)

@@ -219,7 +219,7 @@ def test_a_certificate_that_is_missing_for_a_moment_is_an_error_of_requests(
         session.mount("https://as.example", net)
         session.tokens.get()
         (tmp_path / missing).rename(tmp_path / "moved")
-        with pytest.raises(TokenError, match="certificate; try again"):
+        with pytest.raises(TokenError, match="To replace the client certificate"):
             session.get("https://localhost:1/")  # requests looks for the files first
         session.hooks["response"] = lambda *_, **__: (tmp_path / missing).read_bytes()
         session.mount("https://localhost", net)

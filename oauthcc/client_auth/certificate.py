@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import ConfigurationError, TokenError
+from ..errors import ConfigurationError
 from ..frames import hide_locals
 from ..secret import absolute, at_construction, read_file
 from .attempt import Attempt, hashed
@@ -57,20 +57,15 @@ class TLSClientAuth:
 
 
 def wait_for_files(method: object) -> None:
-    """Return when the files of a client certificate are there; raise TokenError after a second.
+    """Wait until the files of a client certificate are there, for a second at most.
 
-    requests raises a plain OSError if one is missing, even if the request needs no new connection.
-    A file that is deleted and written anew is missing for a moment.
+    requests raises an error if one is missing, even if the request needs no new connection. A file
+    that is deleted and written anew is missing for a moment.
     """
     if not isinstance(method, TLSClientAuth):
         return  # only its author knows what it names
     deadline = time.monotonic() + PATIENCE
-    while missing := [path for path in method._paths() if not path.exists()]:
-        if time.monotonic() >= deadline:
-            raise TokenError(
-                f"The client certificate file {str(missing[0])!r} is missing. To replace it, write"
-                " a new file and rename it (os.replace)."
-            )
+    while time.monotonic() < deadline and not all(path.exists() for path in method._paths()):
         time.sleep(0.01)
 
 

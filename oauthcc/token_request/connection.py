@@ -59,6 +59,9 @@ class Exchange:
             for name, value in vars(copied).items():
                 if name not in given or value is not given[name]:
                     vars(adapter)[name] = value
+        # They refer to this exchange, and would wait for the garbage collector.
+        self._sockets, self._managers, self._copies = [], [], []
+        del self._timer
 
     def add_socket(self, sock: Any) -> None:
         """Shut this socket down too when the time is over."""
