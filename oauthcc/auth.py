@@ -12,14 +12,19 @@ from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
+from . import clock
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.authorization import (
+    CallerHooks,
+    carries_token,
     copy_request,
+    HandedOver,
+    hand_over,
+    hide_headers,
     hooks_of_the_user,
     our_headers,
     put_token,
     take_token_off,
-    token_header,
 )
 from .api_request.handle_401 import Handle401, checked_status
 from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
@@ -33,6 +38,9 @@ if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Unpack
 
+# How many values of earlier sendings are recognised on a request that is sent again: those of other
+# threads that send it at the same time.
+_KEPT_VALUES = 16
 _PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _with_scheme: Any = prepend_scheme_if_needed  # it is not typed
 
@@ -51,12 +59,46 @@ class _AuthHandler(Handle401):
 
     def put_or_take(self, request: PreparedRequest) -> None:
         """Put the newest token on a request if it stays at its API, else take the token off."""
-        stays = self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin)
-        # requests or the caller may have put another header there, or none.
-        if stays and token_header(request) is not None:
-            put_token(request, self._current, self._scheme)
+        if self._stays(request):
+            put_token(request, self._current, self._scheme, self)
+            hide_headers(request)
         else:
             take_token_off(request)
+
+    def begin(self, request: PreparedRequest) -> dict[str, Any]:
+        """Put the newest token on a request that is about to be sent, or take the token off.
+
+        Return the hooks for this sending. Their handler is a new one: several threads may send the
+        same request, and each of them has to know which token it has sent.
+        """
+        own = request.__dict__
+        if not self._stays(request):
+            take_token_off(request)
+            return own["hooks"]  # type: ignore[no-any-return]
+        handler = object.__new__(type(self))
+        current = self.tokens._state.newer_than(self._current.number) or self._current
+        handler.__dict__.update(
+            self.__dict__,
+            values=self.values[-_KEPT_VALUES:],
+            _current=current,
+            _first=current,
+            _sent_at=clock.system.time(),
+        )
+        put_token(request, current, self._scheme, handler)
+        kind: Any = CallerHooks if isinstance(own["hooks"], CallerHooks) else dict
+        theirs = hooks_of_the_user(own["hooks"])
+        hooks = kind(theirs, response=[handler, *theirs.get("response", ())])
+        own.update(hooks=hooks, _handler=handler)
+        handler._handed = hand_over(request)
+        return hooks  # type: ignore[no-any-return]
+
+    def _stays(self, request: PreparedRequest) -> bool:
+        # requests or the caller may have put another header there, or none.
+        is_ours = self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin)
+        return is_ours and carries_token(request)
+
+    def _handed_over(self, request: PreparedRequest) -> HandedOver | None:
+        return self._handed
 
     def _request_of(self, response: Response) -> PreparedRequest:
         return response.request  # that of its hop
@@ -74,8 +116,11 @@ class _AuthRequest(SentRequest):
     @property
     def hooks(self) -> Any:
         """Decide about the token, and return the hooks for this sending."""
-        self.__dict__["_handler"].put_or_take(self)
-        return self._hooks_for(sys._getframe(1))
+        handler: _AuthHandler = self.__dict__["_handler"]
+        if is_called_by_sessions(sys._getframe(1)):
+            return handler.begin(self)
+        handler.put_or_take(self)
+        return self.__dict__["hooks"]
 
     @hooks.setter
     def hooks(self, value: Any) -> None:
@@ -96,7 +141,7 @@ class _AuthRequest(SentRequest):
         """Leave out the login of ``~/.netrc``, which requests puts on the request of a hop."""
         handler: _AuthHandler = self.__dict__["_handler"]
         handler.put_or_take(self)
-        if token_header(self) is None or not is_called_by_sessions(sys._getframe(1)):
+        if not carries_token(self) or not is_called_by_sessions(sys._getframe(1)):
             super().prepare_auth(auth, url)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PreparedRequest:
@@ -152,7 +197,6 @@ class ClientCredentialsAuth(AuthBase):
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(url, origin)
         current = tokens._get()
-        put_token(r, current, tokens._config.scheme)
         handler = _AuthHandler(
             r,
             tokens,
@@ -162,12 +206,14 @@ class ClientCredentialsAuth(AuthBase):
             allowed_urls=self._allowed_urls,
             origin=origin,
         )
+        put_token(r, current, tokens._config.scheme, handler)
         hooks = vars(r)["hooks"]
         hooks["response"] = [handler, *hooks_of_the_user(hooks).get("response", ())]
         # It stays the same object, because requests goes on with it.
         kind: Any = type(r)
         r.__class__ = kind_for(_AuthRequest, kind)
         r.__dict__.update(_handler=handler, _handed_over=None)
+        hide_headers(r)  # it may be shown before it is sent
         return r
 
 

@@ -287,7 +287,7 @@ class ClientCredentialsSession(requests.Session):
         if cert is not None and not kwargs.get("cert", self.cert):
             kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
         try:
-            return super().send(copied, **kwargs)
+            response = super().send(copied, **kwargs)
         except requests.RequestException as error:
             handler.redact_error(error)
             clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
@@ -297,12 +297,22 @@ class ClientCredentialsSession(requests.Session):
             readable = None if is_theirs else handler.without_tokens(error)
             if readable is None:
                 raise
+        else:
+            following = getattr(response, "_next", None)
+            if isinstance(following, PreparedRequest):
+                authorization.hide_headers(following)  # requests has made it just now
+            if not handler.is_spent:  # a class after ours has dropped it
+                for one in (*response.history, response):
+                    authorization.hide_token(one, handler.values)
+            return response
         finally:
             handler.is_over = True
         raise readable  # here, so that the first error is not its context
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """Keep our token on a redirect that stays at its API, and remove it from any other."""
+        authorization.pass_token_on(prepared_request, response.request)
+        self._drop_known_token(prepared_request)
         if self._stays_at_its_api(prepared_request):
             return  # without netrc; `send` puts the token on it anew
         if not authorization.carries_token_of_auth(prepared_request):
@@ -357,9 +367,21 @@ class ClientCredentialsSession(requests.Session):
         handler: Any = getattr(vars(request).get("hooks"), "handler", None)
         return (
             getattr(handler, "allowed_urls", None) is self._allowed_urls
-            and authorization.token_header(request) is not None
+            and authorization.carries_token(request)
             and (handler.tokens, handler.origin) == self._allowed_urls.find(str(request.url))
         )
+
+    def _drop_known_token(self, request: PreparedRequest) -> None:
+        """Remove a token of ours from a hop that leaves its API if nothing else shows whose it is.
+
+        A class between ours and that of requests may have dropped our hooks.
+        """
+        header, url = request.headers.get("Authorization"), str(request.url)
+        for tokens in self._allowed_urls.values():
+            current = tokens._state.current
+            is_its_token = current is not None and header == current.header
+            if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
+                request.headers.pop("Authorization", None)
 
     def _use_netrc_if_not_ours(self, url: Any, r: PreparedRequest) -> PreparedRequest:
         """Use the login of ``~/.netrc`` as requests does, but only if the URL gets no token."""

@@ -22,7 +22,7 @@ from .. import clock
 from ..challenge import find_error
 from ..errors import ConfigurationError
 from ..events import ReplayImpossible, RequestReplayed
-from ..redaction import SecretHeader, redact, redact_error
+from ..redaction import redact, redact_error
 from ..token_request.transport import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
@@ -30,7 +30,14 @@ from ..tokens.state import CurrentToken
 from ..urls import Origin, origin_of, public_url
 from .allowed_urls import AllowedURLs
 from .answer_body import redact_body_errors, release
-from .authorization import HandedOver, ResponseHandler, copy_request, put_token, take_token_off
+from .authorization import (
+    HandedOver,
+    ResponseHandler,
+    copy_request,
+    hide_token,
+    put_token,
+    take_token_off,
+)
 from .body import UnreplayableBody
 from .sent_request import SentRequest
 
@@ -57,6 +64,7 @@ class Handle401(ResponseHandler):
         origin: Origin | None,
         session: requests.Session | None = None,
     ) -> None:
+        self.values = []  # not by the base class: one call less for each request
         self._request = weakref.ref(request)
         self._handed = handed
         self._session = None if session is None else weakref.ref(session)
@@ -68,7 +76,8 @@ class Handle401(ResponseHandler):
         self._current = self._first = current
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
-        self._is_spent = False
+        #: Whether the response hook was called.
+        self.is_spent = False
         #: Whether the sending has ended, with its redirects.
         self.is_over = False
         # The request of the replay, while the answer to it is looked at.
@@ -76,12 +85,12 @@ class Handle401(ResponseHandler):
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
-        if self._is_spent:
+        if self.is_spent:
             # Called again, because the request was sent through a plain session.
             if self.is_over and response.is_redirect and response.request is not None:
                 take_token_off(response.request)  # it cannot decide for the hops
             return None
-        self._is_spent = not self.is_from_auth
+        self.is_spent = not self.is_from_auth
         if self.is_from_auth or kwargs.get("stream"):
             redact_body_errors(response, self._tokens_sent())  # requests reads the body later
         answer = response
@@ -96,6 +105,7 @@ class Handle401(ResponseHandler):
             self.tokens._accepted(self._current, lambda: self._route_of(self._request_of(response)))
         if answer.status_code >= 400 and isinstance(answer.reason, str):
             answer.reason = self._redacted(answer.reason)  # `raise_for_status` quotes it
+        hide_token(answer, self.values)  # after all that was sent, before the user's hooks
         return None if answer is response else answer
 
     def _answer_nonce_demand(self, response: Response, kwargs: dict[str, Any]) -> Response:
@@ -171,7 +181,7 @@ class Handle401(ResponseHandler):
         request = handed.request(replay.first)
         _keep_cookies(replay.session, request, response)
         replay.first._cookies = request._cookies  # type: ignore[attr-defined]  # for a redirect
-        put_token(request, current, self._scheme)
+        put_token(request, current, self._scheme, self)
         cert = self.tokens._config.client_auth.cert
         if cert is not None and cert == kwargs.get("cert"):
             # The certificate may have been renewed. The new token is then bound to the new one.
@@ -204,9 +214,20 @@ class Handle401(ResponseHandler):
         method, url = refusal.route.method, self._redacted(refusal.route.url)
         self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
 
-    def redact_error(self, error: Exception) -> None:
-        """Remove our tokens from an error that quotes what a broken server echoed."""
+    def redact_error(self, error: requests.RequestException) -> None:
+        """Remove our tokens from an error that quotes what a broken server echoed.
+
+        Also from the requests of the error, of those that led to it, and of their responses.
+        """
         redact_error(error, self._tokens_sent())
+        one: Any = error
+        seen: list[Any] = []
+        while one is not None and one not in seen:
+            seen.append(one)
+            response = getattr(one, "response", None)
+            for holder in (one, response, *(getattr(response, "history", None) or ())):
+                hide_token(holder, self.values)
+            one = one.__cause__ or one.__context__
 
     def without_tokens(self, error: ValueError) -> InvalidURL | None:
         """Return an error without our tokens, or None if this one quotes none."""
@@ -239,8 +260,7 @@ class Handle401(ResponseHandler):
         return str(request.url) if handed is None else handed.url
 
     def _carries_our_token(self, request: PreparedRequest) -> bool:
-        header = request.headers.get("Authorization")
-        return isinstance(header, SecretHeader) and header == self._current.header
+        return request.headers.get("Authorization") == self._current.header
 
     def _is_refusal(self, response: Response) -> bool:
         if response.status_code not in self._refused_status:
