@@ -16,9 +16,9 @@ from . import clock
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.authorization import (
     CallerHooks,
+    HandedOver,
     carries_token,
     copy_request,
-    HandedOver,
     hand_over,
     hide_headers,
     hooks_of_the_user,

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import lru_cache
+from types import new_class
 from typing import TYPE_CHECKING, Any
 
 import requests
 from requests import PreparedRequest, Request, Response
-from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, select_proxy
+from requests.utils import resolve_proxies, select_proxy
 
 from . import forks
 from .access_token import Token
@@ -236,14 +237,23 @@ class ClientCredentialsSession(requests.Session):
             prepared = super().prepare_request(request)
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
-        if not self.trust_env:
-            return super().prepare_request(request)
-        # If there is no auth, requests looks into ~/.netrc, which would displace our token. An auth
-        # that looks there only for URLs that get no token takes its place.
-        copied = object.__new__(type(request))
-        auth = partial(self._use_netrc_if_not_ours, request.url)
-        copied.__dict__.update(request.__dict__, auth=auth)
-        return super().prepare_request(copied)
+        # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it is
+        # told not to, and what it finds there is used below, if the URL gets no token. It is told by
+        # a second object with the attributes of this session, which classes after ours see too.
+        without_netrc = object.__new__(_without_netrc(type(self)))
+        without_netrc.__dict__ = self.__dict__
+        prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
+        headers: Any = request.headers
+        if None in headers.values() and _says_without(headers):
+            prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
+        elif self.trust_env and (
+            self._allowed_urls.find(str(prepared.url))[0] is None
+            or "Authorization" in prepared.headers
+        ):
+            netrc = requests.sessions.get_netrc_auth(request.url)
+            if netrc is not None:
+                prepared.prepare_auth(netrc, request.url)
+        return prepared
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send a prepared request, with a token if one belongs on it.
@@ -281,7 +291,8 @@ class ClientCredentialsSession(requests.Session):
         authorization.put_token(copied, current, tokens._config.scheme, handler)
         if not allowed.is_limited and origin != allowed.first_origin:
             allowed.note_origin(str(copied.url), origin)
-        if origin is not None and origin.scheme == "http" and is_loopback(origin):
+        is_local_http = origin is not None and origin.scheme == "http" and is_loopback(origin)
+        if is_local_http and kwargs.get("proxies", True):
             self._avoid_proxy(copied, origin, kwargs)
         cert = tokens._config.client_auth.cert
         if cert is not None and not kwargs.get("cert", self.cert):
@@ -383,20 +394,6 @@ class ClientCredentialsSession(requests.Session):
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
                 request.headers.pop("Authorization", None)
 
-    def _use_netrc_if_not_ours(self, url: Any, r: PreparedRequest) -> PreparedRequest:
-        """Use the login of ``~/.netrc`` as requests does, but only if the URL gets no token."""
-        prepared = str(r.url)
-        names_user = "@" in prepared and any(get_auth_from_url(prepared))
-        is_not_ours = (
-            names_user
-            or "Authorization" in r.headers
-            or self._allowed_urls.find(prepared)[0] is None
-        )
-        netrc = get_netrc_auth(url) if is_not_ours else None
-        if netrc is not None or names_user:
-            r.prepare_auth(netrc, url)
-        return r
-
     def _avoid_proxy(
         self, request: PreparedRequest, origin: Origin, kwargs: dict[str, Any]
     ) -> None:
@@ -425,6 +422,30 @@ class ClientCredentialsSession(requests.Session):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
         self._adopt_sources()
+
+
+class _NetrcKeptOut:
+    """What comes before a session class in a class whose objects say that netrc is not used."""
+
+    trust_env = property(lambda self: False, lambda self, value: vars(self).update(trust_env=value))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Call nothing of the user's classes: this is not a class of theirs."""
+
+
+@lru_cache(maxsize=64)
+def _without_netrc(kind: type[ClientCredentialsSession]) -> type[ClientCredentialsSession]:
+    """Return the class of a session with another ``trust_env``."""
+    names: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    if hasattr(kind, "__del__"):
+        names["__del__"] = lambda self: None  # the session itself is still used
+    return new_class(kind.__name__, (_NetrcKeptOut, kind), exec_body=lambda ns: ns.update(names))
+
+
+def _says_without(headers: Any) -> bool:
+    """Return whether a caller wants no ``Authorization``, which is then None as in requests."""
+    unset = [name for name, value in headers.items() if value is None]
+    return any(name.lower() in ("authorization", b"authorization") for name in unset)
 
 
 @hide_locals

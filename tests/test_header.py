@@ -159,6 +159,7 @@ def test_headers_of_any_kind_are_shown_without_the_token(scene: Scene, kind: Any
 
 
 def _raise(response: Response, **_: Any) -> None:
+    response.close()
     raise requests.HTTPError("mine", request=response.request, response=response)
 
 

@@ -286,10 +286,10 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
     A copy, because the request itself may still be used, by an adapter or by another thread.
     """
     request = getattr(holder, "request", None)
-    if not isinstance(request, PreparedRequest) or request.headers is None:
-        return
-    headers: Any = request.headers
+    headers: Any = getattr(request, "headers", None)
     shown: Any
+    if not isinstance(headers, Mapping):
+        return  # no request, or that of a mock
     if type(headers) is CaseInsensitiveDict:  # as below, without many calls
         store = headers.__dict__["_store"]
         hidden = {
@@ -304,8 +304,9 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
         shown = headers.copy()
         shown.update(hidden)
     if hidden:
-        copied = object.__new__(type(request))
-        copied.__dict__.update(request.__dict__)
+        # Not always a `PreparedRequest`: test tools have requests of their own.
+        copied: Any = object.__new__(type(request))
+        copied.__dict__.update(vars(request))
         copied.headers = shown
         holder.request = copied
 
