@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
-from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+from requests.utils import get_environ_proxies, select_proxy
 
 from . import clock
 from .api_request.allowed_urls import AllowedURLs
@@ -32,7 +32,7 @@ from .errors import InsecureURLError
 from .frames import hide_locals
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
-from .urls import Origin, is_loopback, origin_of, public_url
+from .urls import Origin, is_loopback, is_on_this_machine, public_url
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 # threads that send it at the same time.
 _KEPT_VALUES = 16
 _PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-_with_scheme: Any = prepend_scheme_if_needed  # it is not typed
 
 
 class _AuthHandler(Handle401):
@@ -192,10 +191,10 @@ class ClientCredentialsAuth(AuthBase):
         for name in our_headers(r):  # copied from another request
             del r.headers[name]
         if tokens is None:
-            self._allowed_urls.refuse_plain_http(url)
+            self._allowed_urls.refuse_plain_http(r)
             return r
         self._allowed_urls.note_origin(url, origin)
-        _check_proxy(url, origin)
+        _check_proxy(r, origin)
         current = tokens._get()
         handler = _AuthHandler(
             r,
@@ -217,7 +216,7 @@ class ClientCredentialsAuth(AuthBase):
         return r
 
 
-def _check_proxy(url: str, origin: Origin | None) -> None:
+def _check_proxy(request: PreparedRequest, origin: Origin | None) -> None:
     """Raise `InsecureURLError` if a proxy on another machine would read the token.
 
     A plain session chooses the proxy after the request is prepared, so it cannot be avoided here.
@@ -227,18 +226,12 @@ def _check_proxy(url: str, origin: Origin | None) -> None:
     is_elsewhere = sys.platform in ("darwin", "win32")  # in the settings of the system
     if not (is_elsewhere or any(map(os.environ.get, _PROXY_VARIABLES))):
         return  # quickly, because most machines name none
+    url = str(request.url)
     proxy: Any = select_proxy(url, get_environ_proxies(url))
-    if proxy is not None and not _is_on_this_machine(proxy):
+    if proxy is not None and not is_on_this_machine(proxy):
         raise InsecureURLError(
             f"The environment names a proxy for {public_url(url)}, which would read the token on"
             f" plain http: set NO_PROXY={origin.host}, or use ClientCredentialsSession, which"
-            " sends such requests directly."
+            " sends such requests directly.",
+            request=request,
         )
-
-
-def _is_on_this_machine(proxy: str) -> bool:
-    try:
-        origin = origin_of(_with_scheme(proxy, "http"))
-    except ValueError:  # it cannot be read
-        return False
-    return origin is not None and is_loopback(origin)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from requests import PreparedRequest, Request, Response
-from requests.utils import resolve_proxies, select_proxy
+from requests.utils import get_environ_proxies, resolve_proxies, select_proxy
 
 from . import forks
 from .access_token import Token
@@ -34,7 +34,7 @@ from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
 from .tokens.source import SourceOptions, TokenSource
-from .urls import Origin, is_loopback
+from .urls import Origin, is_loopback, is_on_this_machine
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
@@ -237,10 +237,12 @@ class ClientCredentialsSession(requests.Session):
             prepared = super().prepare_request(request)
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
-        # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it is
-        # told not to, and what it finds there is used below, if the URL gets no token. It is told by
-        # a second object with the attributes of this session, which classes after ours see too.
-        without_netrc = object.__new__(_without_netrc(type(self)))
+        # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it
+        # is told not to, and what is found there is used below, if the URL gets no token. It is
+        # told by a second object with the attributes of this session, which classes after ours see
+        # too.
+        kind: Any = type(self)
+        without_netrc = object.__new__(_without_netrc(kind))
         without_netrc.__dict__ = self.__dict__
         prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
         headers: Any = request.headers
@@ -288,16 +290,15 @@ class ClientCredentialsSession(requests.Session):
             origin=origin,
             session=self,
         )
-        authorization.put_token(copied, current, tokens._config.scheme, handler)
         if not allowed.is_limited and origin != allowed.first_origin:
             allowed.note_origin(str(copied.url), origin)
-        is_local_http = origin is not None and origin.scheme == "http" and is_loopback(origin)
-        if is_local_http and kwargs.get("proxies", True):
+        if kwargs.get("proxies", True):
             self._avoid_proxy(copied, origin, kwargs)
         cert = tokens._config.client_auth.cert
         if cert is not None and not kwargs.get("cert", self.cert):
             kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
         try:
+            authorization.put_token(copied, current, tokens._config.scheme, handler)
             response = super().send(copied, **kwargs)
         except requests.RequestException as error:
             handler.redact_error(error)
@@ -309,12 +310,8 @@ class ClientCredentialsSession(requests.Session):
             if readable is None:
                 raise
         else:
-            following = getattr(response, "_next", None)
-            if isinstance(following, PreparedRequest):
-                authorization.hide_headers(following)  # requests has made it just now
-            if not handler.is_spent:  # a class after ours has dropped it
-                for one in (*response.history, response):
-                    authorization.hide_token(one, handler.values)
+            if getattr(response, "_next", None) is not None or not handler.is_spent:
+                handler.hide_in(response)
             return response
         finally:
             handler.is_over = True
@@ -370,7 +367,7 @@ class ClientCredentialsSession(requests.Session):
         if getattr(handler, "allowed_urls", None) is self._allowed_urls:
             return (tokens, origin) if self._stays_at_its_api(request) else (None, None)
         if tokens is None:
-            self._allowed_urls.refuse_plain_http(request.url)
+            self._allowed_urls.refuse_plain_http(request)
         return tokens, origin
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
@@ -395,17 +392,32 @@ class ClientCredentialsSession(requests.Session):
                 request.headers.pop("Authorization", None)
 
     def _avoid_proxy(
-        self, request: PreparedRequest, origin: Origin, kwargs: dict[str, Any]
+        self, request: PreparedRequest, origin: Origin | None, kwargs: dict[str, Any]
     ) -> None:
-        """Send a plain http request to this machine directly: a proxy would read the token."""
+        """Avoid a proxy beyond this machine that the environment names, for plain http to loopback.
+
+        It would read the token. A proxy that is named in code is used.
+        """
+        if origin is None or origin.scheme != "http" or not is_loopback(origin):
+            return
         proxies: Any = self.proxies
         if "proxies" not in kwargs:
             kwargs["proxies"] = resolve_proxies(request, proxies, self.trust_env)
-        proxies = kwargs["proxies"]
-        if proxies and select_proxy(str(request.url), proxies) is not None:
-            # For this host only: a redirect may lead to a host that only the proxy can reach.
-            kwargs["proxies"] = {**proxies, f"http://{origin.host}": ""}
-            request.headers.pop("Proxy-Authorization", None)  # set for a redirect
+        url, proxies = str(request.url), kwargs["proxies"]
+        # For this host only: a redirect may lead to a host that only the proxy can reach.
+        place = f"http://{origin.host}"
+        in_code: Any = select_proxy(url, self.proxies) or ""
+        if self._goes_to_a_far_proxy(url, proxies, in_code):
+            proxies = kwargs["proxies"] = {**proxies, place: in_code}
+        if (proxies or {}).get(place) == in_code:
+            request.headers.pop("Proxy-Authorization", None)  # that of another one, for a redirect
+
+    def _goes_to_a_far_proxy(self, url: str, proxies: Any, in_code: str) -> bool:
+        """Return whether the environment names the proxy of a URL, and it is on another machine."""
+        proxy: Any = select_proxy(url, proxies)
+        if not proxy or proxy == in_code or not self.trust_env or is_on_this_machine(proxy):
+            return False
+        return bool(proxy == select_proxy(url, get_environ_proxies(url)))
 
     def _without_our_cert(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         # requests passes the certificate of the first request to every hop.
@@ -427,7 +439,10 @@ class ClientCredentialsSession(requests.Session):
 class _NetrcKeptOut:
     """What comes before a session class in a class whose objects say that netrc is not used."""
 
-    trust_env = property(lambda self: False, lambda self, value: vars(self).update(trust_env=value))
+    def _set(self, value: bool) -> None:
+        vars(self)["trust_env"] = value
+
+    trust_env: Any = property(lambda _: False, _set)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Call nothing of the user's classes: this is not a class of theirs."""
@@ -438,7 +453,7 @@ def _without_netrc(kind: type[ClientCredentialsSession]) -> type[ClientCredentia
     """Return the class of a session with another ``trust_env``."""
     names: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     if hasattr(kind, "__del__"):
-        names["__del__"] = lambda self: None  # the session itself is still used
+        names["__del__"] = lambda _: None  # the session itself is still used
     return new_class(kind.__name__, (_NetrcKeptOut, kind), exec_body=lambda ns: ns.update(names))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from requests import PreparedRequest
 from requests.utils import requote_uri
 
 from ..errors import ConfigurationError, InsecureURLError
@@ -100,14 +101,16 @@ class AllowedURLs(Generic[T]):
         """Return all values, the default among them."""
         return [self._default, *(v for _, vs in self._origins.values() for v in vs.values())]
 
-    def refuse_plain_http(self, url: str) -> None:
-        """Raise `InsecureURLError` if plain http is the only reason why no token may go there."""
+    def refuse_plain_http(self, request: PreparedRequest) -> None:
+        """Raise `InsecureURLError` if plain http is the only reason why it gets no token."""
+        url = str(request.url)
         origin = None if self.is_limited else origin_of(url)
         if origin is not None and not is_secure(origin):
             raise InsecureURLError(
                 f"No token is sent to {public_url(url)} over plain http (RFC 6750 section 5.3)."
                 f' Use https, or pass api_url="{origin_text(origin)}" if that network is trusted,'
-                " or auth=lambda r: r to send this request without a token."
+                " or auth=lambda r: r to send this request without a token.",
+                request=request,
             )
 
     def note_origin(self, url: str, origin: Origin | None) -> None:

@@ -122,7 +122,7 @@ def _our_values(request: PreparedRequest) -> Collection[str]:
     ]
 
 
-def _several(hooks: Any) -> Iterable[Hook]:
+def _several(hooks: Any) -> Iterable[Any]:
     return (hooks,) if callable(hooks) else hooks or ()
 
 
@@ -288,6 +288,7 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
     request = getattr(holder, "request", None)
     headers: Any = getattr(request, "headers", None)
     shown: Any
+    hidden: dict[str, Any]
     if not isinstance(headers, Mapping):
         return  # no request, or that of a mock
     if type(headers) is CaseInsensitiveDict:  # as below, without many calls
@@ -301,7 +302,7 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
         shown.__dict__["_store"] = {**store, **hidden}
     else:
         hidden = {n: SecretHeader(v) for n, v in headers.items() if type(v) is str and v in values}
-        shown = headers.copy()
+        shown = {**headers} if isinstance(headers, dict) else CaseInsensitiveDict(headers)
         shown.update(hidden)
     if hidden:
         # Not always a `PreparedRequest`: test tools have requests of their own.

@@ -20,7 +20,7 @@ from requests.exceptions import InvalidURL
 
 from .. import clock
 from ..challenge import find_error
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OAuthCCError
 from ..events import ReplayImpossible, RequestReplayed
 from ..redaction import redact, redact_error
 from ..token_request.transport import drop_idle_connections
@@ -34,6 +34,7 @@ from .authorization import (
     HandedOver,
     ResponseHandler,
     copy_request,
+    hide_headers,
     hide_token,
     put_token,
     take_token_off,
@@ -220,6 +221,8 @@ class Handle401(ResponseHandler):
         Also from the requests of the error, of those that led to it, and of their responses.
         """
         redact_error(error, self._tokens_sent())
+        if error.request is None and isinstance(error, OAuthCCError):
+            error.request = self._request()
         one: Any = error
         seen: list[Any] = []
         while one is not None and one not in seen:
@@ -228,6 +231,15 @@ class Handle401(ResponseHandler):
             for holder in (one, response, *(getattr(response, "history", None) or ())):
                 hide_token(holder, self.values)
             one = one.__cause__ or one.__context__
+
+    def hide_in(self, response: Response) -> None:
+        """Remove our tokens from what a response shows beside the request that it answers."""
+        following = getattr(response, "_next", None)
+        if isinstance(following, PreparedRequest):
+            hide_headers(following)  # requests has made it just now
+        if not self.is_spent:  # a class after ours has dropped the hooks
+            for one in (*response.history, response):
+                hide_token(one, self.values)
 
     def without_tokens(self, error: ValueError) -> InvalidURL | None:
         """Return an error without our tokens, or None if this one quotes none."""
