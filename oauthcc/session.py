@@ -9,6 +9,7 @@ the endpoint: as base class of this session it would log tokens and send them to
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
+_log = logging.getLogger("oauthcc")
+
+
 class SessionOptions(SourceOptions, total=False):
     """The keyword options of `ClientCredentialsSession`, which explains them."""
 
@@ -56,6 +60,10 @@ class APIOptions(SourceOptions, total=False):
     client_id: str
     client_secret: SecretLike | None
     scope: str | Iterable[str] | None
+
+
+# What this class adds to the attributes of a session, also in pickles.
+_OURS = ("tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive")
 
 
 class ClientCredentialsSession(requests.Session):
@@ -89,15 +97,6 @@ class ClientCredentialsSession(requests.Session):
     requests raises, `TokenError` or one of its subclasses if no token can be obtained, and
     `InsecureURLError` if a token would go over plain http.
     """
-
-    __attrs__: list[str] = [  # noqa: RUF012 - as in requests
-        *requests.Session.__attrs__,
-        "tokens",
-        "_own_sources",
-        "_allowed_urls",
-        "_refused_status",
-        "_kept_alive",
-    ]
 
     #: The source of the tokens of this session.
     tokens: TokenSource
@@ -157,7 +156,8 @@ class ClientCredentialsSession(requests.Session):
         close them.
         """
         session = cls.__new__(cls)
-        requests.Session.__init__(session)
+        # Not through `requests.Session`: a tool may have put another class there.
+        super(ClientCredentialsSession, session).__init__()
         session._begin(tokens, api_url, refused_status)
         return session
 
@@ -233,6 +233,8 @@ class ClientCredentialsSession(requests.Session):
 
     def prepare_request(self, request: Request) -> PreparedRequest:
         """Prepare a request as requests does. `send` adds the token later; no network is used."""
+        if "send" in self.__dict__:
+            self._check_send(self.__dict__["send"])
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
@@ -294,9 +296,8 @@ class ClientCredentialsSession(requests.Session):
             allowed.note_origin(str(copied.url), origin)
         if kwargs.get("proxies", True):
             self._avoid_proxy(copied, origin, kwargs)
-        cert = tokens._config.client_auth.cert
-        if cert is not None and not kwargs.get("cert", self.cert):
-            kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
+        # The token may be bound to a certificate (RFC 8705 section 3).
+        kwargs["cert"] = kwargs.get("cert", self.cert) or tokens._config.client_auth.cert
         try:
             authorization.put_token(copied, current, tokens._config.scheme, handler)
             response = super().send(copied, **kwargs)
@@ -330,7 +331,7 @@ class ClientCredentialsSession(requests.Session):
     def close(self) -> None:
         """Close the adapters and the connections to the token endpoint. Nothing is waited for."""
         super().close()
-        for tokens in self._own_sources:
+        for tokens in vars(self).get("_own_sources", ()):
             tokens.close()
 
     def _begin(self, tokens: TokenSource, api_url: Any, refused_status: Iterable[int]) -> None:
@@ -391,6 +392,22 @@ class ClientCredentialsSession(requests.Session):
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
                 request.headers.pop("Authorization", None)
 
+    def _check_send(self, send: Any) -> None:
+        """Warn once if requests-mock has replaced `send` of this session alone."""
+        own = vars(self)
+        if (
+            getattr(send, "__module__", None) == "requests_mock.mocker"
+            and own.get("_warned_of") != send
+        ):
+            own["_warned_of"] = send
+            _log.warning(
+                "requests_mock.Mocker(session=...) has replaced send() of the session of client"
+                " %r, so its requests carry no token, and a 401 is not retried. Use"
+                " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
+                " mount a requests_mock.Adapter.",
+                self.tokens._config.client_id,
+            )
+
     def _avoid_proxy(
         self, request: PreparedRequest, origin: Origin | None, kwargs: dict[str, Any]
     ) -> None:
@@ -431,9 +448,29 @@ class ClientCredentialsSession(requests.Session):
     def _after_fork(self) -> None:
         forks.reset_session(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # requests takes the names in `__attrs__`, which a class of the user may have replaced.
+        own, state = vars(self), super().__getstate__()  # type: ignore[misc]
+        return {**state, **{name: own[name] for name in _OURS if name in own}}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        self._adopt_sources()
+        if "tokens" in vars(self):
+            self._adopt_sources()
+
+    if not TYPE_CHECKING:  # else every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise `ConfigurationError` for what `__init__` sets, if it was not called."""
+            if name in _OURS:
+                raise ConfigurationError(
+                    f"{type(self).__name__} was made without"
+                    " ClientCredentialsSession.__init__(token_url, client_id, client_secret,"
+                    " scope). In each class that defines __init__(self, *args, **kwargs), write"
+                    " super().__init__(*args, **kwargs), not requests.Session.__init__(self)."
+                )
+            getattr_of_others = getattr(super(), "__getattr__", super().__getattribute__)
+            return getattr_of_others(name)
 
 
 class _NetrcKeptOut:

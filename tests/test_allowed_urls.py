@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import pickle
 import posixpath
@@ -1149,7 +1150,9 @@ class Proxied(HTTPAdapter):
         self.seen.append((str(host), proxy, "Authorization" in request.headers))
         if host != "far.example":
             return super().send(request, *args, **kwargs)
-        return self.build_response(request, HTTPResponse(b"", status=200, preload_content=False))
+        return self.build_response(
+            request, HTTPResponse(io.BytesIO(b""), status=200, preload_content=False)
+        )
 
 
 def test_a_redirect_from_loopback_to_another_host_goes_through_the_proxy(

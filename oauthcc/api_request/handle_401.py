@@ -8,6 +8,7 @@ the user's hooks see only the final answer.
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Collection, Iterable
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import requests
 from requests import PreparedRequest, Response
 from requests.exceptions import InvalidURL
+from urllib3.util import Timeout
 
 from .. import clock
 from ..challenge import find_error
@@ -316,18 +318,15 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
 
 def wait_limit(timeout: Any) -> float | None:
     """Return how long a caller with this ``timeout=`` waits for a token, None without a limit."""
-    if timeout is None or isinstance(timeout, (int, float)):
-        return timeout
-    if isinstance(timeout, tuple):
-        parts: list[Any] = list(timeout)
-    else:  # urllib3's Timeout
-        total = getattr(timeout, "total", None)
-        if isinstance(total, (int, float)):
-            return total
-        parts = [getattr(timeout, "_connect", None), getattr(timeout, "_read", None)]
-    if not parts or not all(isinstance(part, (int, float)) for part in parts):
-        return None
-    return float(sum(parts))
+    parts: Any = timeout if isinstance(timeout, tuple) else [timeout]
+    if isinstance(timeout, Timeout):  # that of urllib3
+        parts = [timeout._connect, timeout._read] if timeout.total is None else [timeout.total]
+    try:
+        # urllib3 accepts what `float` accepts, such as a number of numpy.
+        limit = math.fsum(map(float, parts))
+    except (TypeError, ValueError, OverflowError):
+        return None  # a part without a limit, or a value that requests refuses
+    return limit if parts and not math.isnan(limit) else None
 
 
 def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
