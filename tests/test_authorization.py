@@ -78,6 +78,7 @@ def test_our_handler_comes_before_the_hooks_of_the_user() -> None:
         ({"response": user_hook}, [user_hook]),
         ({"response": [user_hook, user_hook]}, [user_hook, user_hook]),
         ({"response": (user_hook,)}, [user_hook]),
+        ({"response": None}, []),
         ({"response": [OurHandler(), user_hook, no_hook]}, [user_hook]),
     ):
         before = dict(hooks)

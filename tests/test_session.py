@@ -6,12 +6,13 @@ import copy
 import ssl
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from requests import Request
+from requests import PreparedRequest, Request, Response
 
 from benchmarks.calls import follow
 from oauthcc import (
@@ -205,6 +206,44 @@ def test_an_unknown_attribute_raises_the_error_of_python(scene: Scene) -> None:
     with pytest.raises(AttributeError, match="no attribute 'token'"):
         _ = session.token
     assert made_of(ClientCredentialsSession, Dynamic)(*CLIENT).token == "the token"
+
+
+# Tools in the place of `send`
+
+
+def _mocked(module: str) -> Any:
+    """Return what a tool puts in the place of `send`, in a module of this name."""
+
+    def send(session: requests.Session, request: PreparedRequest, **kwargs: Any) -> Response:
+        return requests.Session.send(session, request, **kwargs)
+
+    send.__module__ = module
+    return send
+
+
+def test_a_mock_of_one_session_is_reported_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, send = scene.session(), _mocked("requests_mock.mocker")
+    vars(session)["send"] = send.__get__(session)
+    for _ in range(3):
+        assert session.get(scene.url).status_code == 401
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert scene.auth.client_id in record.message
+    assert "requests_mock.Mocker() without session=" in record.message
+    vars(session)["send"] = send.__get__(session)  # the mock of the next test
+    session.get(scene.url, auth=("a", "b"))
+    assert len(caplog.records) == 1
+
+
+def test_other_replacements_of_send_are_not_reported(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    session: Any = scene.session()
+    session.send = partial(session.send, timeout=20)
+    assert session.get(scene.url).status_code == 200
+    assert caplog.records == []
 
 
 # Tokens that are bound to a certificate
