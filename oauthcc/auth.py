@@ -20,7 +20,6 @@ from .api_request.authorization import (
     carries_token,
     copy_request,
     hand_over,
-    hide_headers,
     hooks_of_the_user,
     our_headers,
     put_token,
@@ -30,6 +29,7 @@ from .api_request.handle_401 import Handle401, checked_status
 from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
 from .errors import InsecureURLError
 from .frames import hide_locals
+from .redaction import SecretHeader
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
 from .urls import Origin, is_loopback, is_on_this_machine, public_url
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Unpack
 
-# How many values of earlier sendings are recognised on a request that is sent again: those of other
-# threads that send it at the same time.
-_KEPT_VALUES = 16
+# How many values of other sendings are recognised on a request: of threads that send it at the same
+# time.
+_MOST_VALUES = 100
 _PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
@@ -59,8 +59,7 @@ class _AuthHandler(Handle401):
     def put_or_take(self, request: PreparedRequest) -> None:
         """Put the newest token on a request if it stays at its API, else take the token off."""
         if self._stays(request):
-            put_token(request, self._current, self._scheme, self)
-            hide_headers(request)
+            put_token(request, self._current, self._scheme, self, SecretHeader)
         else:
             take_token_off(request)
 
@@ -77,17 +76,15 @@ class _AuthHandler(Handle401):
         handler = object.__new__(type(self))
         current = self.tokens._state.newer_than(self._current.number) or self._current
         handler.__dict__.update(
-            self.__dict__,
-            values=self.values[-_KEPT_VALUES:],
-            _current=current,
-            _first=current,
-            _sent_at=clock.system.time(),
+            self.__dict__, _current=current, _first=current, _sent_at=clock.system.time()
         )
-        put_token(request, current, self._scheme, handler)
+        if len(self.values) > _MOST_VALUES:  # else they share them
+            handler.values = self.values[-_MOST_VALUES // 2 :]
         kind: Any = CallerHooks if isinstance(own["hooks"], CallerHooks) else dict
         theirs = hooks_of_the_user(own["hooks"])
         hooks = kind(theirs, response=[handler, *theirs.get("response", ())])
         own.update(hooks=hooks, _handler=handler)
+        put_token(request, current, self._scheme, handler)
         handler._handed = hand_over(request)
         return hooks  # type: ignore[no-any-return]
 
@@ -205,14 +202,14 @@ class ClientCredentialsAuth(AuthBase):
             allowed_urls=self._allowed_urls,
             origin=origin,
         )
-        put_token(r, current, tokens._config.scheme, handler)
+        # Not an exact text, because it may be shown before it is sent.
+        put_token(r, current, tokens._config.scheme, handler, SecretHeader)
         hooks = vars(r)["hooks"]
         hooks["response"] = [handler, *hooks_of_the_user(hooks).get("response", ())]
         # It stays the same object, because requests goes on with it.
         kind: Any = type(r)
         r.__class__ = kind_for(_AuthRequest, kind)
         r.__dict__.update(_handler=handler, _handed_over=None)
-        hide_headers(r)  # it may be shown before it is sent
         return r
 
 

@@ -476,7 +476,7 @@ class ClientCredentialsSession(requests.Session):
 class _NetrcKeptOut:
     """What comes before a session class in a class whose objects say that netrc is not used."""
 
-    def _set(self, value: bool) -> None:
+    def _set(self, value: Any) -> None:
         vars(self)["trust_env"] = value
 
     trust_env: Any = property(lambda _: False, _set)

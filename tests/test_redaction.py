@@ -80,7 +80,7 @@ def test_programs_see_the_true_value_of_a_header(header: SecretHeader) -> None:
     assert header.encode() == header.encode("latin-1") == VALUE.encode()
     assert header.split() == VALUE.split()
     assert header[7:] == TOKEN
-    assert header + "" == "" + header == "".join([header]) == VALUE
+    assert header + "" == "" + header == VALUE
     assert f"{header}" == f"{header!s}" == str(header) == format(header) == VALUE
     assert "%s" % header == "{}".format(header) == VALUE  # noqa: UP031, UP032
     assert f"{header:>40}" == f"{VALUE:>40}"

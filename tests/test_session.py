@@ -26,8 +26,8 @@ from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .inside import config_of
 from .refusals import Scene, trail
-from .servers.certificates import Certificates
 from .scripts import ROOT
+from .servers.certificates import Certificates
 from .sessions import CLIENT, session_for
 
 # How it is made

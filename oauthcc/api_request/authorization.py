@@ -255,21 +255,29 @@ def _copy_of(headers: Any) -> Any:
 
 
 def put_token(
-    request: PreparedRequest, current: CurrentToken, scheme: Scheme, handler: ResponseHandler
+    request: PreparedRequest,
+    current: CurrentToken,
+    scheme: Scheme,
+    handler: ResponseHandler,
+    kind: type[str] = str,
 ) -> None:
     """Put the token on a request, in place, with a proof made for this sending.
 
-    The values are exact texts: adapters may look at the type. ``handler`` notes them, and becomes
-    the first hook of the response, unless it is the handler of an ``auth=``, which is there.
+    The values are exact texts, because adapters may look at the type, or of another ``kind`` as
+    long as the request is not sent. ``handler`` notes them, and becomes the first hook of the
+    response, unless it is the handler of an ``auth=``, which is there.
     """
-    headers, values = request.headers, handler.values
-    headers["Authorization"] = text = str(current.header)
+    # Noted first, because another thread may send the same request, and has to recognise it.
+    values = handler.values if kind is str else []
+    text = kind(current.header)
     values.append(text)
+    request.headers["Authorization"] = text
     if scheme.proves:
         proof = scheme.proof(str(request.method), str(request.url), current.token)
         for name, value in proof.items():
-            headers[name] = text = str(value)
+            text = kind(value)
             values.append(text)
+            request.headers[name] = text
     if not handler.is_from_auth:
         given: Any = vars(request).get("hooks")
         if getattr(given, "handler", None) is handler:
@@ -289,8 +297,6 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
     headers: Any = getattr(request, "headers", None)
     shown: Any
     hidden: dict[str, Any]
-    if not isinstance(headers, Mapping):
-        return  # no request, or that of a mock
     if type(headers) is CaseInsensitiveDict:  # as below, without many calls
         store = headers.__dict__["_store"]
         hidden = {
@@ -300,6 +306,8 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
         }
         shown = object.__new__(CaseInsensitiveDict)
         shown.__dict__["_store"] = {**store, **hidden}
+    elif not isinstance(headers, Mapping):
+        return  # no request, or that of a mock
     else:
         hidden = {n: SecretHeader(v) for n, v in headers.items() if type(v) is str and v in values}
         shown = {**headers} if isinstance(headers, dict) else CaseInsensitiveDict(headers)
