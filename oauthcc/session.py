@@ -245,7 +245,7 @@ class ClientCredentialsSession(requests.Session):
         # too.
         kind: Any = type(self)
         without_netrc = object.__new__(_without_netrc(kind))
-        without_netrc.__dict__ = self.__dict__
+        object.__setattr__(without_netrc, "__dict__", self.__dict__)
         prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
         headers: Any = request.headers
         if None in headers.values() and _says_without(headers):
@@ -385,6 +385,8 @@ class ClientCredentialsSession(requests.Session):
 
         A class between ours and that of requests may have dropped our hooks.
         """
+        if type(vars(request).get("hooks")) is not dict:
+            return
         header, url = request.headers.get("Authorization"), str(request.url)
         for tokens in self._allowed_urls.values():
             current = tokens._state.current
@@ -458,7 +460,7 @@ class ClientCredentialsSession(requests.Session):
         if "tokens" in vars(self):
             self._adopt_sources()
 
-    if not TYPE_CHECKING:  # else every name would be an attribute
+    if not TYPE_CHECKING:  # pragma: no branch - else every name would be an attribute
 
         def __getattr__(self, name: str) -> Any:
             """Raise `ConfigurationError` for what `__init__` sets, if it was not called."""

@@ -52,9 +52,9 @@ BODIES: dict[str, Callable[[], Any]] = {
     "chunks": Chunks,
     "unreadable": Unreadable,
     "raw": _raw,
-    "gzip": lambda: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(b"abc"))),  # noqa: SIM115
+    "gzip": lambda: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(b"abc"))),
     "bz2": lambda: bz2.BZ2File(io.BytesIO(bz2.compress(b"abc"))),
-    "lzma": lambda: lzma.LZMAFile(io.BytesIO(lzma.compress(b"abc"))),
+    "lzma": lambda: lzma.LZMAFile(io.BytesIO(lzma.compress(b"abc"))),  # noqa: SIM115
 }
 URLS = (
     f"{API}/v1/x",

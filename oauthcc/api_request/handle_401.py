@@ -67,7 +67,7 @@ class Handle401(ResponseHandler):
         origin: Origin | None,
         session: requests.Session | None = None,
     ) -> None:
-        self.values = []  # not by the base class: one call less for each request
+        self.values: list[str] = []  # not by the base class: one call less for each request
         self._request = weakref.ref(request)
         self._handed = handed
         self._session = None if session is None else weakref.ref(session)
@@ -80,7 +80,7 @@ class Handle401(ResponseHandler):
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
         #: Whether the response hook was called.
-        self.is_spent = False
+        self.is_spent: bool = False
         #: Whether the sending has ended, with its redirects.
         self.is_over = False
         # The request of the replay, while the answer to it is looked at.
