@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -39,8 +40,23 @@ class Unreadable(Chunks):
         raise TypeError("no length")
 
 
-def _raw() -> HTTPResponse:
-    return HTTPResponse(io.BytesIO(b"abc"), preload_content=False)
+_opened: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_files() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+def _file(content: bytes) -> Any:
+    """Return a file with a number: requests asks for its size."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the fixture above
+    _opened.append(file)
+    file.write(content)
+    file.seek(0)
+    return file
 
 
 BODIES: dict[str, Callable[[], Any]] = {
@@ -51,10 +67,10 @@ BODIES: dict[str, Callable[[], Any]] = {
     "generator": lambda: (octets for octets in [b"abc"]),
     "chunks": Chunks,
     "unreadable": Unreadable,
-    "raw": _raw,
-    "gzip": lambda: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(b"abc"))),
-    "bz2": lambda: bz2.BZ2File(io.BytesIO(bz2.compress(b"abc"))),
-    "lzma": lambda: lzma.LZMAFile(io.BytesIO(lzma.compress(b"abc"))),  # noqa: SIM115
+    "raw": lambda: HTTPResponse(_file(b"abc"), preload_content=False),
+    "gzip": lambda: gzip.GzipFile(fileobj=_file(gzip.compress(b"abc"))),
+    "bz2": lambda: bz2.BZ2File(_file(bz2.compress(b"abc"))),
+    "lzma": lambda: lzma.LZMAFile(_file(lzma.compress(b"abc"))),  # noqa: SIM115
 }
 URLS = (
     f"{API}/v1/x",
