@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import requests
 
 from oauthcc import (
     ClientCredentialsSession,
@@ -23,6 +22,7 @@ from oauthcc import (
 )
 from oauthcc.testing import faults
 
+from .clock import moved_clock
 from .refusals import Scene, Sessions
 from .sessions import CLIENT
 
@@ -122,17 +122,17 @@ def test_the_error_of_a_scheme_names_the_request_of_the_api(scene: Scene) -> Non
     assert scene.auth.issued[0] not in repr(request.headers)
 
 
-def test_the_error_of_a_failed_replay_has_a_request(scene: Scene) -> None:
-    session = scene.session()
-    scene.auth.token_lifetime = 1
-    session.tokens.get()
-    scene.auth.revoke_all()
+def test_the_error_of_a_failed_renewal_names_the_token_request(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = moved_clock(monkeypatch)
+    session = scene.refused()
     scene.auth.refuse_next(None)
-    scene.auth.token_lifetime = 3600
-    session.tokens.forget()
-    with pytest.raises(requests.RequestException) as caught:
+    scene.api.watch = lambda *_: clock.advance(4000)  # the token expires meanwhile
+    with pytest.raises(TokenRequestDenied) as caught:
         session.get(scene.url)
-    assert caught.value.request is not None
+    request: Any = caught.value.request
+    assert (request.method, request.url) == ("POST", scene.auth.token_url)
 
 
 def test_an_error_of_the_configuration_has_no_request() -> None:

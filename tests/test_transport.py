@@ -343,9 +343,11 @@ def test_the_error_of_a_name_that_does_not_resolve_quotes_the_transport_error() 
     def unresolved(request: PreparedRequest) -> Response:
         raise requests.ConnectionError("Failed to resolve 'as.example'", request=request)
 
-    with connected(HandMade(unresolved)) as session:
-        with pytest.raises(TokenEndpointUnreachable, match="Failed to resolve") as caught:
-            session.tokens.get()
+    with (
+        connected(HandMade(unresolved)) as session,
+        pytest.raises(TokenEndpointUnreachable, match="Failed to resolve") as caught,
+    ):
+        session.tokens.get()
     # Not the request that was sent, which contains the secret.
     shown: Any = caught.value.request
     assert (shown.method, shown.body, "Authorization" in shown.headers) == ("POST", None, False)
