@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
-from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+from requests.utils import get_environ_proxies, select_proxy
 
+from . import clock
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.authorization import (
+    CallerHooks,
+    HandedOver,
+    carries_token,
     copy_request,
+    hand_over,
     hooks_of_the_user,
     our_headers,
     put_token,
     take_token_off,
-    token_header,
 )
 from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status
@@ -27,16 +31,19 @@ from .api_request.notices import REDIRECTED, note_without_token, reason_outside
 from .api_request.sent_request import SentRequest, is_called_by_sessions, kind_for
 from .errors import InsecureURLError
 from .frames import hide_locals
+from .redaction import SecretHeader
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
-from .urls import Origin, is_loopback, origin_of, public_url
+from .urls import Origin, is_loopback, is_on_this_machine, public_url
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Unpack
 
+# How many values of other sendings are recognised on a request: of threads that send it at the same
+# time.
+_MOST_VALUES = 100
 _PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
-_with_scheme: Any = prepend_scheme_if_needed  # it is not typed
 
 
 class _AuthHandler(Handle401):
@@ -53,14 +60,45 @@ class _AuthHandler(Handle401):
 
     def put_or_take(self, request: PreparedRequest) -> None:
         """Put the newest token on a request if it stays at its API, else take the token off."""
-        stays = self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin)
-        # requests or the caller may have put another header there, or none.
-        if stays and token_header(request) is not None:
-            put_token(request, self._current, self._scheme)
+        if self._stays(request):
+            put_token(request, self._current, self._scheme, self, SecretHeader)
         else:
-            if token_header(request) is not None:
+            if carries_token(request):
                 note_without_token(self.tokens._client, request.url, REDIRECTED)
             take_token_off(request)
+
+    def begin(self, request: PreparedRequest) -> dict[str, Any]:
+        """Put the newest token on a request that is about to be sent, or take the token off.
+
+        Return the hooks for this sending. Their handler is a new one: several threads may send the
+        same request, and each of them has to know which token it has sent.
+        """
+        own = request.__dict__
+        if not self._stays(request):
+            take_token_off(request)
+            return own["hooks"]  # type: ignore[no-any-return]
+        handler = object.__new__(type(self))
+        current = self.tokens._state.newer_than(self._current.number) or self._current
+        handler.__dict__.update(
+            self.__dict__, _current=current, _first=current, _sent_at=clock.system.time()
+        )
+        if len(self.values) > _MOST_VALUES:  # else they share them
+            handler.values = self.values[-_MOST_VALUES // 2 :]
+        kind: Any = CallerHooks if isinstance(own["hooks"], CallerHooks) else dict
+        theirs = hooks_of_the_user(own["hooks"])
+        hooks = kind(theirs, response=[handler, *theirs.get("response", ())])
+        own.update(hooks=hooks, _handler=handler)
+        put_token(request, current, self._scheme, handler)
+        handler._handed = hand_over(request)
+        return hooks  # type: ignore[no-any-return]
+
+    def _stays(self, request: PreparedRequest) -> bool:
+        # requests or the caller may have put another header there, or none.
+        is_ours = self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin)
+        return is_ours and carries_token(request)
+
+    def _handed_over(self, request: PreparedRequest) -> HandedOver | None:
+        return self._handed
 
     def _request_of(self, response: Response) -> PreparedRequest:
         return response.request  # that of its hop
@@ -78,8 +116,11 @@ class _AuthRequest(SentRequest):
     @property
     def hooks(self) -> Any:
         """Decide about the token, and return the hooks for this sending."""
-        self.__dict__["_handler"].put_or_take(self)
-        return self._hooks_for(sys._getframe(1))
+        handler: _AuthHandler = self.__dict__["_handler"]
+        if is_called_by_sessions(sys._getframe(1)):
+            return handler.begin(self)
+        handler.put_or_take(self)
+        return self.__dict__["hooks"]
 
     @hooks.setter
     def hooks(self, value: Any) -> None:
@@ -100,7 +141,7 @@ class _AuthRequest(SentRequest):
         """Leave out the login of ``~/.netrc``, which requests puts on the request of a hop."""
         handler: _AuthHandler = self.__dict__["_handler"]
         handler.put_or_take(self)
-        if token_header(self) is None or not is_called_by_sessions(sys._getframe(1)):
+        if not carries_token(self) or not is_called_by_sessions(sys._getframe(1)):
             super().prepare_auth(auth, url)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PreparedRequest:
@@ -155,15 +196,14 @@ class ClientCredentialsAuth(AuthBase):
         for name in our_headers(r):  # copied from another request
             del r.headers[name]
         if tokens is None:
-            self._allowed_urls.refuse_plain_http(url)
+            self._allowed_urls.refuse_plain_http(r)
             note_without_token(self.tokens._client, url, reason_outside(url, self._allowed_urls))
             return r
         self._allowed_urls.note_origin(url, origin)
-        _check_proxy(url, origin)
+        _check_proxy(r, origin)
         current = tokens._get()
         if current.is_refused and not is_replayable(r.body):
             current = tokens._get(is_sent_once=True)
-        put_token(r, current, tokens._config.scheme)
         handler = _AuthHandler(
             r,
             tokens,
@@ -173,6 +213,8 @@ class ClientCredentialsAuth(AuthBase):
             allowed_urls=self._allowed_urls,
             origin=origin,
         )
+        # Not an exact text, because it may be shown before it is sent.
+        put_token(r, current, tokens._config.scheme, handler, SecretHeader)
         hooks = vars(r)["hooks"]
         hooks["response"] = [handler, *hooks_of_the_user(hooks).get("response", ())]
         # It stays the same object, because requests goes on with it.
@@ -182,7 +224,7 @@ class ClientCredentialsAuth(AuthBase):
         return r
 
 
-def _check_proxy(url: str, origin: Origin | None) -> None:
+def _check_proxy(request: PreparedRequest, origin: Origin | None) -> None:
     """Raise `InsecureURLError` if a proxy on another machine would read the token.
 
     A plain session chooses the proxy after the request is prepared, so it cannot be avoided here.
@@ -192,18 +234,12 @@ def _check_proxy(url: str, origin: Origin | None) -> None:
     is_elsewhere = sys.platform in ("darwin", "win32")  # in the settings of the system
     if not (is_elsewhere or any(map(os.environ.get, _PROXY_VARIABLES))):
         return  # quickly, because most machines name none
+    url = str(request.url)
     proxy: Any = select_proxy(url, get_environ_proxies(url))
-    if proxy is not None and not _is_on_this_machine(proxy):
+    if proxy is not None and not is_on_this_machine(proxy):
         raise InsecureURLError(
             f"The environment names a proxy for {public_url(url)}, which would read the token on"
             f" plain http: set NO_PROXY={origin.host}, or use ClientCredentialsSession, which"
-            " sends such requests directly."
+            " sends such requests directly.",
+            request=request,
         )
-
-
-def _is_on_this_machine(proxy: str) -> bool:
-    try:
-        origin = origin_of(_with_scheme(proxy, "http"))
-    except ValueError:  # it cannot be read
-        return False
-    return origin is not None and is_loopback(origin)

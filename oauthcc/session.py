@@ -9,14 +9,16 @@ the endpoint: as base class of this session it would log tokens and send them to
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import lru_cache
+from types import new_class
 from typing import TYPE_CHECKING, Any
 
 import requests
 from requests import PreparedRequest, Request, Response
-from requests.utils import get_auth_from_url, get_netrc_auth, resolve_proxies, select_proxy
+from requests.utils import get_environ_proxies, resolve_proxies, select_proxy
 
 from . import forks
 from .access_token import Token
@@ -35,11 +37,14 @@ from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
 from .tokens.source import SourceOptions, TokenSource
-from .urls import Origin, is_loopback
+from .urls import Origin, is_loopback, is_on_this_machine
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Self, Unpack
+
+
+_log = logging.getLogger("oauthcc")
 
 
 class SessionOptions(SourceOptions, total=False):
@@ -57,6 +62,10 @@ class APIOptions(SourceOptions, total=False):
     client_id: str
     client_secret: SecretLike | None
     scope: str | Iterable[str] | None
+
+
+# What this class adds to the attributes of a session, also in pickles.
+_OURS = ("tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive")
 
 
 class ClientCredentialsSession(requests.Session):
@@ -91,15 +100,6 @@ class ClientCredentialsSession(requests.Session):
     requests raises, `TokenError` or one of its subclasses if no token can be obtained, and
     `InsecureURLError` if a token would go over plain http.
     """
-
-    __attrs__: list[str] = [  # noqa: RUF012 - as in requests
-        *requests.Session.__attrs__,
-        "tokens",
-        "_own_sources",
-        "_allowed_urls",
-        "_refused_status",
-        "_kept_alive",
-    ]
 
     #: The source of the tokens of this session.
     tokens: TokenSource
@@ -159,7 +159,8 @@ class ClientCredentialsSession(requests.Session):
         close them.
         """
         session = cls.__new__(cls)
-        requests.Session.__init__(session)
+        # Not through `requests.Session`: a tool may have put another class there.
+        super(ClientCredentialsSession, session).__init__()
         session._begin(tokens, api_url, refused_status)
         return session
 
@@ -235,18 +236,31 @@ class ClientCredentialsSession(requests.Session):
 
     def prepare_request(self, request: Request) -> PreparedRequest:
         """Prepare a request as requests does. `send` adds the token later; no network is used."""
+        if "send" in self.__dict__:
+            self._check_send(self.__dict__["send"])
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
-        if not self.trust_env:
-            return super().prepare_request(request)
-        # If there is no auth, requests looks into ~/.netrc, which would displace our token. An auth
-        # that looks there only for URLs that get no token takes its place.
-        copied = object.__new__(type(request))
-        auth = partial(self._use_netrc_if_not_ours, request.url)
-        copied.__dict__.update(request.__dict__, auth=auth)
-        return super().prepare_request(copied)
+        # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it
+        # is told not to, and what is found there is used below, if the URL gets no token. It is
+        # told by a second object with the attributes of this session, which classes after ours see
+        # too.
+        kind: Any = type(self)
+        without_netrc = object.__new__(_without_netrc(kind))
+        object.__setattr__(without_netrc, "__dict__", self.__dict__)
+        prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
+        headers: Any = request.headers
+        if None in headers.values() and _says_without(headers):
+            prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
+        elif self.trust_env and (
+            self._allowed_urls.find(str(prepared.url))[0] is None
+            or "Authorization" in prepared.headers
+        ):
+            netrc = requests.sessions.get_netrc_auth(request.url)
+            if netrc is not None:
+                prepared.prepare_auth(netrc, request.url)
+        return prepared
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send a prepared request, with a token if one belongs on it.
@@ -263,12 +277,7 @@ class ClientCredentialsSession(requests.Session):
         """
         tokens, origin = self._tokens_for(request)
         if tokens is None:
-            reason = notices.reason_without_token(request, self, self._allowed_urls)
-            notices.note_without_token(self.tokens._client, getattr(request, "url", None), reason)
-            kwargs = self._without_our_cert(kwargs)
-            response = super().send(authorization.without_token(request), **kwargs)
-            notices.note_refused_without_token(self.tokens._client, response, reason)
-            return response
+            return self._send_without_token(request, kwargs)
         copied, handed = authorization.copy_to_send(request)
         if getattr(super().send, "__func__", None) is not PLAIN_SEND:
             note_later(copied)
@@ -277,42 +286,52 @@ class ClientCredentialsSession(requests.Session):
         current = tokens._get(limit)
         if current.is_refused and not is_replayable(copied.body):
             current = tokens._get(limit, is_sent_once=True)
-        allowed = self._allowed_urls
         handler = Handle401(
             copied,
             tokens,
             current,
             handed=handed,
             refused_status=self._refused_status,
-            allowed_urls=allowed,
+            allowed_urls=self._allowed_urls,
             origin=origin,
             session=self,
         )
-        authorization.put_token(copied, current, tokens._config.scheme, handler)
-        if not allowed.is_limited and origin != allowed.first_origin:
-            allowed.note_origin(str(copied.url), origin)
-        if origin is not None and origin.scheme == "http" and is_loopback(origin):
+        if kwargs.get("proxies", True):
             self._avoid_proxy(copied, origin, kwargs)
+        # The token may be bound to a certificate (RFC 8705 section 3).
         cert = tokens._config.client_auth.cert
         if cert is not None and not kwargs.get("cert", self.cert):
             wait_for_files(tokens._config.client_auth)
-            kwargs["cert"] = cert  # the token is bound to it (RFC 8705 section 3)
+            kwargs["cert"] = cert
         try:
-            return super().send(copied, **kwargs)
-        except requests.RequestException as error:
-            handler.redact_error(error)
-            clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
-            raise
-        except (OSError, ValueError) as error:
+            authorization.put_token(copied, current, tokens._config.scheme, handler)
+            response = super().send(copied, **kwargs)
+        except (OSError, ValueError) as error:  # all errors of requests are OSErrors
             readable = _readable(error, handler, cert)
             if readable is None:
                 raise
+        else:
+            if getattr(response, "_next", None) is not None or not handler.is_spent:
+                handler.hide_in(response)
+            return response
         finally:
             handler.is_over = True
         raise readable  # here, so that the first error is not its context
 
+    def _send_without_token(self, request: PreparedRequest, kwargs: dict[str, Any]) -> Response:
+        """Send a request as requests does, and say in the log why it has no token."""
+        client = self.tokens._client
+        reason = notices.reason_without_token(request, self, self._allowed_urls)
+        notices.note_without_token(client, getattr(request, "url", None), reason)
+        kwargs = self._without_our_cert(kwargs)
+        response = super().send(authorization.without_token(request), **kwargs)
+        notices.note_refused_without_token(client, response, reason)
+        return response
+
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """Keep our token on a redirect that stays at its API, and remove it from any other."""
+        authorization.pass_token_on(prepared_request, response.request)
+        self._drop_known_token(prepared_request)
         if self._stays_at_its_api(prepared_request):
             return  # without netrc; `send` puts the token on it anew
         if not authorization.carries_token_of_auth(prepared_request):
@@ -330,7 +349,7 @@ class ClientCredentialsSession(requests.Session):
     def close(self) -> None:
         """Close the adapters and the connections to the token endpoint. Nothing is waited for."""
         super().close()
-        for tokens in self._own_sources:
+        for tokens in vars(self).get("_own_sources", ()):
             tokens.close()
 
     def _begin(self, tokens: TokenSource, api_url: Any, refused_status: Iterable[int]) -> None:
@@ -366,8 +385,11 @@ class ClientCredentialsSession(requests.Session):
         # A redirect, or a request that was sent before by this session or by a copy of it.
         if getattr(handler, "allowed_urls", None) is self._allowed_urls:
             return (tokens, origin) if self._stays_at_its_api(request) else (None, None)
+        allowed = self._allowed_urls
         if tokens is None:
-            self._allowed_urls.refuse_plain_http(request.url)
+            allowed.refuse_plain_http(request)
+        elif not allowed.is_limited and origin != allowed.first_origin:
+            allowed.note_origin(request.url, origin)
         return tokens, origin
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
@@ -375,36 +397,67 @@ class ClientCredentialsSession(requests.Session):
         handler: Any = getattr(vars(request).get("hooks"), "handler", None)
         return (
             getattr(handler, "allowed_urls", None) is self._allowed_urls
-            and authorization.token_header(request) is not None
+            and authorization.carries_token(request)
             and (handler.tokens, handler.origin) == self._allowed_urls.find(str(request.url))
         )
 
-    def _use_netrc_if_not_ours(self, url: Any, r: PreparedRequest) -> PreparedRequest:
-        """Use the login of ``~/.netrc`` as requests does, but only if the URL gets no token."""
-        prepared = str(r.url)
-        names_user = "@" in prepared and any(get_auth_from_url(prepared))
-        is_not_ours = (
-            names_user
-            or "Authorization" in r.headers
-            or self._allowed_urls.find(prepared)[0] is None
-        )
-        netrc = get_netrc_auth(url) if is_not_ours else None
-        if netrc is not None or names_user:
-            r.prepare_auth(netrc, url)
-        return r
+    def _drop_known_token(self, request: PreparedRequest) -> None:
+        """Remove a token of ours from a hop that leaves its API if nothing else shows whose it is.
+
+        A class between ours and that of requests may have dropped our hooks.
+        """
+        if type(vars(request).get("hooks")) is not dict:
+            return
+        header, url = request.headers.get("Authorization"), str(request.url)
+        for tokens in self._allowed_urls.values():
+            current = tokens._state.current
+            is_its_token = current is not None and header == current.header
+            if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
+                request.headers.pop("Authorization", None)
+
+    def _check_send(self, send: Any) -> None:
+        """Warn once if requests-mock has replaced `send` of this session alone."""
+        own = vars(self)
+        if (
+            getattr(send, "__module__", None) == "requests_mock.mocker"
+            and own.get("_warned_of") != send
+        ):
+            own["_warned_of"] = send
+            _log.warning(
+                "requests_mock.Mocker(session=...) has replaced send() of the session of client"
+                " %r, so its requests carry no token, and a 401 is not retried. Use"
+                " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
+                " mount a requests_mock.Adapter.",
+                self.tokens._config.client_id,
+            )
 
     def _avoid_proxy(
-        self, request: PreparedRequest, origin: Origin, kwargs: dict[str, Any]
+        self, request: PreparedRequest, origin: Origin | None, kwargs: dict[str, Any]
     ) -> None:
-        """Send a plain http request to this machine directly: a proxy would read the token."""
+        """Avoid a proxy beyond this machine that the environment names, for plain http to loopback.
+
+        It would read the token. A proxy that is named in code is used.
+        """
+        if origin is None or origin.scheme != "http" or not is_loopback(origin):
+            return
         proxies: Any = self.proxies
         if "proxies" not in kwargs:
             kwargs["proxies"] = resolve_proxies(request, proxies, self.trust_env)
-        proxies = kwargs["proxies"]
-        if proxies and select_proxy(str(request.url), proxies) is not None:
-            # For this host only: a redirect may lead to a host that only the proxy can reach.
-            kwargs["proxies"] = {**proxies, f"http://{origin.host}": ""}
-            request.headers.pop("Proxy-Authorization", None)  # set for a redirect
+        url, proxies = str(request.url), kwargs["proxies"]
+        # For this host only: a redirect may lead to a host that only the proxy can reach.
+        place = f"http://{origin.host}"
+        in_code: Any = select_proxy(url, self.proxies) or ""
+        if self._goes_to_a_far_proxy(url, proxies, in_code):
+            proxies = kwargs["proxies"] = {**proxies, place: in_code}
+        if (proxies or {}).get(place) == in_code:
+            request.headers.pop("Proxy-Authorization", None)  # that of another one, for a redirect
+
+    def _goes_to_a_far_proxy(self, url: str, proxies: Any, in_code: str) -> bool:
+        """Return whether the environment names the proxy of a URL, and it is on another machine."""
+        proxy: Any = select_proxy(url, proxies)
+        if not proxy or proxy == in_code or not self.trust_env or is_on_this_machine(proxy):
+            return False
+        return bool(proxy == select_proxy(url, get_environ_proxies(url)))
 
     def _without_our_cert(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         # requests passes the certificate of the first request to every hop.
@@ -418,13 +471,64 @@ class ClientCredentialsSession(requests.Session):
     def _after_fork(self) -> None:
         forks.reset_session(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # requests takes the names in `__attrs__`, which a class of the user may have replaced.
+        own, state = vars(self), super().__getstate__()  # type: ignore[misc]
+        return {**state, **{name: own[name] for name in _OURS if name in own}}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        self._adopt_sources()
+        if "tokens" in vars(self):
+            self._adopt_sources()
+
+    if not TYPE_CHECKING:  # pragma: no branch - else every name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise `ConfigurationError` for what `__init__` sets, if it was not called."""
+            if name in _OURS:
+                raise ConfigurationError(
+                    f"{type(self).__name__} was made without"
+                    " ClientCredentialsSession.__init__(token_url, client_id, client_secret,"
+                    " scope). In each class that defines __init__(self, *args, **kwargs), write"
+                    " super().__init__(*args, **kwargs), not requests.Session.__init__(self)."
+                )
+            getattr_of_others = getattr(super(), "__getattr__", super().__getattribute__)
+            return getattr_of_others(name)
+
+
+class _NetrcKeptOut:
+    """What comes before a session class in a class whose objects say that netrc is not used."""
+
+    def _set(self, value: Any) -> None:
+        vars(self)["trust_env"] = value
+
+    trust_env: Any = property(lambda _: False, _set)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Call nothing of the user's classes: this is not a class of theirs."""
+
+
+@lru_cache(maxsize=64)
+def _without_netrc(kind: type[ClientCredentialsSession]) -> type[ClientCredentialsSession]:
+    """Return the class of a session with another ``trust_env``."""
+    names: dict[str, Any] = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    if hasattr(kind, "__del__"):
+        names["__del__"] = lambda _: None  # the session itself is still used
+    return new_class(kind.__name__, (_NetrcKeptOut, kind), exec_body=lambda ns: ns.update(names))
+
+
+def _says_without(headers: Any) -> bool:
+    """Return whether a caller wants no ``Authorization``, which is then None as in requests."""
+    unset = [name for name, value in headers.items() if value is None]
+    return any(name.lower() in ("authorization", b"authorization") for name in unset)
 
 
 def _readable(error: Exception, handler: Handle401, cert: Any) -> requests.RequestException | None:
     """Return an error to raise in the place of one that requests did not make readable, or None."""
+    if isinstance(error, requests.RequestException):
+        handler.redact_error(error)
+        clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
+        return None
     if isinstance(error, ValueError):  # the parser of URLs quotes an odd target of a redirect
         is_theirs = type(error).__module__ != "builtins"  # of a hook of the user
         return None if is_theirs else handler.without_tokens(error)

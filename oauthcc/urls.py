@@ -13,15 +13,17 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
 import requests
+from requests.utils import prepend_scheme_if_needed
 from urllib3.util import parse_url
 
 from .errors import ConfigurationError
 
 UNREADABLE = "<unreadable URL>"
+_with_scheme: Any = prepend_scheme_if_needed  # it is not typed
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_HEAD = re.compile(r"(https?)://([a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?")
 #: The scheme, the authority and the path of a URL, unchanged.
@@ -121,6 +123,15 @@ def is_loopback(origin: Origin) -> bool:
 def is_secure(origin: Origin) -> bool:
     """Return whether the connection is secure: https, or a host that is this machine."""
     return origin.scheme == "https" or is_loopback(origin)
+
+
+def is_on_this_machine(proxy: str) -> bool:
+    """Return whether a proxy, named by a URL or as host and port, is on this machine."""
+    try:
+        origin = origin_of(_with_scheme(proxy, "http"))
+    except ValueError:  # it cannot be read
+        return False
+    return origin is not None and is_loopback(origin)
 
 
 def check_token_url(url: str, name: str = "token_url") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from http.cookiejar import CookieJar
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 
-from oauthcc.api_request.authorization import ResponseHandler
+from oauthcc.api_request.authorization import ResponseHandler, our_headers
 from oauthcc.redaction import SecretHeader
 
 _OURS_ALONE = {"tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive"}
@@ -68,7 +68,7 @@ def _prepared(request: requests.PreparedRequest) -> dict[str, Any]:
         "attributes": sorted(vars(request)),
         "method": request.method,
         "url": request.url,
-        "headers": _headers(request.headers),
+        "headers": _headers(request.headers, our_headers(request) if request.headers else ()),
         "body": body if isinstance(body, (bytes, str, type(None))) else type(body).__name__,
         "hooks": _hooks(request.hooks),
         "position": position if isinstance(position, int) else type(position).__name__,
@@ -77,10 +77,17 @@ def _prepared(request: requests.PreparedRequest) -> dict[str, Any]:
     }
 
 
-def _headers(headers: Mapping[str, Any] | None) -> list[tuple[str, Any]] | None:
+def _headers(
+    headers: Mapping[str, Any] | None, ours: Collection[str] = ()
+) -> list[tuple[str, Any]] | None:
+    """Return the headers without those that are ours."""
     if headers is None:
         return None
-    pairs = [pair for pair in headers.items() if not isinstance(pair[1], SecretHeader)]
+    pairs = [
+        (name, value)
+        for name, value in headers.items()
+        if name not in ours and not isinstance(value, SecretHeader)
+    ]
     return [(name, steady(value)) for name, value in pairs]
 
 

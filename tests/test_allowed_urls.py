@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import pickle
 import posixpath
@@ -11,14 +12,17 @@ import threading
 from pathlib import Path
 from random import Random
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests import PreparedRequest, Request, Response
+from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
+from requests.utils import select_proxy
+from urllib3 import HTTPResponse
 
 from oauthcc import ClientCredentialsSession, ConfigurationError, InsecureURLError
 from oauthcc.access_token import Token
@@ -32,7 +36,6 @@ from oauthcc.urls import Origin, public_url
 from .fuzz.urls import check_prefixes, check_redirects, check_redirects_of_auth
 from .internet import Internet
 from .servers.certificates import Certificates
-from .servers.connect_proxy import ConnectProxy
 from .sessions import CLIENT, auth_for, connected, on, plain, session_for
 
 API = "https://api.example"
@@ -364,7 +367,8 @@ def test_the_default_is_for_the_named_prefixes_or_for_all_urls() -> None:
     assert limited.find(f"{API}/x")[0] == "default"
     assert limited.find("http://inside.example/v1/x")[0] == "default"
     assert limited.find("https://b.example/")[0] is None
-    limited.refuse_plain_http("http://b.example/")  # no token goes there, so nothing is wrong
+    # No token goes there, so nothing is wrong.
+    limited.refuse_plain_http(Request("GET", "http://b.example/").prepare())
     unlimited = AllowedURLs("default", None)
     assert unlimited.find("https://b.example/")[0] == "default"
     assert [unlimited.find(url)[0] for url in ("ftp://a.example/", "not a URL")] == [None, None]
@@ -798,6 +802,7 @@ def test_a_plain_session_sends_our_request_as_requests_does(net: Internet) -> No
     session = connected(net)
     sent = session.get(f"{API}/start").request
     assert net.places_with_a_token() == {HOME}
+    del net.seen[:]
     net.redirect(f"{API}/start", f"{FOREIGN}/")
     net.pages[f"{FOREIGN}/"] = 401, {"Set-Cookie": "sid=theirs"}, b""
     assert plain(net).send(sent).status_code == 401
@@ -805,7 +810,7 @@ def test_a_plain_session_sends_our_request_as_requests_does(net: Internet) -> No
     assert net.places_with_a_token() == set()
     # That 401 is returned unchanged: no renewal, no replay, no cookie in our session.
     assert len(net.token_requests) == 1
-    assert [seen.place for seen in net.seen] == [HOME, HOME, "https://foreign.example:443"]
+    assert [seen.place for seen in net.seen] == [HOME, "https://foreign.example:443"]
     assert not session.cookies
 
 
@@ -1065,46 +1070,104 @@ def test_a_redirect_to_another_scheme_leaves_the_token_behind(
         assert [seen.token for seen in end.requests] == [None]
 
 
-@pytest.mark.parametrize("way", ["session", "request", "environment"])
-def test_plain_http_on_loopback_never_goes_through_a_proxy(
-    auth: AuthorizationServer, api: ProtectedAPI, monkeypatch: pytest.MonkeyPatch, way: str
+@pytest.fixture
+def far_proxy(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name a proxy on another machine in the environment."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    url = "http://user:password@proxy.example:3128"
+    monkeypatch.setenv("http_proxy", url)
+    monkeypatch.setenv("all_proxy", url)
+    return url
+
+
+def _everything(auth: AuthorizationServer, url: str, session: Any, **options: Any) -> None:
+    """Send requests of all kinds, of which each gets an answer."""
+    auth.revoke_all()
+    for target in ("/x", "/redirect-to?url=/y"):
+        assert session.get(url + target, **options).status_code == 200
+        prepared = session.prepare_request(Request("GET", url + target))
+        assert session.send(prepared, **options).status_code == 200
+
+
+def test_plain_http_on_loopback_avoids_a_proxy_of_the_environment_on_another_machine(
+    auth: AuthorizationServer, api: ProtectedAPI, far_proxy: str
 ) -> None:
-    with ConnectProxy() as proxy, session_for(auth) as session:
+    with session_for(auth) as session:
+        session.get(api.url)
+        _everything(auth, api.url, session)
+        _everything(auth, api.url, session, proxies={"ftp": "http://ftp.example"})
+        assert session.proxies == {}
+        with pytest.raises(requests.exceptions.ProxyError):
+            session.get(api.url, auth=lambda r: r)  # as requests does
+    assert not [seen for seen in api.requests if "Proxy-Authorization" in seen.headers]
+
+
+@pytest.mark.parametrize("way", ["session", "request", "environment", "session and environment"])
+def test_plain_http_on_loopback_goes_through_a_proxy_that_code_names_or_on_this_machine(
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
+    far_proxy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    with ProtectedAPI(auth) as proxy, session_for(auth) as session:
         session.tokens.endpoint.proxies = {"http": ""}
         proxies = {"http": proxy.url, "all": proxy.url}
         if way == "environment":
-            monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("http_proxy", proxy.url)
-            monkeypatch.delenv("NO_PROXY", raising=False)
-            monkeypatch.delenv("no_proxy", raising=False)
-        if way == "session":
+        elif way != "session and environment":
+            monkeypatch.delenv("http_proxy")
+            monkeypatch.delenv("all_proxy")
+        if way.startswith("session"):
             session.proxies = proxies
-        options: Any = {"proxies": proxies} if way == "request" else {}
-        before = dict(proxies)
-        auth.revoke_all()
-        session.get(f"{api.url}/x", **options)
-        auth.revoke_all()
-        assert session.get(f"{api.url}/x", **options).status_code == 200
-        session.get(f"{api.url}/redirect-to", params={"url": "/y"}, **options)
-        session.send(Request("GET", f"{api.url}/x").prepare(), **options)
-        assert proxy.heads == []
-        assert proxies == before
-        assert session.proxies == (before if way == "session" else {})
-        # A request without our token goes through the proxy of the caller.
-        session.get(f"{api.url}/x", auth=lambda r: r, **options)
-        assert [head.partition(" ")[0] for head in proxy.heads] == ["GET"]
+        session.tokens.get()
+        proxy.forget()
+        _everything(auth, api.url, session, **({"proxies": proxies} if way == "request" else {}))
+        assert api.requests == []
+        assert len(proxy.requests) == 7
+
+
+def test_a_proxy_in_code_is_used_on_loopback_without_the_environment(
+    auth: AuthorizationServer, api: ProtectedAPI, far_proxy: str
+) -> None:
+    with session_for(auth, trust_env=False) as session:
+        session.get(api.url)
+        session.proxies = {"http": far_proxy}
+        with pytest.raises(requests.exceptions.ProxyError):
+            session.get(api.url)
+
+
+class Proxied(HTTPAdapter):
+    """An adapter that notes the proxy of each request, and answers for other hosts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, Any, bool]] = []
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        proxy, host = (
+            select_proxy(str(request.url), kwargs["proxies"]),
+            urlsplit(request.url).netloc,
+        )
+        self.seen.append((str(host), proxy, "Authorization" in request.headers))
+        if host != "far.example":
+            return super().send(request, *args, **kwargs)
+        return self.build_response(
+            request, HTTPResponse(io.BytesIO(b""), status=200, preload_content=False)
+        )
 
 
 def test_a_redirect_from_loopback_to_another_host_goes_through_the_proxy(
-    auth: AuthorizationServer, api: ProtectedAPI
+    auth: AuthorizationServer, api: ProtectedAPI, far_proxy: str
 ) -> None:
-    with ConnectProxy() as proxy, session_for(auth) as session:
-        session.trust_env = False
-        session.proxies = {"http": proxy.url}
-        session.tokens.endpoint.proxies = {"http": ""}
-        session.get(f"{api.url}/redirect-to", params={"url": "http://api.example/x"})
-        assert [head.split(" ")[1] for head in proxy.heads] == ["http://api.example/x"]
-        assert "authorization" not in proxy.heads[0].lower()
+    adapter = Proxied()
+    with session_for(auth) as session:
+        session.tokens.get()
+        session.mount("http://", adapter)
+        session.get(f"{api.url}/redirect-to", params={"url": "http://far.example/x"})
+    here = api.url.removeprefix("http://")
+    assert adapter.seen == [(here, "", True), ("far.example", far_proxy, False)]
 
 
 # -- netrc ----------------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ from oauthcc.api_request.authorization import (
     ResponseHandler,
     TokenHooks,
     brings_its_own,
+    carries_token,
     carries_token_of_auth,
     copy_request,
     no_hook,
     put_token,
     take_token_off,
-    token_header,
     without_token,
 )
 from oauthcc.clock import now
@@ -49,7 +49,8 @@ def user_hook(response: Response, **kwargs: Any) -> None:
 
 
 def current(scheme: Scheme) -> CurrentToken:
-    return CurrentToken(TOKEN, scheme.authorization(TOKEN), schedule(TOKEN, now(), 0.5))
+    plan = schedule(TOKEN, now(), 0.5)
+    return CurrentToken(TOKEN, scheme.authorization(TOKEN), plan, 1, 0.0)
 
 
 def request(hooks: Any = None, **arguments: Any) -> PreparedRequest:
@@ -77,6 +78,7 @@ def test_our_handler_comes_before_the_hooks_of_the_user() -> None:
         ({"response": user_hook}, [user_hook]),
         ({"response": [user_hook, user_hook]}, [user_hook, user_hook]),
         ({"response": (user_hook,)}, [user_hook]),
+        ({"response": None}, []),
         ({"response": [OurHandler(), user_hook, no_hook]}, [user_hook]),
     ):
         before = dict(hooks)
@@ -176,14 +178,15 @@ def test_a_request_without_an_authorization_of_the_caller_is_recognised() -> Non
 @pytest.mark.parametrize("kind", [dict, CallerHooks])
 def test_a_token_that_an_auth_of_ours_put_there_is_recognised(kind: type[Any], hooks: Any) -> None:
     prepared = request(kind(hooks))
-    put_token(prepared, current(Bearer()), Bearer())
+    (handler,) = [kind(hooks)["response"]] if callable(hooks["response"]) else hooks["response"]
+    put_token(prepared, current(Bearer()), Bearer(), handler)
     assert carries_token_of_auth(prepared)
     assert without_token(prepared) is prepared
 
 
 def test_a_token_in_headers_that_the_caller_copied_is_not_a_token_of_an_auth() -> None:
     prepared = request(CallerHooks(), headers=with_token().headers)
-    assert token_header(prepared) == "Bearer the-token"
+    assert prepared.headers["Authorization"] == "Bearer the-token"
     assert brings_its_own(prepared)
     assert not carries_token_of_auth(prepared)
 
@@ -195,12 +198,13 @@ def test_a_token_in_headers_that_the_caller_copied_is_not_a_token_of_an_auth() -
 def test_a_token_that_was_put_on_a_request_is_taken_off_again(scheme: Scheme) -> None:
     prepared = request({"response": [user_hook]}, headers={"X-Mine": "1"})
     before = dict(prepared.headers)
-    put_token(prepared, current(scheme), scheme)
-    assert token_header(prepared) == f"{scheme.name} the-token"
+    put_token(prepared, current(scheme), scheme, OurHandler())
+    assert carries_token(prepared)
+    assert prepared.headers["Authorization"] == f"{scheme.name} the-token"
     assert ("DPoP" in prepared.headers) is scheme.proves
     take_token_off(prepared)
     assert dict(prepared.headers) == before
-    assert token_header(prepared) is None
+    assert not carries_token(prepared)
     assert isinstance(prepared.hooks, CallerHooks)
     assert prepared.hooks == {"response": [user_hook]}
 
@@ -216,17 +220,18 @@ def test_a_request_without_a_token_is_the_same_object_and_another_one_is_copied(
     bare, sent = request(), with_token({"response": [user_hook]})
     assert without_token(bare) is bare
     copied = without_token(sent)
-    assert token_header(copied) is None
+    assert not carries_token(copied)
     assert copied.hooks == {"response": [user_hook]}
-    assert token_header(sent) == "Bearer the-token"
+    assert sent.headers["Authorization"] == "Bearer the-token"
 
 
 def test_each_proof_is_a_new_one() -> None:
-    prepared, scheme = request(), DPoP()
-    put_token(prepared, current(scheme), scheme)
-    first = prepared.headers["DPoP"]
-    put_token(prepared, current(scheme), scheme)
-    assert prepared.headers["DPoP"].encode() != first.encode()
+    prepared, scheme, handler = request(), DPoP(), OurHandler()
+    put_token(prepared, current(scheme), scheme, handler)
+    first, hooks = prepared.headers["DPoP"], prepared.hooks
+    put_token(prepared, current(scheme), scheme, handler)
+    assert prepared.headers["DPoP"] != first
+    assert prepared.hooks is hooks
 
 
 def test_a_copied_request_has_the_same_class_and_attributes() -> None:

@@ -192,7 +192,7 @@ def an_authorization_header_of_the_session(run: Run) -> None:
     run.note(run.session.get(run.url, auth=("user", "pass")))
 
 
-@cases.add(token=True)
+@cases.add(token=False)
 def an_authorization_header_of_none_is_absent(run: Run) -> None:
     headers: Any = {"Authorization": None}
     run.note(run.session.get(run.url, headers=headers))

@@ -230,19 +230,6 @@ def test_transport_is_as_in_requests(case: Case, world: World, way: Way) -> None
     compare(case, world, way)
 
 
-def test_a_request_that_avoids_a_proxy_carries_no_authorization_for_the_proxy(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    auth, api = world.auth, world.api
-    api.forget()
-    quiet(monkeypatch, world.folder)
-    with ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret) as session:
-        session.proxies = {"http": "http://user:pass@127.0.0.1:1"}
-        session.tokens.endpoint.proxies = {"http": ""}
-        assert session.get(f"{api.url}/hop/302/c?{world.url}").status_code == 200
-    assert [seen.headers.get("Proxy-Authorization") for seen in api.requests] == [None, None]
-
-
 # -- TLS -------------------------------------------------------------------------------------------
 
 

@@ -292,3 +292,57 @@ def test_a_copy_is_renewed_in_the_child_of_a_fork(
         with duplicate(session) as copied:
             assert id(copied) in set(forks._known) - known
             assert {id(part) for part in parts_of(copied.tokens)} <= set(forks._known)
+
+
+# Attributes of mix-ins
+
+
+class Attributes:
+    """A mix-in with attributes of its own, as requests describes it."""
+
+    __attrs__ = [*requests.Session.__attrs__, "base_url"]  # noqa: RUF012 - as in requests
+    base_url: Any = None
+
+
+class FixedAttributes(requests.Session):
+    """The same as a session class, with a tuple."""
+
+    __attrs__: Any = (*requests.Session.__attrs__, "base_url")
+    base_url: Any = None
+
+
+class WithState(Attributes):
+    """A mix-in that adds to the state by itself."""
+
+    def __getstate__(self) -> Any:
+        return {**super().__getstate__(), "more": 1}  # type: ignore[misc]
+
+
+class Before(Attributes, ClientCredentialsSession):
+    pass
+
+
+class BeforeAsSession(FixedAttributes, ClientCredentialsSession):
+    pass
+
+
+class Behind(ClientCredentialsSession, FixedAttributes):
+    pass
+
+
+class Stateful(WithState, ClientCredentialsSession):
+    pass
+
+
+@pytest.mark.parametrize("duplicate", ALL)
+@pytest.mark.parametrize("kind", [Before, BeforeAsSession, Behind, Stateful])
+def test_a_copy_has_the_attributes_of_a_mix_in_and_those_of_the_session(
+    duplicate: Duplicate, kind: Any, auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    with kind(auth.token_url, auth.client_id, auth.client_secret, api_url=api.url) as session:
+        session.base_url = api.url
+        with duplicate(session) as copied:
+            assert copied.base_url == api.url
+            assert getattr(copied, "more", 1) == 1
+            assert copied.get(f"{api.url}/anything").status_code == 200
+            assert type(copied) is kind

@@ -160,6 +160,19 @@ def test_an_answer_without_a_stream_is_unchanged() -> None:
 # The patience of a caller
 
 
+class Number:
+    """A number as those of numpy are: neither an int nor a float."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __le__(self, other: float) -> bool:
+        return self.value <= other
+
+
 @pytest.mark.parametrize(
     ("timeout", "expected"),
     [
@@ -175,10 +188,22 @@ def test_an_answer_without_a_stream_is_unchanged() -> None:
         (Timeout(connect=1, read=None), None),
         (Timeout(), None),
         (object(), None),
+        (Number(2), 2.0),
+        ((Number(1), 2), 3.0),
+        ((Number(1), None), None),
+        (Timeout(total=Number(2)), 2.0),  # type: ignore[arg-type]
+        (Timeout(connect=Number(1), read=1), 2.0),  # type: ignore[arg-type]
+        ("2", 2.0),
+        ("x", None),
+        (float("nan"), None),
+        (10**400, None),
+        ((float("inf"), float("-inf")), None),
     ],
     ids=[
         *("None", "int", "float", "tuple", "no connect", "no read", "empty"),
         *("total", "connect and read", "no read of urllib3", "Timeout", "object"),
+        *("number", "tuple of a number", "number and None", "total number", "connect number"),
+        *("text", "another text", "not a number", "huge", "infinities"),
     ],
 )
 def test_a_caller_waits_for_a_token_as_long_as_its_timeout(

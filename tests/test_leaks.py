@@ -141,9 +141,8 @@ def everything_sent(request: Any) -> Iterator[str | bytes]:
     yield from looks(request.headers)
     yield from looks(request.hooks)
     yield from (looks(dict(request.headers.items())))
-    for value in request.headers.values():
-        yield "{}".format(value)  # noqa: UP032 - another way to format
-        yield "%s" % value  # noqa: UP031 - and the oldest one
+    # Not `str` and `format` of a value: what writes headers gets the true one, as from requests.
+    yield from map(repr, request.headers.values())
     yield str(request.body)
     yield pickle.dumps(request)
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import ssl
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
+from requests import PreparedRequest, Request, Response
 
 from benchmarks.calls import follow
 from oauthcc import (
     ClientCredentialsSession,
+    ConfigurationError,
     TLSClientAuth,
     TokenRequestDenied,
     fetch_token,
@@ -18,8 +26,9 @@ from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .inside import config_of
 from .refusals import Scene, trail
+from .scripts import ROOT
 from .servers.certificates import Certificates
-from .sessions import session_for
+from .sessions import CLIENT, session_for
 
 # How it is made
 
@@ -83,6 +92,158 @@ def test_fetch_token_raises_the_error_of_the_server(auth: AuthorizationServer) -
     with pytest.raises(TokenRequestDenied) as caught:
         fetch_token(auth.token_url, auth.client_id, "wrong")
     assert (caught.value.status_code, caught.value.error) == (401, "invalid_client")
+
+
+class Replaced(requests.Session):
+    """What a tool may put in the place of `requests.Session`, such as a session with a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_replaced = True
+
+
+def test_a_tool_may_replace_the_session_class_of_requests(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scene.session()
+    monkeypatch.setattr(requests, "Session", Replaced)
+    monkeypatch.setattr(requests.sessions, "Session", Replaced)
+    with ClientCredentialsSession.using(first.tokens) as session:
+        assert session.get(scene.url).status_code == 200
+    with ClientCredentialsSession.using(scene.session().tokens, api_url=scene.url) as session:
+        assert session.get(scene.url).status_code == 200
+
+
+@pytest.mark.unmeasured
+def test_a_tool_may_have_replaced_the_session_class_before_our_import(
+    scene: Scene,
+) -> None:
+    code = (
+        "import requests\n"
+        "class Cached(requests.Session):\n"
+        "    def __init__(self, name='cache'):\n"
+        "        super().__init__()\n"
+        "        self.name = name\n"
+        "requests.Session = requests.sessions.Session = Cached\n"
+        "from oauthcc import ClientCredentialsSession\n"
+        f"first = ClientCredentialsSession{scene.client!r}\n"
+        "session = ClientCredentialsSession.using(first.tokens)\n"
+        f"print(session.name, session.get({scene.url!r}).status_code)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "cache 200\n"
+
+
+# Subclasses
+
+
+class Company(requests.Session):
+    """A session class that passes its arguments on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.headers["X-Company"] = "1"
+
+
+class Alone(requests.Session):
+    """A session class that knows only of the one of requests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        requests.Session.__init__(self)
+        self.headers["X-Company"] = "1"
+
+
+class Dynamic(requests.Session):
+    """A session class with attributes that are made when they are needed."""
+
+    def __getattr__(self, name: str) -> str:
+        return f"the {name}"
+
+
+def made_of(*kinds: type) -> Any:
+    return type("Made", kinds, {})
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (Company, ClientCredentialsSession),
+        (ClientCredentialsSession, Company),
+        (ClientCredentialsSession, Alone),
+    ],
+)
+def test_a_class_that_passes_its_arguments_on_may_come_before_or_after_ours(
+    scene: Scene, kinds: tuple[type, ...]
+) -> None:
+    with made_of(*kinds)(*scene.client) as session:
+        assert session.get(scene.url).status_code == 200
+    assert "X-Company" in scene.api.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: session.get("https://api.example"),
+        lambda session: session.send(Request("GET", "https://api.example").prepare()),
+        lambda session: session.add_api("https://api.example", scope="a"),
+        lambda session: session.tokens.get(),
+        lambda session: ClientCredentialsSession.prepare_request(
+            session, Request("GET", "http://a")
+        ),
+    ],
+)
+@pytest.mark.parametrize("duplicate", [lambda s: s, copy.copy])
+def test_a_session_whose_init_was_not_called_says_what_to_write(use: Any, duplicate: Any) -> None:
+    session = duplicate(made_of(Alone, ClientCredentialsSession)(*CLIENT))
+    with pytest.raises(ConfigurationError, match=r"write super\(\).__init__\(\*args, \*\*kwargs\)"):
+        use(session)
+    session.close()
+
+
+def test_an_unknown_attribute_raises_the_error_of_python(scene: Scene) -> None:
+    session: Any = scene.session()
+    with pytest.raises(AttributeError, match="no attribute 'token'"):
+        _ = session.token
+    assert made_of(ClientCredentialsSession, Dynamic)(*CLIENT).token == "the token"
+
+
+# Tools in the place of `send`
+
+
+def _mocked(module: str) -> Any:
+    """Return what a tool puts in the place of `send`, in a module of this name."""
+
+    def send(session: requests.Session, request: PreparedRequest, **kwargs: Any) -> Response:
+        return requests.Session.send(session, request, **kwargs)
+
+    send.__module__ = module
+    return send
+
+
+def test_a_mock_of_one_session_is_reported_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    session, send = scene.session(), _mocked("requests_mock.mocker")
+    vars(session)["send"] = send.__get__(session)
+    for _ in range(3):
+        assert session.get(scene.url).status_code == 401
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert scene.auth.client_id in record.message
+    assert "requests_mock.Mocker() without session=" in record.message
+    vars(session)["send"] = send.__get__(session)  # the mock of the next test
+    session.get(scene.url, auth=("a", "b"))
+    assert len(caplog.records) == 1
+
+
+def test_other_replacements_of_send_are_not_reported(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    session: Any = scene.session()
+    session.send = partial(session.send, timeout=20)
+    assert session.get(scene.url).status_code == 200
+    assert caplog.records == []
 
 
 # Tokens that are bound to a certificate
@@ -153,7 +314,7 @@ def test_a_warm_request_makes_at_most_15_calls_in_at_most_6_files(
     with session_for(auth) as session:
         session.get(api.url)
         trail = follow(lambda: session.get(api.url))
-    assert len(trail.names) <= 16, trail.names
+    assert len(trail.names) <= 15, trail.names
     assert len(set(trail.files)) <= 6, trail.files
 
 

@@ -346,10 +346,14 @@ def test_the_error_of_a_name_that_does_not_resolve_quotes_the_transport_error() 
     def unresolved(request: PreparedRequest) -> Response:
         raise requests.ConnectionError("Failed to resolve 'as.example'", request=request)
 
-    with connected(HandMade(unresolved)) as session:
-        with pytest.raises(TokenEndpointUnreachable, match="Failed to resolve") as caught:
-            session.tokens.get()
-        assert caught.value.request is None
+    with (
+        connected(HandMade(unresolved)) as session,
+        pytest.raises(TokenEndpointUnreachable, match="Failed to resolve") as caught,
+    ):
+        session.tokens.get()
+    # Not the request that was sent, which contains the secret.
+    shown: Any = caught.value.request
+    assert (shown.method, shown.body, "Authorization" in shown.headers) == ("POST", None, False)
 
 
 def test_a_silent_server_is_given_up_after_the_read_timeout(

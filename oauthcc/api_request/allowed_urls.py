@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from requests import PreparedRequest
 from requests.utils import requote_uri
 
 from ..errors import ConfigurationError, InsecureURLError
@@ -113,15 +114,17 @@ class AllowedURLs(Generic[T]):
         """Return whether there is a prefix with this origin."""
         return origin in self._origins
 
-    def refuse_plain_http(self, url: str) -> None:
-        """Raise `InsecureURLError` if plain http is the only reason why no token may go there."""
+    def refuse_plain_http(self, request: PreparedRequest) -> None:
+        """Raise `InsecureURLError` if plain http is the only reason why it gets no token."""
+        url = str(request.url)
         origin = None if self.is_limited else origin_of(url)
         if origin is not None and not is_secure(origin):
             raise InsecureURLError(
                 f"No token is sent to {public_url(url)} over plain http (RFC 6750 section 5.3)."
                 " Use https. If this is not your API, pass auth=lambda r: r to send this request"
                 " without a token, or limit the token with api_url= to the URL of your API. Only if"
-                " this is your API, and its network is trusted, name it in api_url=."
+                " this is your API, and its network is trusted, name it in api_url=.",
+                request=request,
             )
 
     def note_origin(self, url: str, origin: Origin | None) -> None:

@@ -4,11 +4,16 @@ Rule of this module: the decision about a request travels with it as the *type* 
 mapping. `PreparedRequest.copy()` drops unknown attributes, but keeps that mapping, also when
 requests follows a redirect and when a user calls ``register_hook``. Whether a request may carry a
 token is decided by the caller (session.py, auth.py).
+
+What is handed over to an adapter is an exact ``str``, which shows nothing of where it comes from.
+So a header of ours is recognised in two ways: by the handler in the hooks, which notes the values
+that were put on its request; and by its type, `SecretHeader`, on everything that users see
+afterwards (``response.request``, ``response.next``, errors) and may copy headers from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import requests
@@ -32,6 +37,11 @@ class ResponseHandler:
 
     #: Whether the caller put it on the request, by an ``auth=`` of ours.
     is_from_auth = False
+    #: The values of the headers that were put on its request, and on the replays of it.
+    values: list[str]
+
+    def __init__(self) -> None:
+        self.values = []
 
     def __reduce__(self) -> tuple[Callable[[], Hook], tuple[()]]:
         return _no_hook, ()
@@ -56,14 +66,19 @@ class RedirectedHooks(CallerHooks):
 class TokenHooks(dict[str, Any]):
     """The hooks of a request that carries our token, with the handler of its response first."""
 
-    handler: ResponseHandler | None = None
+    handler: ResponseHandler
+
+    @classmethod
+    def of(cls, handler: ResponseHandler, hooks: Mapping[str, Any] | None) -> TokenHooks:
+        """Return a handler with the hooks of the user after it."""
+        theirs = hooks_of_the_user(hooks)
+        made = cls(theirs, response=[handler, *theirs.get("response", ())])
+        made.handler = handler
+        return made
 
     def __deepcopy__(self, memo: object) -> TokenHooks:
         # With the handler, without which nothing decides about the hops of a redirect.
-        copied = TokenHooks(hooks_of_the_user(self))
-        copied["response"] = [self.handler, *copied.get("response", ())]
-        copied.handler = self.handler
-        return copied
+        return TokenHooks.of(self.handler, self)
 
     def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
         # Without the handler: the session that sends the unpickled request decides again.
@@ -74,7 +89,7 @@ def hooks_of_the_user(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a new mapping without the hooks that are ours."""
     theirs: dict[str, Any] = {}
     for event, found in (hooks or {}).items():
-        several = [found] if callable(found) else found
+        several = [found] if callable(found) else found or ()
         theirs[event] = [
             h for h in several if not isinstance(h, ResponseHandler) and h is not no_hook
         ]
@@ -83,13 +98,36 @@ def hooks_of_the_user(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def our_headers(request: PreparedRequest) -> list[str]:
     """Return the names of the headers whose values are ours."""
-    return [name for name, value in request.headers.items() if isinstance(value, SecretHeader)]
+    values = _our_values(request)
+    return [name for name, value in request.headers.items() if _is_ours(value, values)]
 
 
-def token_header(request: PreparedRequest) -> SecretHeader | None:
-    """Return the ``Authorization`` of a request if it is one of ours."""
+def carries_token(request: PreparedRequest) -> bool:
+    """Return whether the ``Authorization`` of a request is one of ours."""
     header = request.headers.get("Authorization")
-    return header if isinstance(header, SecretHeader) else None
+    return header is not None and _is_ours(header, _our_values(request))
+
+
+def _is_ours(value: object, values: Collection[str]) -> bool:
+    return isinstance(value, SecretHeader) or value in values
+
+
+def _our_values(request: PreparedRequest) -> Collection[str]:
+    """Return the values that the handlers in the hooks of a request have put on it."""
+    hooks: Any = vars(request).get("hooks")
+    if isinstance(hooks, TokenHooks):
+        return hooks.handler.values
+    # A class of the user may have copied the hooks into a mapping of its own.
+    return [
+        value
+        for hook in _several((hooks or {}).get("response"))
+        if isinstance(hook, ResponseHandler)
+        for value in hook.values
+    ]
+
+
+def _several(hooks: Any) -> Iterable[Any]:
+    return (hooks,) if callable(hooks) else hooks or ()
 
 
 def brings_its_own(request: PreparedRequest) -> bool:
@@ -103,12 +141,12 @@ def brings_its_own(request: PreparedRequest) -> bool:
     headers: Any = request.headers
     if not isinstance(headers, CaseInsensitiveDict):  # a user put a plain dict there
         headers = CaseInsensitiveDict(headers)
-    if "Authorization" in headers and not isinstance(headers["Authorization"], SecretHeader):
+    if "Authorization" in headers and not _is_ours(headers["Authorization"], _our_values(request)):
         return True
-    hooks = (hooks or {}).get("response") or ()
-    return bool(hooks) and any(
+    found = (hooks or {}).get("response")
+    return bool(found) and any(
         isinstance(getattr(hook, "__self__", None), requests.auth.AuthBase) or _is_from_auth(hook)
-        for hook in ((hooks,) if callable(hooks) else hooks)
+        for hook in _several(found)
     )
 
 
@@ -121,9 +159,7 @@ def carries_token_of_auth(request: PreparedRequest) -> bool:
     hooks: Any = vars(request).get("hooks")
     if isinstance(hooks, TokenHooks) or not our_headers(request):
         return False
-    hooks = (hooks or {}).get("response") or ()
-    several: Iterable[Hook] = (hooks,) if callable(hooks) else hooks
-    return any(map(_is_from_auth, several))
+    return any(map(_is_from_auth, _several((hooks or {}).get("response"))))
 
 
 def _is_from_auth(hook: Hook) -> bool:
@@ -176,14 +212,16 @@ def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]
     copied = object.__new__(type(request))
     own = copied.__dict__
     own.update(request.__dict__)
-    body, headers = own["body"], own["headers"]
+    body, headers, hooks = own["body"], own["headers"], own.get("hooks")
+    values = () if hooks == _NO_HOOKS else _our_values(request)
     note = NO_BODY if body is None else _note_or_reason(body)
     if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without two calls
         own["headers"] = object.__new__(CaseInsensitiveDict)
         kept = object.__new__(CaseInsensitiveDict)
         store = headers.__dict__["_store"].copy()
-        for name in [n for n, (_, value) in store.items() if isinstance(value, SecretHeader)]:
-            del store[name]
+        for name, (_, value) in [*store.items()]:
+            if isinstance(value, SecretHeader) or value in values:
+                del store[name]
         own["headers"].__dict__["_store"], kept.__dict__["_store"] = store, store.copy()
     else:
         kept = headers.copy()
@@ -224,25 +262,87 @@ def put_token(
     request: PreparedRequest,
     current: CurrentToken,
     scheme: Scheme,
-    handler: ResponseHandler | None = None,
+    handler: ResponseHandler,
+    kind: type[str] = str,
 ) -> None:
     """Put the token on a request, in place, with a proof made for this sending.
 
-    ``handler`` becomes the first hook of the response. A replay has it already.
+    The values are exact texts, because adapters may look at the type, or of another ``kind`` as
+    long as the request is not sent. ``handler`` notes them, and becomes the first hook of the
+    response, unless it is the handler of an ``auth=``, which is there.
     """
-    request.headers["Authorization"] = current.header
+    # Noted first, because another thread may send the same request, and has to recognise it.
+    values = handler.values if kind is str else []
+    text = kind(current.header)
+    values.append(text)
+    request.headers["Authorization"] = text
     if scheme.proves:
-        url, method = str(request.url), str(request.method)
-        for name, value in scheme.proof(method, url, current.token).items():
-            # It is recognised by its type, and the scheme of a user may return a plain text.
-            is_ours = isinstance(value, SecretHeader)
-            request.headers[name] = value if is_ours else SecretHeader(value)
-    if handler is not None:
-        given = vars(request).get("hooks")
+        proof = scheme.proof(str(request.method), str(request.url), current.token)
+        for name, value in proof.items():
+            text = kind(value)
+            values.append(text)
+            request.headers[name] = text
+    if not handler.is_from_auth:
+        given: Any = vars(request).get("hooks")
+        if getattr(given, "handler", None) is handler:
+            return  # a replay
         theirs = {} if given == _NO_HOOKS else hooks_of_the_user(given)
         hooks = TokenHooks(theirs, response=[handler, *theirs.get("response", ())])
         hooks.handler = handler
         request.__dict__["hooks"] = hooks
+
+
+def hide_token(holder: Any, values: Collection[str]) -> None:
+    """Let a response or an error show a copy of its request, without these values in its `repr`.
+
+    A copy, because the request itself may still be used, by an adapter or by another thread.
+    """
+    request = getattr(holder, "request", None)
+    headers: Any = getattr(request, "headers", None)
+    shown: Any
+    hidden: dict[str, Any]
+    if type(headers) is CaseInsensitiveDict:  # as below, without many calls
+        store = headers.__dict__["_store"]
+        hidden = {
+            key: (name, SecretHeader(value))
+            for key, (name, value) in store.items()
+            if type(value) is str and value in values
+        }
+        shown = object.__new__(CaseInsensitiveDict)
+        shown.__dict__["_store"] = {**store, **hidden}
+    elif not isinstance(headers, Mapping):
+        return  # no request, or that of a mock
+    else:
+        hidden = {n: SecretHeader(v) for n, v in headers.items() if type(v) is str and v in values}
+        shown = {**headers} if isinstance(headers, dict) else CaseInsensitiveDict(headers)
+        shown.update(hidden)
+    if hidden:
+        # Not always a `PreparedRequest`: test tools have requests of their own.
+        copied: Any = object.__new__(type(request))
+        copied.__dict__.update(vars(request))
+        copied.headers = shown
+        holder.request = copied
+
+
+def hide_headers(request: PreparedRequest) -> None:
+    """Let the headers of ours on a request show no token in their `repr`, in place."""
+    for name in our_headers(request):
+        request.headers[name] = SecretHeader(request.headers[name])
+
+
+def pass_token_on(hop: PreparedRequest, sent: Any) -> None:
+    """Let a hop carry the token of the request that was redirected, in place.
+
+    A caller who follows a redirect with a request of its own has a request without our hooks.
+    """
+    hooks: Any = vars(hop).get("hooks")
+    if isinstance(hooks, (TokenHooks, CallerHooks)) or not isinstance(sent, PreparedRequest):
+        return
+    sent_hooks: Any = vars(sent).get("hooks")
+    if not isinstance(sent_hooks, TokenHooks) or not carries_token(sent) or brings_its_own(hop):
+        return
+    hop.headers["Authorization"] = SecretHeader(sent.headers["Authorization"])
+    hop.__dict__["hooks"] = TokenHooks.of(sent_hooks.handler, hooks)
 
 
 def take_token_off(request: PreparedRequest) -> None:

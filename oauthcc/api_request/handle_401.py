@@ -8,6 +8,7 @@ the user's hooks see only the final answer.
 
 from __future__ import annotations
 
+import math
 import time
 import weakref
 from collections.abc import Collection, Iterable
@@ -17,12 +18,13 @@ from typing import Any, NamedTuple
 import requests
 from requests import PreparedRequest, Response
 from requests.exceptions import InvalidURL
+from urllib3.util import Timeout
 
 from .. import clock
 from ..challenge import find_error
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OAuthCCError
 from ..events import ReplayImpossible, RequestReplayed
-from ..redaction import SecretHeader, redact, redact_error
+from ..redaction import redact, redact_error
 from ..token_request.transport import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
@@ -31,7 +33,15 @@ from ..urls import Origin, origin_of, public_url
 from . import notices
 from .allowed_urls import AllowedURLs
 from .answer_body import redact_body_errors, release
-from .authorization import HandedOver, ResponseHandler, copy_request, put_token, take_token_off
+from .authorization import (
+    HandedOver,
+    ResponseHandler,
+    copy_request,
+    hide_headers,
+    hide_token,
+    put_token,
+    take_token_off,
+)
 from .body import UnreplayableBody
 from .sent_request import SentRequest
 
@@ -58,6 +68,7 @@ class Handle401(ResponseHandler):
         origin: Origin | None,
         session: requests.Session | None = None,
     ) -> None:
+        self.values: list[str] = []  # not by the base class: one call less for each request
         self._request = weakref.ref(request)
         self._handed = handed
         self._session = None if session is None else weakref.ref(session)
@@ -69,7 +80,8 @@ class Handle401(ResponseHandler):
         self._current = self._first = current
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
-        self._is_spent = False
+        #: Whether the response hook was called.
+        self.is_spent: bool = False
         #: Whether the sending has ended, with its redirects.
         self.is_over = False
         # The request of the replay, while the answer to it is looked at.
@@ -77,12 +89,12 @@ class Handle401(ResponseHandler):
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
-        if self._is_spent:
+        if self.is_spent:
             # Called again, because the request was sent through a plain session.
             if self.is_over and response.is_redirect and response.request is not None:
                 take_token_off(response.request)  # it cannot decide for the hops
             return None
-        self._is_spent = not self.is_from_auth
+        self.is_spent = not self.is_from_auth
         if self.is_from_auth or kwargs.get("stream"):
             redact_body_errors(response, self._tokens_sent())  # requests reads the body later
         answer = response
@@ -100,6 +112,7 @@ class Handle401(ResponseHandler):
             self.tokens._accepted(self._current, lambda: self._route_of(self._request_of(response)))
         if answer.status_code >= 400 and isinstance(answer.reason, str):
             answer.reason = self._redacted(answer.reason)  # `raise_for_status` quotes it
+        hide_token(answer, self.values)  # after all that was sent, before the user's hooks
         return None if answer is response else answer
 
     def _answer_nonce_demand(self, response: Response, kwargs: dict[str, Any]) -> Response:
@@ -145,13 +158,17 @@ class Handle401(ResponseHandler):
                 answer = self._answer_nonce_demand(answer, kwargs)
             if not self._is_refusal(answer):
                 break
+        self._report_replay(refusal, response, answer)
+        return answer
+
+    def _report_replay(self, refusal: Refusal, response: Response, answer: Response) -> None:
+        """Report that a request was replayed, and why its refusal is returned, if it is."""
         if answer is not response:
-            method, route_url = refusal.route.method, self._redacted(refusal.route.url)
-            event = RequestReplayed(method, route_url, response.status_code, answer.status_code)
-            tokens._emit(event)
+            method, url = refusal.route.method, self._redacted(refusal.route.url)
+            event = RequestReplayed(method, url, response.status_code, answer.status_code)
+            self.tokens._emit(event)
         if self._is_refusal(answer):
             self._note(refusal, answer, notices.reason_of_refusal(self._first, self._current))
-        return answer
 
     def _prepare_replay(self, request: PreparedRequest, response: Response) -> _Replay:
         """Return the replay of a request; raise `UnreplayableBody` if there cannot be one."""
@@ -176,7 +193,7 @@ class Handle401(ResponseHandler):
         request = handed.request(replay.first)
         _keep_cookies(replay.session, request, response)
         replay.first._cookies = request._cookies  # type: ignore[attr-defined]  # for a redirect
-        put_token(request, current, self._scheme)
+        put_token(request, current, self._scheme, self)
         cert = self.tokens._config.client_auth.cert
         if cert is not None and cert == kwargs.get("cert"):
             # The certificate may have been renewed. The new token is then bound to the new one.
@@ -214,9 +231,31 @@ class Handle401(ResponseHandler):
         url = self._redacted(refusal.route.url)
         notices.note_refusal(self.tokens._client, url, notice, response.status_code)
 
-    def redact_error(self, error: Exception) -> None:
-        """Remove our tokens from an error that quotes what a broken server echoed."""
+    def redact_error(self, error: requests.RequestException) -> None:
+        """Remove our tokens from an error that quotes what a broken server echoed.
+
+        Also from the requests of the error, of those that led to it, and of their responses.
+        """
         redact_error(error, self._tokens_sent())
+        if error.request is None and isinstance(error, OAuthCCError):
+            error.request = self._request()
+        one: Any = error
+        seen: list[Any] = []
+        while one is not None and one not in seen:
+            seen.append(one)
+            response = getattr(one, "response", None)
+            for holder in (one, response, *(getattr(response, "history", None) or ())):
+                hide_token(holder, self.values)
+            one = one.__cause__ or one.__context__
+
+    def hide_in(self, response: Response) -> None:
+        """Remove our tokens from what a response shows beside the request that it answers."""
+        following = getattr(response, "_next", None)
+        if isinstance(following, PreparedRequest):
+            hide_headers(following)  # requests has made it just now
+        if not self.is_spent:  # a class after ours has dropped the hooks
+            for one in (*response.history, response):
+                hide_token(one, self.values)
 
     def without_tokens(self, error: ValueError) -> InvalidURL | None:
         """Return an error without our tokens, or None if this one quotes none."""
@@ -249,8 +288,7 @@ class Handle401(ResponseHandler):
         return str(request.url) if handed is None else handed.url
 
     def _carries_our_token(self, request: PreparedRequest) -> bool:
-        header = request.headers.get("Authorization")
-        return isinstance(header, SecretHeader) and header == self._current.header
+        return request.headers.get("Authorization") == self._current.header
 
     def _is_refusal(self, response: Response) -> bool:
         if response.status_code not in self._refused_status:
@@ -299,18 +337,15 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
 
 def wait_limit(timeout: Any) -> float | None:
     """Return how long a caller with this ``timeout=`` waits for a token, None without a limit."""
-    if timeout is None or isinstance(timeout, (int, float)):
-        return timeout
-    if isinstance(timeout, tuple):
-        parts: list[Any] = list(timeout)
-    else:  # urllib3's Timeout
-        total = getattr(timeout, "total", None)
-        if isinstance(total, (int, float)):
-            return total
-        parts = [getattr(timeout, "_connect", None), getattr(timeout, "_read", None)]
-    if not parts or not all(isinstance(part, (int, float)) for part in parts):
-        return None
-    return float(sum(parts))
+    parts: Any = timeout if isinstance(timeout, tuple) else [timeout]
+    if isinstance(timeout, Timeout):  # that of urllib3
+        parts = [timeout._connect, timeout._read] if timeout.total is None else [timeout.total]
+    try:
+        # urllib3 accepts what `float` accepts, such as a number of numpy.
+        limit = math.fsum(map(float, parts))
+    except (TypeError, ValueError, OverflowError):
+        return None  # a part without a limit, or a value that requests refuses
+    return limit if parts and not math.isnan(limit) else None
 
 
 def checked_status(refused_status: Iterable[int]) -> frozenset[int]:

@@ -15,7 +15,7 @@ from typing import Any
 import requests
 from requests import PreparedRequest
 
-from .authorization import copy_request, hand_over
+from .authorization import copy_request, hand_over, hide_headers
 
 _cookies: Any = requests.cookies  # its functions are not typed
 # What a pickle does not contain.
@@ -59,6 +59,10 @@ class SentRequest(PreparedRequest):
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         state = {name: value for name, value in self.__dict__.items() if name not in _OURS}
+        if self.headers:
+            shown = copy_request(self)
+            hide_headers(shown)
+            state["headers"] = shown.headers
         return _restored, (self.plain_kind, state)
 
 

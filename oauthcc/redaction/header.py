@@ -1,4 +1,4 @@
-"""The header that shows no token."""
+"""The header that shows no token in its `repr`."""
 
 from __future__ import annotations
 
@@ -10,29 +10,18 @@ _SCHEME_AND_REST = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,31}) ")
 
 
 class SecretHeader(str):
-    """A header value that is sent completely and shown as ``Bearer ***``.
+    """A header value whose `repr` is ``'Bearer ***'``, also in the `repr` of a mapping of headers.
 
-    ``encode()``, comparison, hashing, slicing, joining and adding use the true value. Requests,
-    urllib3 and http.client do nothing else with it. ``repr()``, ``str()``, ``format()``, ``"%s"``
-    and pickle give ``Bearer ***``. To read the true value: ``value.encode().decode()``. Some
-    operations read the characters directly and cannot be redacted from inside a ``str``:
-    ``"".join([value])``, ``"" + value`` and ``json.dumps(value)``.
+    A pickle contains only ``Bearer ***``. Everything else gives the true value, as any text does:
+    ``str()``, ``format()``, ``encode()``, comparison, joining. What is handed over to an adapter is
+    an exact ``str``; this class takes its place afterwards, on ``response.request`` and on errors.
     """
 
     __slots__ = ()
 
-    def _redacted(self) -> str:
-        scheme = _SCHEME_AND_REST.match(self)
-        return f"{scheme[1]} {REDACTED}" if scheme else REDACTED
-
     def __repr__(self) -> str:
-        return repr(self._redacted())
-
-    def __str__(self) -> str:
-        return self._redacted()
-
-    def __format__(self, format_spec: str) -> str:
-        return format(self._redacted(), format_spec)
+        scheme = _SCHEME_AND_REST.match(self)
+        return repr(f"{scheme[1]} {REDACTED}" if scheme else REDACTED)
 
     def __copy__(self) -> SecretHeader:
         return self
@@ -41,4 +30,4 @@ class SecretHeader(str):
         return self
 
     def __reduce_ex__(self, protocol: object) -> tuple[type[SecretHeader], tuple[str]]:
-        return SecretHeader, (self._redacted(),)
+        return SecretHeader, (repr(self)[1:-1],)

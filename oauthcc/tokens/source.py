@@ -321,7 +321,21 @@ class TokenSource:
         max_age: float = math.inf,
     ) -> CurrentToken:
         """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
-        patience = _limited(timeout)
+        try:
+            return self._result(ready, begin, _limited(timeout), max_age)
+        except OAuthCCError as error:
+            if error.request is None:
+                # Callers log the URL and the method of what failed. Without secrets: no body.
+                error.request = requests.Request("POST", self._state.name).prepare()
+            raise
+
+    def _result(
+        self,
+        ready: Callable[[], CurrentToken | None],
+        begin: Callable[[], TokenNeed],
+        patience: float,
+        max_age: float,
+    ) -> CurrentToken:
         try:
             return self._flights.result(
                 ready, begin, patience, max_age=max_age, in_caller=must_stay_in_caller()

@@ -1,0 +1,252 @@
+"""`prepare_request` does what requests does, for bodies of all kinds, with and without netrc."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from requests import PreparedRequest, Request
+from urllib3 import HTTPResponse
+
+from oauthcc import ClientCredentialsSession
+from oauthcc.api_request.authorization import CallerHooks
+
+from .refusals import Scene
+from .sessions import CLIENT
+
+API, OTHER = "https://api.example", "https://other.example"
+
+
+class Chunks:
+    """A body that can be iterated and has no length."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"ab", b"c"])
+
+
+class Unreadable(Chunks):
+    """A body whose length raises an error when it is asked for."""
+
+    def __len__(self) -> int:
+        raise TypeError("no length")
+
+
+_opened: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_files() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+def _file(content: bytes) -> Any:
+    """Return a file with a number: requests asks for its size."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the fixture above
+    _opened.append(file)
+    file.write(content)
+    file.seek(0)
+    return file
+
+
+BODIES: dict[str, Callable[[], Any]] = {
+    "none": lambda: None,
+    "bytes": lambda: b"abc",
+    "form": lambda: {"a": "b"},
+    "file": lambda: io.BytesIO(b"abc"),
+    "generator": lambda: (octets for octets in [b"abc"]),
+    "chunks": Chunks,
+    "unreadable": Unreadable,
+    "raw": lambda: HTTPResponse(_file(b"abc"), preload_content=False),
+    "gzip": lambda: gzip.GzipFile(fileobj=_file(gzip.compress(b"abc"))),
+    "bz2": lambda: bz2.BZ2File(_file(bz2.compress(b"abc"))),
+    "lzma": lambda: lzma.LZMAFile(_file(lzma.compress(b"abc"))),  # noqa: SIM115
+}
+URLS = (
+    f"{API}/v1/x",
+    f"{API}/v2/x",
+    f"{OTHER}/x",
+    "https://third.example/x?a=1",
+    "https://u:p@api.example/v1/x",
+    "https://u:p@other.example/x",
+    b"https://other.example/x",
+    "  https://OTHER.example/x",
+)
+HEADERS: tuple[dict[str, Any] | None, ...] = (None, {"Authorization": "mine"}, {"X-Mine": "1"})
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name two hosts in a netrc file."""
+    path = tmp_path / "netrc"
+    path.write_text("".join(f"machine {h}.example login l password p\n" for h in ("api", "other")))
+    monkeypatch.setenv("NETRC", str(path))
+
+
+def _prepared(session: requests.Session, url: Any, body: str, headers: Any) -> Any:
+    request = Request("POST", url, headers, data=BODIES[body]())
+    try:
+        prepared = session.prepare_request(request)
+    except Exception as error:  # noqa: BLE001 - the same one is expected
+        return type(error), str(error)
+    position = vars(prepared)["_body_position"]
+    return (
+        [*prepared.headers.items()],
+        prepared.url,
+        type(prepared.body),
+        position if isinstance(position, int) else type(position),
+        prepared.hooks,
+        sorted(vars(prepared)),
+    )
+
+
+@pytest.mark.parametrize("has_netrc", [True, False], ids=["netrc", "no netrc"])
+@pytest.mark.parametrize("body", BODIES)
+def test_a_request_is_prepared_as_by_requests(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, body: str, has_netrc: bool
+) -> None:
+    monkeypatch.setenv("NETRC", "/nowhere")
+    if has_netrc:
+        request.getfixturevalue("netrc")
+    ours = ClientCredentialsSession(*CLIENT, api_url=f"{API}/v1")
+    plain, without_netrc = requests.Session(), requests.Session()
+    without_netrc.trust_env = False
+    for session, url, headers in product((ours,), URLS, HEADERS):
+        is_ours = "/v1/" in str(url) and "Authorization" not in (headers or {})
+        # Only netrc is left out, and only if the URL gets our token.
+        as_requests = without_netrc if is_ours and "@" not in str(url) else plain
+        expected = _prepared(as_requests, url, body, headers)
+        assert _prepared(session, url, body, headers) == expected, (url, headers)
+
+
+@pytest.mark.parametrize("body", [body for body in BODIES if body not in ("none", "unreadable")])
+@pytest.mark.parametrize("options", [{}, {"api_url": "https://api.example"}])
+def test_a_body_of_any_kind_is_sent(scene: Scene, body: str, options: dict[str, Any]) -> None:
+    session = scene.session(**options)
+    scene.api.protected = not options
+    assert session.post(scene.url, data=BODIES[body]()).status_code == 200
+    (seen,) = scene.api.requests
+    assert seen.body in (b"abc", b"a=b")
+    assert (seen.token is None) is bool(options)
+
+
+def test_netrc_is_looked_up_where_tests_patch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def lookup(url: Any, raise_errors: bool = False) -> tuple[str, str]:
+        asked.append(url)
+        return "l", "p"
+
+    monkeypatch.setattr(requests.sessions, "get_netrc_auth", lookup)
+    session = ClientCredentialsSession(*CLIENT, api_url=API)
+    assert "Authorization" not in session.prepare_request(Request("GET", f"{API}/x")).headers
+    assert asked == []
+    prepared = session.prepare_request(Request("GET", f"{OTHER}/x"))
+    assert prepared.headers["Authorization"].startswith("Basic ")
+    assert asked == [f"{OTHER}/x"]
+    session.trust_env = False
+    session.prepare_request(Request("GET", f"{OTHER}/x"))
+    assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("netrc")
+@pytest.mark.parametrize("name", ["Authorization", "authorization", b"Authorization"])
+def test_a_header_that_is_none_means_no_token_and_no_netrc(scene: Scene, name: Any) -> None:
+    session = scene.session()
+    answer = session.get(scene.url, headers={"X-Mine": "1", name: None})
+    assert answer.status_code == 401
+    assert scene.trail == [("/anything", None)]
+    session.get(f"{scene.api.url}/redirect-to", headers={name: None})
+    assert {token for _, token in scene.trail} == {None}
+    assert scene.token_requests == 0
+    prepared = session.prepare_request(Request("GET", f"{API}/x", {name: None}))
+    assert "Authorization" not in prepared.headers
+    assert isinstance(prepared.hooks, CallerHooks)
+    assert session.get(scene.url, headers={"X-Other": None}).status_code == 200
+
+
+# Mix-ins
+
+
+class Counting(requests.Session):
+    """A mix-in that changes requests, and keeps something on itself."""
+
+    count = 0
+
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        self.count += 1
+        self.kept = self
+        self.headers["X-Count"] = str(self.count)
+        request.url = f"{API}{request.url}"
+        prepared = super().prepare_request(request)
+        prepared.headers["X-Mine"] = type(self).__name__
+        return prepared
+
+
+@pytest.mark.usefixtures("netrc")
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_mix_in_may_prepare_requests(is_first: bool) -> None:
+    made, closed = list[str](), list[str]()
+
+    class Registered:
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            made.append(cls.__name__)
+
+        def __del__(self) -> None:
+            closed.append("x")
+
+    kinds = (Counting, ClientCredentialsSession)
+    kind: Any = type("Kind", (Registered, *(kinds if is_first else kinds[::-1])), {})
+    session = kind(*CLIENT)
+    for number in (1, 2):
+        request = Request("POST", "/x", data=Chunks())
+        prepared = session.prepare_request(request)
+        assert session.count == number
+        assert request.url == prepared.url == f"{API}/x"
+        assert prepared.headers["X-Count"] == str(number)
+        assert prepared.headers["X-Mine"] == "Kind"
+        assert "Authorization" not in prepared.headers
+    assert session.kept.tokens is session.tokens
+    assert isinstance(session.kept, kind)
+    assert session.trust_env is True
+    del session.kept
+    assert (made, closed) == (["Kind"], [])
+
+
+class Untrusting(requests.Session):
+    """A mix-in that decides about the environment when it prepares a request."""
+
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        self.trust_env = False
+        return super().prepare_request(request)
+
+
+@pytest.mark.usefixtures("netrc")
+def test_a_mix_in_may_decide_about_the_environment() -> None:
+    kind: Any = type("Kind", (ClientCredentialsSession, Untrusting), {})
+    session = kind(*CLIENT, api_url=API)
+    prepared = session.prepare_request(Request("GET", f"{OTHER}/x"))
+    assert session.trust_env is False
+    assert "Authorization" not in prepared.headers
+
+
+def test_a_replaced_method_of_requests_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = requests.Session.prepare_request
+
+    def tracing(self: requests.Session, request: Request) -> PreparedRequest:
+        request.headers["Traceparent"] = "00-1-2-01"
+        return plain(self, request)
+
+    monkeypatch.setattr(requests.Session, "prepare_request", tracing)
+    session = ClientCredentialsSession(*CLIENT)
+    assert "Traceparent" in session.prepare_request(Request("GET", f"{API}/x")).headers
