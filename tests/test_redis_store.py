@@ -530,3 +530,15 @@ def test_a_forked_child_opens_its_own_connections(store, client):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store.save(KEY, token("after"))
     assert store.load(KEY).access_token == "after"
+
+
+def test_a_client_without_a_connection_pool_is_left_alone_in_a_child() -> None:
+    class Cluster:
+        """A client that keeps its connections in another way, as `redis.RedisCluster` does."""
+
+        def execute_command(self, *arguments: object) -> None: ...
+
+    store = RedisStore(Cluster())  # type: ignore[arg-type]
+    before = dict(vars(store))
+    store._after_fork()
+    assert vars(store) == before

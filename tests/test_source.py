@@ -411,6 +411,15 @@ def test_a_token_that_is_fetched_replaces_the_refused_one(
     assert count(auth) == 2
 
 
+def test_a_token_that_another_thread_has_fetched_meanwhile_replaces_the_refused_one(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    refused = refused_now(source, clock).current
+    source.renew()
+    assert source._other_than(refused, clock.wall, None).token.access_token == auth.issued[1]
+    assert count(auth) == 2
+
+
 def test_a_token_with_the_same_text_is_another_one_if_it_was_fetched_later(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:

@@ -396,6 +396,17 @@ def test_a_failed_early_renewal_decides_for_nobody_else(scene: Scene) -> None:
     assert scene.remembered() is None
 
 
+def test_an_early_renewal_that_fails_after_the_token_has_expired_begins_no_pause(
+    scene: Scene,
+) -> None:
+    scene.arrive("one")
+    scene.clock.advance(100)
+    (event,) = scene.fail(TokenError(), "aging")
+    assert isinstance(event, RenewalFailed)
+    assert (event.usable, event.next_try_in) == (False, 0.0)
+    assert scene.remembered() is None
+
+
 @pytest.mark.parametrize("kind", PERMANENT_ERRORS)
 def test_a_permanent_error_is_reported_as_remembered(scene: Scene, kind: type[Exception]) -> None:
     error = kind("change the configuration")

@@ -273,15 +273,13 @@ def put_token(
     """
     # Noted first, because another thread may send the same request, and has to recognise it.
     values = handler.values if kind is str else []
-    text = kind(current.header)
-    values.append(text)
-    request.headers["Authorization"] = text
+    values.append(current.header)
+    request.headers["Authorization"] = kind(current.header)
     if scheme.proves:
         proof = scheme.proof(str(request.method), str(request.url), current.token)
         for name, value in proof.items():
-            text = kind(value)
-            values.append(text)
-            request.headers[name] = text
+            values.append(SecretHeader(value))
+            request.headers[name] = kind(value)
     if not handler.is_from_auth:
         given: Any = vars(request).get("hooks")
         if getattr(given, "handler", None) is handler:

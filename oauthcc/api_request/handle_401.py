@@ -238,7 +238,7 @@ class Handle401(ResponseHandler):
         """
         redact_error(error, self._tokens_sent())
         if error.request is None and isinstance(error, OAuthCCError):
-            error.request = self._request()
+            object.__setattr__(error, "request", self._request())  # a class may forbid assignments
         one: Any = error
         seen: list[Any] = []
         while one is not None and one not in seen:

@@ -326,7 +326,8 @@ class TokenSource:
         except OAuthCCError as error:
             if error.request is None:
                 # Callers log the URL and the method of what failed. Without secrets: no body.
-                error.request = requests.Request("POST", self._state.name).prepare()
+                request = requests.Request("POST", self._state.name).prepare()
+                object.__setattr__(error, "request", request)  # a class may forbid assignments
             raise
 
     def _result(
