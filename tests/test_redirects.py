@@ -425,8 +425,9 @@ def test_a_redirect_of_another_session_carries_no_token(scene: Scene) -> None:
     [*other.resolve_redirects(first, prepared)]
     assert scene.trail[-1] == ("/x", None)
     first.request = None  # type: ignore[assignment]  # as some adapters leave it
-    with pytest.raises((AssertionError, AttributeError)):  # as requests does
+    with contextlib.suppress(AssertionError, AttributeError):  # as new versions of requests raise
         [*session.resolve_redirects(first, prepared)]
+    assert scene.trail[-1] == ("/x", None)
 
 
 # Other origins
