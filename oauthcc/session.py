@@ -25,7 +25,7 @@ from .access_token import Token
 from .api_request import authorization, notices
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.body import is_replayable
-from .api_request.handle_401 import Handle401, checked_status, wait_limit
+from .api_request.handle_401 import Handle401, checked_status
 from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .client_auth.certificate import wait_for_files
@@ -36,7 +36,7 @@ from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
-from .tokens.source import SourceOptions, TokenSource
+from .tokens.source import SourceOptions, TimeoutLike, TokenSource
 from .urls import Origin, is_loopback, is_on_this_machine
 
 if TYPE_CHECKING:
@@ -282,10 +282,9 @@ class ClientCredentialsSession(requests.Session):
         if getattr(super().send, "__func__", None) is not PLAIN_SEND:
             note_later(copied)
         timeout = kwargs.get("timeout")
-        limit = None if timeout is None else wait_limit(timeout)
-        current = tokens._get(limit)
+        current = tokens._get(timeout)
         if current.is_refused and not is_replayable(copied.body):
-            current = tokens._get(limit, is_sent_once=True)
+            current = tokens._get(timeout, is_sent_once=True)
         handler = Handle401(
             copied,
             tokens,
@@ -546,7 +545,7 @@ def fetch_token(
     scope: str | Iterable[str] | None = None,
     *,
     issuer: str | None = None,
-    timeout: float | tuple[float, float] | None = None,
+    timeout: TimeoutLike = None,
     verify: bool | str = True,
     **options: Unpack[SessionOptions],
 ) -> Token:
@@ -561,4 +560,4 @@ def fetch_token(
         token_url, client_id, client_secret, scope, issuer=issuer, **options
     ) as session:
         session.verify = verify
-        return session.tokens.get(wait_limit(timeout))
+        return session.tokens.get(timeout)

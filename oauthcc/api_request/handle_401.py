@@ -8,7 +8,6 @@ the user's hooks see only the final answer.
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
 from collections.abc import Collection, Iterable
@@ -18,7 +17,6 @@ from typing import Any, NamedTuple
 import requests
 from requests import PreparedRequest, Response
 from requests.exceptions import InvalidURL
-from urllib3.util import Timeout
 
 from .. import clock
 from ..challenge import find_error
@@ -150,7 +148,7 @@ class Handle401(ResponseHandler):
                 self._note(refusal, response, notices.BODY)
             return response
         answer = response
-        for current in tokens._replacements(refusal, wait_limit(kwargs.get("timeout"))):
+        for current in tokens._replacements(refusal, kwargs.get("timeout")):
             answer, before = self._send(replay, answer, current, kwargs), answer
             if answer is before:
                 return answer  # the body has changed
@@ -333,19 +331,6 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
         request.headers["Cookie"] = now  # in its old place
     elif sent is not None:
         del request.headers["Cookie"]
-
-
-def wait_limit(timeout: Any) -> float | None:
-    """Return how long a caller with this ``timeout=`` waits for a token, None without a limit."""
-    parts: Any = timeout if isinstance(timeout, tuple) else [timeout]
-    if isinstance(timeout, Timeout):  # that of urllib3
-        parts = [timeout._connect, timeout._read] if timeout.total is None else [timeout.total]
-    try:
-        # urllib3 accepts what `float` accepts, such as a number of numpy.
-        limit = math.fsum(map(float, parts))
-    except (TypeError, ValueError, OverflowError):
-        return None  # a part without a limit, or a value that requests refuses
-    return limit if parts and not math.isnan(limit) else None
 
 
 def checked_status(refused_status: Iterable[int]) -> frozenset[int]:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import requests
+from urllib3.util import Timeout
 
 from .. import clock, events
 from ..access_token import Token
@@ -31,6 +32,9 @@ from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
 from .unshared import UnsharedSource
+
+#: Seconds as in requests, also in the two parts of a tuple.
+TimeoutLike: TypeAlias = float | tuple[float | None, float | None] | None
 
 
 class SourceOptions(ConfigOptions, total=False):
@@ -105,16 +109,17 @@ class TokenSource:
         """Return the session that sends the token requests, to set or mount something on it."""
         return self._fetcher.endpoint
 
-    def get(self, timeout: float | None = None) -> Token:
+    def get(self, timeout: TimeoutLike = None) -> Token:
         """Return the current token, fetched if there is none.
 
-        ``timeout`` is in seconds (None: 60). Raises `TokenError` if no token can be obtained, and
-        `ConfigurationError` or `DiscoveryError` if the configuration cannot work.
+        ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). Raises `TokenError` if no
+        token can be obtained, and `ConfigurationError` or `DiscoveryError` if the configuration
+        cannot work.
         """
         return self._get(timeout).token
 
     @hide_locals  # a caller may pass the text of a token by mistake
-    def renew(self, refused: Token | None = None, timeout: float | None = None) -> Token:
+    def renew(self, refused: Token | None = None, timeout: TimeoutLike = None) -> Token:
         """Return a token other than the refused one (None: the current one), fetched if needed.
 
         If the server issues the same token again, it is returned. ``timeout`` and errors are those
@@ -173,7 +178,7 @@ class TokenSource:
         }
         return TokenSource._of(**{**inherited, **options})
 
-    def _get(self, timeout: float | None = None, *, is_sent_once: bool = False) -> CurrentToken:
+    def _get(self, timeout: TimeoutLike = None, *, is_sent_once: bool = False) -> CurrentToken:
         """Return the current token: at once if it is fresh or aging, else after a fetch.
 
         While the token can be used, a fetch is waited for only a little, and not at all if the last
@@ -215,7 +220,7 @@ class TokenSource:
             or self._routes.permit(refusal.route, may_be_revoked=state.may_be_revoked(current))
         )
 
-    def _replacements(self, refusal: Refusal, timeout: float | None) -> Iterator[CurrentToken]:
+    def _replacements(self, refusal: Refusal, timeout: TimeoutLike) -> Iterator[CurrentToken]:
         """Yield the tokens with which a refused request may be sent again, one after the other.
 
         Asking for the next one means that the last one was refused too. First comes what costs no
@@ -240,7 +245,7 @@ class TokenSource:
                 last, is_over = found, found.is_newer_than(refusal.sent_at)
 
     def _renewed(
-        self, refusal: Refusal, last: CurrentToken, timeout: float | None
+        self, refusal: Refusal, last: CurrentToken, timeout: TimeoutLike
     ) -> CurrentToken | None:
         """Return a token that is fetched after a refusal, or None if the refusal is the answer."""
         may_be_revoked = self._state.may_be_revoked(refusal.current)
@@ -293,7 +298,7 @@ class TokenSource:
         self,
         refused: CurrentToken,
         since: float,
-        timeout: float | None,
+        timeout: TimeoutLike,
         max_age: float = math.inf,
     ) -> CurrentToken:
         """Return a newer token, fetched if there is none yet.
@@ -317,12 +322,12 @@ class TokenSource:
         self,
         ready: Callable[[], CurrentToken | None],
         begin: Callable[[], TokenNeed],
-        timeout: float | None,
+        timeout: TimeoutLike,
         max_age: float = math.inf,
     ) -> CurrentToken:
-        """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
+        """Return what is ready, or what a fetch brings within the timeout."""
         try:
-            return self._result(ready, begin, _limited(timeout), max_age)
+            return self._result(ready, begin, wait_limit(timeout), max_age)
         except OAuthCCError as error:
             if error.request is None:
                 # Callers log the URL and the method of what failed. Without secrets: no body.
@@ -445,8 +450,18 @@ def _why(current: CurrentToken | None, phase: Phase | None) -> events.Why:
     return "expired"
 
 
-def _limited(timeout: float | None) -> float:
-    return TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
+def wait_limit(timeout: Any) -> float:
+    """Return for how many seconds a caller with this ``timeout=`` waits for a token at most."""
+    parts: Any = timeout if isinstance(timeout, tuple) else [timeout]
+    if isinstance(timeout, Timeout):
+        parts = [timeout._connect, timeout._read] if timeout.total is None else [timeout.total]
+    try:
+        # urllib3 accepts what `float` accepts, such as a number of numpy.
+        limit = math.fsum(map(float, parts))
+    except (TypeError, ValueError, OverflowError):
+        return TOTAL_BUDGET  # a part without a limit, or a value that requests refuses
+    # Not a number is not less.
+    return limit if parts and limit < TOTAL_BUDGET else TOTAL_BUDGET
 
 
 def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:
