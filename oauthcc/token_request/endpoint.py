@@ -31,6 +31,7 @@ from ..errors import (
     TokenEndpointUnavailable,
     TokenError,
     TokenRequestDenied,
+    is_limited,
 )
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
@@ -280,10 +281,9 @@ def _name(hook: Any) -> str:
 
 def _pause_after(error: TokenEndpointUnavailable, policy: Retry, deadline: float) -> Retry:
     """Wait before the next attempt, or raise the error if the policy allows none."""
+    is_retried = error.status_code in _RETRIED_STATUSES
     # A server that limits requests would count each attempt.
-    is_limited = error.status_code == 429 and error.retry_after is None
-    is_retried = error.status_code in _RETRIED_STATUSES and not is_limited
-    if isinstance(error, TokenEndpointTimeout) or not is_retried:
+    if isinstance(error, TokenEndpointTimeout) or not is_retried or is_limited(error):
         raise error
     try:
         # Without the error: the policy would keep it, and its traceback keeps our frames.

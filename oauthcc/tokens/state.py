@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from .. import clock, forks
 from ..access_token import Token
 from ..clock import ALWAYS, Instant
-from ..errors import PERMANENT_ERRORS, remembered, retry_after_of
+from ..errors import PERMANENT_ERRORS, is_limited, remembered, retry_after_of
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
 from . import renewal
@@ -71,16 +71,19 @@ class CurrentToken:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A remembered error, for how long, and the fingerprint of the client that it belongs to."""
+    """A remembered error, for how long, and the fingerprint of the client that it belongs to.
+
+    ``longest`` is the longest pause after errors of its kind, which are counted together.
+    """
 
     error: Exception
     pause: Backoff
-    permanent: bool
+    longest: float
     fingerprint: bytes | None
 
-
-def _remembered(failure: _Failure) -> Exception:
-    return remembered(failure.error, failure.pause.until - clock.system.monotonic())
+    def for_caller(self) -> Exception:
+        """Return a copy of the error, which says how long it is remembered."""
+        return remembered(self.error, self.pause.until - clock.system.monotonic())
 
 
 class TokenState:
@@ -225,11 +228,11 @@ class TokenState:
             failure, now = self._failure, clock.system.monotonic()
             if failure is None or not renewal.is_active(failure.pause, clock.now()):
                 return self.number(need)
-            may_check = failure.permanent or self._is_shared
+            may_check = self._is_shared or isinstance(failure.error, PERMANENT_ERRORS)
             if may_check and now >= self._checked_at + CHECK_PAUSE:
                 self._checked_at = now
                 return replace(self.number(need), known=(failure.fingerprint, failure.error))
-        raise _remembered(failure)
+        raise failure.for_caller()
 
     def number(self, need: TokenNeed) -> TokenNeed:
         """Return the need with the number of the fetch that begins now."""
@@ -245,7 +248,7 @@ class TokenState:
                 return self._record_token(result)
             known = self._failure
             if known is not None and result.error is known.error:
-                raise _remembered(known)  # a check has found that nothing was corrected
+                raise known.for_caller()  # a check has found that nothing was corrected
             result.events.extend(self._record_failure(result, result.error))
         raise result.error
 
@@ -312,23 +315,24 @@ class TokenState:
             seconds = 0.0 if self._early_pause is None else self._early_pause.until - now.monotonic
             yield RenewalFailed(self.name, result.why, error, usable, max(0.0, seconds))
             return
-        permanent = isinstance(error, PERMANENT_ERRORS)
-        retry_after = retry_after_of(error)
-        last = failure if failure is not None and failure.permanent == permanent else None
+        is_permanent, retry_after = isinstance(error, PERMANENT_ERRORS), retry_after_of(error)
+        is_long = is_permanent or is_limited(error)
+        longest = renewal.LONGEST_PAUSE if is_long else renewal.LONGEST_PAUSE_OUTAGE
+        last = failure if failure is not None and failure.longest == longest else None
         pause = renewal.after_failure(
-            None if last is None else last.pause, now, permanent=permanent, retry_after=retry_after
+            None if last is None else last.pause, now, longest=longest, retry_after=retry_after
         )
         # If the secret or key was another one each time (from a callable), a change does not mean
         # that the cause was corrected. So nothing is checked before the pause ends.
-        is_unsteady = permanent and last is not None and last.fingerprint != result.fingerprint
-        self._failure = _Failure(error, pause, permanent, result.fingerprint)
+        is_unsteady = is_permanent and last is not None and last.fingerprint != result.fingerprint
+        self._failure = _Failure(error, pause, longest, result.fingerprint)
         self._checked_at = pause.until if is_unsteady else now.monotonic
         if current is not None and usable:
             self._pause_early(current.plan, retry_after)
         seconds = pause.until - now.monotonic
         yield RenewalFailed(self.name, result.why, error, usable, seconds)
-        if permanent:
-            yield RefusalRemembered(self.name, error, pause.until - now.monotonic)
+        if is_permanent:
+            yield RefusalRemembered(self.name, error, seconds)
 
     def _pause_early(self, plan: Schedule, retry_after: float | None) -> None:
         self._early_pause = renewal.after_early_failure(
