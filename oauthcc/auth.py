@@ -34,7 +34,7 @@ from .frames import hide_locals
 from .redaction import SecretHeader
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
-from .urls import Origin, is_loopback, is_on_this_machine, public_url
+from .urls import Origin, is_on_this_machine, is_plain_on_loopback, public_url
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
@@ -229,7 +229,7 @@ def _check_proxy(request: PreparedRequest, origin: Origin | None) -> None:
 
     A plain session chooses the proxy after the request is prepared, so it cannot be avoided here.
     """
-    if origin is None or origin.scheme != "http" or not is_loopback(origin):
+    if origin is None or not is_plain_on_loopback(origin):
         return  # plain http to another host is allowed only by an explicit prefix
     is_elsewhere = sys.platform in ("darwin", "win32")  # in the settings of the system
     if not (is_elsewhere or any(map(os.environ.get, _PROXY_VARIABLES))):

@@ -9,7 +9,6 @@ the endpoint: as base class of this session it would log tokens and send them to
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -30,21 +29,18 @@ from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .client_auth.certificate import wait_for_files
 from .errors import ConfigurationError, TokenError
-from .events import Observer
+from .events import Observer, log
 from .frames import clear_frames, hide_locals
 from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
 from .tokens.source import SourceOptions, TimeoutLike, TokenSource
-from .urls import Origin, is_loopback, is_on_this_machine
+from .urls import Origin, is_on_this_machine, is_plain_on_loopback
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Self, Unpack
-
-
-_log = logging.getLogger("oauthcc")
 
 
 class SessionOptions(SourceOptions, total=False):
@@ -422,7 +418,7 @@ class ClientCredentialsSession(requests.Session):
             and own.get("_warned_of") != send
         ):
             own["_warned_of"] = send
-            _log.warning(
+            log.warning(
                 "requests_mock.Mocker(session=...) has replaced send() of the session of client"
                 " %r, so its requests carry no token, and a 401 is not retried. Use"
                 " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
@@ -437,7 +433,7 @@ class ClientCredentialsSession(requests.Session):
 
         It would read the token. A proxy that is named in code is used.
         """
-        if origin is None or origin.scheme != "http" or not is_loopback(origin):
+        if origin is None or not is_plain_on_loopback(origin):
             return
         proxies: Any = self.proxies
         if "proxies" not in kwargs:

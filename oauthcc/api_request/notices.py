@@ -103,11 +103,6 @@ def note_refusal(client: Client, url: object, notice: Notice, status: int) -> No
     _note(client, url, notice, f"A {status} is returned", is_mistake=notice.is_mistake)
 
 
-def forget_warnings() -> None:
-    """Forget which warnings were written, so that each of them is written again."""
-    _warned.clear()
-
-
 def reason_without_token(
     request: Any, session: requests.Session, allowed: AllowedURLs[Any]
 ) -> Notice:

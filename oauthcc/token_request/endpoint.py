@@ -7,7 +7,6 @@ request has one oauthlib `BackendApplicationClient`, which writes its body and r
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from ..errors import (
     TokenRequestDenied,
     is_limited,
 )
+from ..events import log
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .client_config import ClientConfig
@@ -47,7 +47,6 @@ MAX_PAUSE = 5.0
 _RETRIED_STATUSES = {None, 429, 502, 503, 504}
 _JSON = "application/json"
 _FORM = {"Accept": _JSON, "Content-Type": "application/x-www-form-urlencoded"}
-_log = logging.getLogger("oauthcc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ class TokenEndpoint(TransportSession):
         for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
             if warning is not None and warning not in self._warned:
                 self._warned.add(warning)
-                _log.warning("%s", warning)
+                log.warning("%s", warning)
         alias = None if method.cert is None else metadata.mtls_token_endpoint
         return alias or metadata.token_endpoint, metadata.issuer
 

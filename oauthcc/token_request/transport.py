@@ -38,7 +38,7 @@ from ..errors import (
     TokenEndpointUnreachable,
 )
 from ..redaction import redact_transport_error
-from ..urls import is_loopback, origin_of, public_url
+from ..urls import is_on_this_machine, is_plain_on_loopback, origin_of, public_url
 from .connection import Exchange, TimeIsOver, for_one_exchange
 from .response import MAX_BYTES
 
@@ -231,7 +231,7 @@ class TransportSession(OAuth2Session):
                 return settings
         proxy = select_proxy(url, settings["proxies"])
         # A proxy on another machine would see the secret, or could not reach this one.
-        if proxy and _is_plain_http_to_loopback(url) and not _is_on_loopback(proxy):
+        if proxy and is_plain_on_loopback(origin_of(url)) and not is_on_this_machine(proxy):
             settings["proxies"] = {}
         return settings
 
@@ -424,16 +424,6 @@ def drop_idle_connections(adapter: BaseAdapter) -> None:
     """
     if isinstance(adapter, HTTPAdapter) and "poolmanager" in vars(adapter):
         HTTPAdapter.close(adapter)  # a subclass may be unusable after its own close()
-
-
-def _is_plain_http_to_loopback(url: str) -> bool:
-    origin = origin_of(url)
-    return origin is not None and origin.scheme == "http" and is_loopback(origin)
-
-
-def _is_on_loopback(proxy: str) -> bool:
-    origin = origin_of(f"http://{proxy.rpartition('://')[2]}")
-    return origin is not None and is_loopback(origin)
 
 
 def _read(response: requests.Response, url: str, deadline: float) -> None:
