@@ -206,19 +206,24 @@ class TokenSource:
         try:
             return self._fetch(self._state.fresh_or_aging, self._begin, timeout, max_age)
         except OAuthCCError:
-            current, phase = self._state.look()
-            if current is None or phase is Phase.EXPIRED:
+            usable = self._state.usable()
+            if usable is None:
                 raise
-            return current
+            return usable
 
     def _may_replace(self, refusal: Refusal) -> bool:
         """Return whether there may be another token for a refused request."""
         state, current = self._state, refusal.current
         return (
-            state.newer_than(current.number) is not None
+            self._may_force(refusal)
+            or state.newer_than(current.number) is not None
             or state.former_to(current) is not None
-            or self._routes.permit(refusal.route, may_be_revoked=state.may_be_revoked(current))
         )
+
+    def _may_force(self, refusal: Refusal) -> bool:
+        """Return whether a refusal may force a renewal now."""
+        may_be_revoked = self._state.may_be_revoked(refusal.current)
+        return self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
 
     def _replacements(self, refusal: Refusal, timeout: TimeoutLike) -> Iterator[CurrentToken]:
         """Yield the tokens with which a refused request may be sent again, one after the other.
@@ -248,8 +253,7 @@ class TokenSource:
         self, refusal: Refusal, last: CurrentToken, timeout: TimeoutLike
     ) -> CurrentToken | None:
         """Return a token that is fetched after a refusal, or None if the refusal is the answer."""
-        may_be_revoked = self._state.may_be_revoked(refusal.current)
-        if not self._routes.permit(refusal.route, may_be_revoked=may_be_revoked):
+        if not self._may_force(refusal):
             return None
         # A token from the store that is newer than the refused one is tried first. If that was
         # refused too, only one that was issued since the request was sent is.
@@ -258,8 +262,7 @@ class TokenSource:
         try:
             return self._other_than(last, since, timeout, WAIT_FOR_OTHER)
         except OAuthCCError:
-            current, phase = self._state.look()
-            if current is None or phase is Phase.EXPIRED:
+            if self._state.usable() is None:
                 raise
             return None
 
@@ -275,8 +278,7 @@ class TokenSource:
                 state.use_former(former)
                 return False
         self._routes.record(refusal.route, current.number, is_forced=current.is_forced)
-        may_be_revoked = state.may_be_revoked(current)
-        is_permitted = self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
+        is_permitted = self._may_force(refusal)
         if is_permitted:
             with self._flights.lock:
                 state.mark_refused(current.number)
@@ -313,8 +315,8 @@ class TokenSource:
             return newer
 
         def begin() -> TokenNeed:
-            need = TokenNeed("refused", refused.token.access_token, since)
-            return self._state.permit(replace(need, owner=[self._owner()]))
+            text, owner = refused.token.access_token, [self._owner()]
+            return self._state.permit(TokenNeed("refused", text, since, owner=owner))
 
         return self._fetch(ready, begin, timeout, max_age)
 
@@ -364,7 +366,18 @@ class TokenSource:
     def _begin(self) -> TokenNeed:
         """Return the need of a caller without a usable token; raise the remembered error."""
         current, phase = self._state.look()
-        return self._state.permit(_need(_why(current, phase), current, [self._owner()]))
+        return self._state.permit(self._need(_why(current, phase), current))
+
+    def _need(self, why: events.Why, current: CurrentToken | None) -> TokenNeed:
+        """Return the need for a token that is neither the current one nor older.
+
+        An older one may have been refused.
+        """
+        need = TokenNeed(why, owner=[self._owner()])
+        if current is None:
+            return need
+        token = current.token
+        return replace(need, other_than=token.access_token, issued_since=token.issued_at)
 
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
@@ -374,7 +387,7 @@ class TokenSource:
             # Checked under the lock: another fetch may have ended meanwhile.
             if not state.may_renew_early():
                 return None
-            need = _need("aging", state.current, [self._owner()])
+            need = self._need("aging", state.current)
             return state.number(need.within(EARLY_BUDGET))
 
         if state.may_renew_early() and not must_stay_in_caller():
@@ -428,18 +441,6 @@ def _report(
         events.emit(obtained, observer, client)
         if unshared is not None:
             unshared.note(result.token)
-
-
-def _need(
-    why: events.Why, current: CurrentToken | None, owner: list[requests.Session | None]
-) -> TokenNeed:
-    """Return the need for a token that is neither the current one nor older.
-
-    An older one may have been refused.
-    """
-    if current is None:
-        return TokenNeed(why, owner=owner)
-    return TokenNeed(why, current.token.access_token, current.token.issued_at, owner=owner)
 
 
 def _why(current: CurrentToken | None, phase: Phase | None) -> events.Why:

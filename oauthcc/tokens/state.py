@@ -12,7 +12,6 @@ import itertools
 import math
 import random
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .. import clock, forks
@@ -134,6 +133,11 @@ class TokenState:
         """Return the current token and the phase of its life."""
         current = self.current
         return current, None if current is None else renewal.phase(current.plan, clock.now())
+
+    def usable(self) -> CurrentToken | None:
+        """Return the current token if it has not expired."""
+        current = self.current
+        return None if current is None or current.is_expired() else current
 
     def fresh_or_aging(self) -> CurrentToken | None:
         """Return the current token if nobody has to wait for another one."""
@@ -277,9 +281,8 @@ class TokenState:
             is_forced=result.why == "refused" or result.attempts == 0,
         )
         current = self.current
-        if result.number < self._token_number and self.look()[1] is not Phase.EXPIRED:
-            return arrived
-        if result.number < self._forget_number:
+        is_late = result.number < self._token_number and self.look()[1] is not Phase.EXPIRED
+        if is_late or result.number < self._forget_number:
             return arrived
         self._token_number = result.number
         self._newest_number = max(self._newest_number, result.number)
@@ -299,23 +302,20 @@ class TokenState:
         self.current = arrived
         return arrived
 
-    def _record_failure(self, result: FetchResult, error: Exception) -> Iterator[Event]:
-        failure, now = self._failure, clock.now()
-        current, phase = self.look()
-        usable = current is not None and phase is not Phase.EXPIRED
+    def _record_failure(self, result: FetchResult, error: Exception) -> list[Event]:
+        failure, now, usable = self._failure, clock.now(), self.usable()
         if result.number < max(self._newest_number, self._forget_number):
             # An abandoned flight has failed. A newer one has brought a result meanwhile.
-            yield RenewalFailed(self.name, result.why, error, usable, 0.0)
-            return
+            return [RenewalFailed(self.name, result.why, error, usable is not None, 0.0)]
         self._newest_number, self.is_slow = result.number, True
+        is_permanent, retry_after = isinstance(error, PERMANENT_ERRORS), retry_after_of(error)
+        if usable is not None:
+            self._pause_early(usable.plan, retry_after)
         if result.why == "aging":
             # It decides for nobody who has no token. That one has a fetch of its own.
-            if current is not None and usable:
-                self._pause_early(current.plan, retry_after_of(error))
-            seconds = 0.0 if self._early_pause is None else self._early_pause.until - now.monotonic
-            yield RenewalFailed(self.name, result.why, error, usable, max(0.0, seconds))
-            return
-        is_permanent, retry_after = isinstance(error, PERMANENT_ERRORS), retry_after_of(error)
+            early = self._early_pause
+            seconds = 0.0 if early is None else max(0.0, early.until - now.monotonic)
+            return [RenewalFailed(self.name, result.why, error, usable is not None, seconds)]
         is_long = is_permanent or is_limited(error)
         longest = renewal.LONGEST_PAUSE if is_long else renewal.LONGEST_PAUSE_OUTAGE
         last = failure if failure is not None and failure.longest == longest else None
@@ -327,12 +327,9 @@ class TokenState:
         is_unsteady = is_permanent and last is not None and last.fingerprint != result.fingerprint
         self._failure = _Failure(error, pause, longest, result.fingerprint)
         self._checked_at = pause.until if is_unsteady else now.monotonic
-        if current is not None and usable:
-            self._pause_early(current.plan, retry_after)
         seconds = pause.until - now.monotonic
-        yield RenewalFailed(self.name, result.why, error, usable, seconds)
-        if is_permanent:
-            yield RefusalRemembered(self.name, error, seconds)
+        failed = RenewalFailed(self.name, result.why, error, usable is not None, seconds)
+        return [failed, RefusalRemembered(self.name, error, seconds)] if is_permanent else [failed]
 
     def _pause_early(self, plan: Schedule, retry_after: float | None) -> None:
         self._early_pause = renewal.after_early_failure(
