@@ -201,9 +201,7 @@ class ClientCredentialsAuth(AuthBase):
             return r
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(r, origin)
-        current = tokens._get()
-        if current.is_refused and not is_replayable(r.body):
-            current = tokens._get(is_sent_once=True)
+        current = tokens._get(None, lambda: is_replayable(r.body))
         handler = _AuthHandler(
             r,
             tokens,

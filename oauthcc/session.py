@@ -277,10 +277,7 @@ class ClientCredentialsSession(requests.Session):
         copied, handed = authorization.copy_to_send(request)
         if getattr(super().send, "__func__", None) is not PLAIN_SEND:
             note_later(copied)
-        timeout = kwargs.get("timeout")
-        current = tokens._get(timeout)
-        if current.is_refused and not is_replayable(copied.body):
-            current = tokens._get(timeout, is_sent_once=True)
+        current = tokens._get(kwargs.get("timeout"), lambda: is_replayable(copied.body))
         handler = Handle401(
             copied,
             tokens,

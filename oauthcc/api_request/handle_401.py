@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from requests.exceptions import InvalidURL
 from .. import clock
 from ..challenge import find_error
 from ..errors import ConfigurationError, OAuthCCError
-from ..events import ReplayImpossible, RequestReplayed
+from ..events import Event, ReplayImpossible, RequestReplayed
 from ..redaction import redact, redact_error
 from ..token_request.transport import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
@@ -66,7 +66,7 @@ class Handle401(ResponseHandler):
         origin: Origin | None,
         session: requests.Session | None = None,
     ) -> None:
-        self.values: list[str] = []  # not by the base class: one call less for each request
+        self.values = []
         self._request = weakref.ref(request)
         self._handed = handed
         self._session = None if session is None else weakref.ref(session)
@@ -124,7 +124,7 @@ class Handle401(ResponseHandler):
         try:
             replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
-            self._report_impossible(self._refusal(request), response, reason)
+            self._report(ReplayImpossible, self._refusal(request), response, str(reason))
             return response
         return self._send(replay, response, self._current, kwargs)
 
@@ -143,7 +143,7 @@ class Handle401(ResponseHandler):
             replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
             if tokens._refused_without_replay(refusal):
-                self._report_impossible(refusal, response, reason)
+                self._report(ReplayImpossible, refusal, response, str(reason))
             else:
                 self._note(refusal, response, notices.BODY)
             return response
@@ -162,9 +162,7 @@ class Handle401(ResponseHandler):
     def _report_replay(self, refusal: Refusal, response: Response, answer: Response) -> None:
         """Report that a request was replayed, and why its refusal is returned, if it is."""
         if answer is not response:
-            method, url = refusal.route.method, self._redacted(refusal.route.url)
-            event = RequestReplayed(method, url, response.status_code, answer.status_code)
-            self.tokens._emit(event)
+            self._report(RequestReplayed, refusal, response, answer.status_code)
         if self._is_refusal(answer):
             self._note(refusal, answer, notices.reason_of_refusal(self._first, self._current))
 
@@ -199,7 +197,8 @@ class Handle401(ResponseHandler):
         try:
             handed.rewind()  # again, because the fetch may have taken long
         except UnreplayableBody as reason:
-            self._report_impossible(self._refusal(replay.first), response, reason)
+            refusal = self._refusal(replay.first)
+            self._report(ReplayImpossible, refusal, response, str(reason))
             return response
         release(response)
         self._current, self._sent_at, self._replay = current, clock.system.time(), request
@@ -219,11 +218,11 @@ class Handle401(ResponseHandler):
         url = self._url_of(request)
         return Route(str(request.method), origin_of(url), public_url(url))
 
-    def _report_impossible(
-        self, refusal: Refusal, response: Response, reason: UnreplayableBody
+    def _report(
+        self, event: Callable[..., Event], refusal: Refusal, response: Response, result: object
     ) -> None:
         method, url = refusal.route.method, self._redacted(refusal.route.url)
-        self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
+        self.tokens._emit(event(method, url, response.status_code, result))
 
     def _note(self, refusal: Refusal, response: Response, notice: notices.Notice) -> None:
         url = self._redacted(refusal.route.url)
@@ -289,11 +288,9 @@ class Handle401(ResponseHandler):
         return request.headers.get("Authorization") == self._current.header
 
     def _is_refusal(self, response: Response) -> bool:
-        if response.status_code not in self._refused_status:
-            return False
-        if self._scheme.proves and self._scheme.demands_nonce(response):
-            return False
-        return not self._lacks_scope(response)  # a new token cannot help then
+        if response.status_code not in self._refused_status or self._lacks_scope(response):
+            return False  # a new token cannot help if the scope is insufficient
+        return not (self._scheme.proves and self._scheme.demands_nonce(response))
 
     def _lacks_scope(self, response: Response) -> bool:
         """Return whether the API says that the scope is insufficient (RFC 6750 section 3.1)."""

@@ -178,12 +178,14 @@ class TokenSource:
         }
         return TokenSource._of(**{**inherited, **options})
 
-    def _get(self, timeout: TimeoutLike = None, *, is_sent_once: bool = False) -> CurrentToken:
+    def _get(
+        self, timeout: TimeoutLike = None, can_replay: Callable[[], bool] = lambda: True
+    ) -> CurrentToken:
         """Return the current token: at once if it is fresh or aging, else after a fetch.
 
         While the token can be used, a fetch is waited for only a little, and not at all if the last
-        one was slow or failed. Pass ``is_sent_once`` to wait longer for another token than one that
-        was refused, because the request cannot be sent again.
+        one was slow or failed. It is waited for longer if the token was refused and ``can_replay``
+        returns False, because another refusal would be the end of the request.
         """
         current = self._state.current
         if current is not None:
@@ -201,7 +203,7 @@ class TokenSource:
         max_age = math.inf
         if current is not None and phase is Phase.MARGIN:
             max_age = 0.0 if self._state.is_slow else WAIT_FOR_BETTER
-            if is_sent_once:
+            if current.is_refused and not can_replay():
                 max_age = WAIT_FOR_OTHER
         try:
             return self._fetch(self._state.fresh_or_aging, self._begin, timeout, max_age)
