@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from copy import deepcopy
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 # How many values of other sendings are recognised on a request: of threads that send it at the same
 # time.
 _MOST_VALUES = 100
-_PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class _AuthHandler(Handle401):
@@ -229,9 +227,6 @@ def _check_proxy(request: PreparedRequest, origin: Origin | None) -> None:
     """
     if origin is None or not is_plain_on_loopback(origin):
         return  # plain http to another host is allowed only by an explicit prefix
-    is_elsewhere = sys.platform in ("darwin", "win32")  # in the settings of the system
-    if not (is_elsewhere or any(map(os.environ.get, _PROXY_VARIABLES))):
-        return  # quickly, because most machines name none
     url = str(request.url)
     proxy: Any = select_proxy(url, get_environ_proxies(url))
     if proxy is not None and not is_on_this_machine(proxy):

@@ -433,23 +433,18 @@ class ClientCredentialsSession(requests.Session):
         if origin is None or not is_plain_on_loopback(origin):
             return
         proxies: Any = self.proxies
+        url, in_code = str(request.url), select_proxy(str(request.url), proxies) or ""
         if "proxies" not in kwargs:
             kwargs["proxies"] = resolve_proxies(request, proxies, self.trust_env)
-        url, proxies = str(request.url), kwargs["proxies"]
+        proxies = kwargs["proxies"]
         # For this host only: a redirect may lead to a host that only the proxy can reach.
         place = f"http://{origin.host}"
-        in_code: Any = select_proxy(url, self.proxies) or ""
-        if self._goes_to_a_far_proxy(url, proxies, in_code):
+        proxy: Any = select_proxy(url, proxies)
+        is_far = proxy not in (None, "", in_code) and not is_on_this_machine(proxy)
+        if is_far and self.trust_env and proxy == select_proxy(url, get_environ_proxies(url)):
             proxies = kwargs["proxies"] = {**proxies, place: in_code}
         if (proxies or {}).get(place) == in_code:
             request.headers.pop("Proxy-Authorization", None)  # that of another one, for a redirect
-
-    def _goes_to_a_far_proxy(self, url: str, proxies: Any, in_code: str) -> bool:
-        """Return whether the environment names the proxy of a URL, and it is on another machine."""
-        proxy: Any = select_proxy(url, proxies)
-        if not proxy or proxy == in_code or not self.trust_env or is_on_this_machine(proxy):
-            return False
-        return bool(proxy == select_proxy(url, get_environ_proxies(url)))
 
     def _without_our_cert(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         # requests passes the certificate of the first request to every hop.

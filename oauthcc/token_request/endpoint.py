@@ -38,7 +38,7 @@ from ..urls import check_token_url
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
 from .response import read_token
-from .transport import Owner, TransportSession, is_repeated, repeats_status
+from .transport import Owner, TransportSession, repeats
 
 #: How often an unavailable endpoint is asked in one fetch while callers wait.
 ATTEMPTS = 3
@@ -111,11 +111,10 @@ class TokenEndpoint(TransportSession):
 
     def _is_repeated(self, error: TokenEndpointUnavailable) -> bool:
         """Return whether the user's adapter repeats a request after such an error by itself."""
-        if error.status_code is None or error.response is None:
-            return is_repeated(error)
+        if error.response is None:
+            return bool(vars(error).get("_is_repeated"))  # `send_bounded` has noted it
         url = self._config.token_url or self._config.issuer or ""
-        asks_to_wait = bool(error.response.headers.get("Retry-After"))
-        return repeats_status(self.get_adapter(url), error.status_code, asks_to_wait=asks_to_wait)
+        return repeats(self.get_adapter(url), error.response)
 
     def _attempt(self, client_secret: str | None, deadline: float) -> Token:
         """Send the request, again if the server demands a nonce in the proof (RFC 9449 8)."""
