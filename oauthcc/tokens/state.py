@@ -50,11 +50,6 @@ class CurrentToken:
     #: Whether an API has refused it, since then it is in its margin.
     is_refused: bool = False
 
-    def is_fresh_or_aging(self) -> bool:
-        """Return whether the token is fresh or aging, so that nobody has to wait for another."""
-        margin = self.plan.margin
-        return clock.system.monotonic() < margin.monotonic and clock.system.time() < margin.wall
-
     def is_expired(self) -> bool:
         """Return whether the token has expired."""
         return renewal.phase(self.plan, clock.now()) is Phase.EXPIRED
@@ -141,8 +136,8 @@ class TokenState:
 
     def fresh_or_aging(self) -> CurrentToken | None:
         """Return the current token if nobody has to wait for another one."""
-        current = self.current
-        return current if current is not None and current.is_fresh_or_aging() else None
+        current, phase = self.look()
+        return current if phase in (Phase.FRESH, Phase.AGING) else None
 
     def newer_than(self, number: int) -> CurrentToken | None:
         """Return a token that was fetched later than the one with this number."""
