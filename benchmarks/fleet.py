@@ -212,7 +212,7 @@ class Fleet:
             expired = worker.plan is None or renewal.phase(worker.plan, at) is Phase.EXPIRED
             self.failed_calls += expired
             worker.pause = renewal.after_failure(
-                worker.pause, at, permanent=False, retry_after=None
+                worker.pause, at, longest=renewal.LONGEST_PAUSE_OUTAGE, retry_after=None
             )
             self.call_after(worker, now)
 

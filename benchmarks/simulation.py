@@ -294,9 +294,7 @@ class Process:
         url = f"https://api.example{path}"
         sending = _Sending(Route(method, origin_of(url), url), seconds, refuses)
         try:
-            current = self.tokens._get(timeout)
-            if current.is_refused and not replayable:
-                current = self.tokens._get(timeout, is_sent_once=True)
+            current = self.tokens._get(timeout, lambda: replayable)
             seen = self._send(sending, current, timeout, is_replayable=replayable)
         except OAuthCCError:
             seen = "error"

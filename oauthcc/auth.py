@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from copy import deepcopy
@@ -34,7 +33,7 @@ from .frames import hide_locals
 from .redaction import SecretHeader
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource
-from .urls import Origin, is_loopback, is_on_this_machine, public_url
+from .urls import Origin, is_on_this_machine, is_plain_on_loopback, public_url
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 # How many values of other sendings are recognised on a request: of threads that send it at the same
 # time.
 _MOST_VALUES = 100
-_PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 class _AuthHandler(Handle401):
@@ -201,9 +199,7 @@ class ClientCredentialsAuth(AuthBase):
             return r
         self._allowed_urls.note_origin(url, origin)
         _check_proxy(r, origin)
-        current = tokens._get()
-        if current.is_refused and not is_replayable(r.body):
-            current = tokens._get(is_sent_once=True)
+        current = tokens._get(None, lambda: is_replayable(r.body))
         handler = _AuthHandler(
             r,
             tokens,
@@ -229,11 +225,8 @@ def _check_proxy(request: PreparedRequest, origin: Origin | None) -> None:
 
     A plain session chooses the proxy after the request is prepared, so it cannot be avoided here.
     """
-    if origin is None or origin.scheme != "http" or not is_loopback(origin):
+    if origin is None or not is_plain_on_loopback(origin):
         return  # plain http to another host is allowed only by an explicit prefix
-    is_elsewhere = sys.platform in ("darwin", "win32")  # in the settings of the system
-    if not (is_elsewhere or any(map(os.environ.get, _PROXY_VARIABLES))):
-        return  # quickly, because most machines name none
     url = str(request.url)
     proxy: Any = select_proxy(url, get_environ_proxies(url))
     if proxy is not None and not is_on_this_machine(proxy):

@@ -164,6 +164,11 @@ def retry_after_of(error: Exception) -> float | None:
         return None
 
 
+def is_limited(error: Exception) -> bool:
+    """Return whether a server limits requests (429), and does not say until when."""
+    return getattr(error, "status_code", None) == 429 and retry_after_of(error) is None
+
+
 def text_of(error: BaseException) -> str:
     """Return the text of an error on one line, or its class if the error cannot tell it."""
     try:

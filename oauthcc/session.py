@@ -9,7 +9,6 @@ the endpoint: as base class of this session it would log tokens and send them to
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -25,26 +24,23 @@ from .access_token import Token
 from .api_request import authorization, notices
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.body import is_replayable
-from .api_request.handle_401 import Handle401, checked_status, wait_limit
+from .api_request.handle_401 import Handle401, checked_status
 from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .client_auth.certificate import wait_for_files
 from .errors import ConfigurationError, TokenError
-from .events import Observer
+from .events import Observer, log
 from .frames import clear_frames, hide_locals
 from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
-from .tokens.source import SourceOptions, TokenSource
-from .urls import Origin, is_loopback, is_on_this_machine
+from .tokens.source import SourceOptions, TimeoutLike, TokenSource
+from .urls import Origin, is_on_this_machine, is_plain_on_loopback
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Self, Unpack
-
-
-_log = logging.getLogger("oauthcc")
 
 
 class SessionOptions(SourceOptions, total=False):
@@ -281,11 +277,7 @@ class ClientCredentialsSession(requests.Session):
         copied, handed = authorization.copy_to_send(request)
         if getattr(super().send, "__func__", None) is not PLAIN_SEND:
             note_later(copied)
-        timeout = kwargs.get("timeout")
-        limit = None if timeout is None else wait_limit(timeout)
-        current = tokens._get(limit)
-        if current.is_refused and not is_replayable(copied.body):
-            current = tokens._get(limit, is_sent_once=True)
+        current = tokens._get(kwargs.get("timeout"), lambda: is_replayable(copied.body))
         handler = Handle401(
             copied,
             tokens,
@@ -423,7 +415,7 @@ class ClientCredentialsSession(requests.Session):
             and own.get("_warned_of") != send
         ):
             own["_warned_of"] = send
-            _log.warning(
+            log.warning(
                 "requests_mock.Mocker(session=...) has replaced send() of the session of client"
                 " %r, so its requests carry no token, and a 401 is not retried. Use"
                 " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
@@ -438,26 +430,21 @@ class ClientCredentialsSession(requests.Session):
 
         It would read the token. A proxy that is named in code is used.
         """
-        if origin is None or origin.scheme != "http" or not is_loopback(origin):
+        if origin is None or not is_plain_on_loopback(origin):
             return
         proxies: Any = self.proxies
+        url, in_code = str(request.url), select_proxy(str(request.url), proxies) or ""
         if "proxies" not in kwargs:
             kwargs["proxies"] = resolve_proxies(request, proxies, self.trust_env)
-        url, proxies = str(request.url), kwargs["proxies"]
+        proxies = kwargs["proxies"]
         # For this host only: a redirect may lead to a host that only the proxy can reach.
         place = f"http://{origin.host}"
-        in_code: Any = select_proxy(url, self.proxies) or ""
-        if self._goes_to_a_far_proxy(url, proxies, in_code):
+        proxy: Any = select_proxy(url, proxies)
+        is_far = proxy not in (None, "", in_code) and not is_on_this_machine(proxy)
+        if is_far and self.trust_env and proxy == select_proxy(url, get_environ_proxies(url)):
             proxies = kwargs["proxies"] = {**proxies, place: in_code}
         if (proxies or {}).get(place) == in_code:
             request.headers.pop("Proxy-Authorization", None)  # that of another one, for a redirect
-
-    def _goes_to_a_far_proxy(self, url: str, proxies: Any, in_code: str) -> bool:
-        """Return whether the environment names the proxy of a URL, and it is on another machine."""
-        proxy: Any = select_proxy(url, proxies)
-        if not proxy or proxy == in_code or not self.trust_env or is_on_this_machine(proxy):
-            return False
-        return bool(proxy == select_proxy(url, get_environ_proxies(url)))
 
     def _without_our_cert(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         # requests passes the certificate of the first request to every hop.
@@ -546,7 +533,7 @@ def fetch_token(
     scope: str | Iterable[str] | None = None,
     *,
     issuer: str | None = None,
-    timeout: float | tuple[float, float] | None = None,
+    timeout: TimeoutLike = None,
     verify: bool | str = True,
     **options: Unpack[SessionOptions],
 ) -> Token:
@@ -561,4 +548,4 @@ def fetch_token(
         token_url, client_id, client_secret, scope, issuer=issuer, **options
     ) as session:
         session.verify = verify
-        return session.tokens.get(wait_limit(timeout))
+        return session.tokens.get(timeout)

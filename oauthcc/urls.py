@@ -13,17 +13,15 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
 import requests
-from requests.utils import prepend_scheme_if_needed
 from urllib3.util import parse_url
 
 from .errors import ConfigurationError
 
 UNREADABLE = "<unreadable URL>"
-_with_scheme: Any = prepend_scheme_if_needed  # it is not typed
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN_HEAD = re.compile(r"(https?)://([a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?")
 #: The scheme, the authority and the path of a URL, unchanged.
@@ -120,6 +118,12 @@ def is_loopback(origin: Origin) -> bool:
     return address.is_loopback if is_v4 else address == ipaddress.IPv6Address("::1")
 
 
+@lru_cache(maxsize=256)
+def is_plain_on_loopback(origin: Origin | None) -> bool:
+    """Return whether a connection is plain http to loopback, which no other machine may see."""
+    return origin is not None and origin.scheme == "http" and is_loopback(origin)
+
+
 def is_secure(origin: Origin) -> bool:
     """Return whether the connection is secure: https, or a host that is this machine."""
     return origin.scheme == "https" or is_loopback(origin)
@@ -127,10 +131,7 @@ def is_secure(origin: Origin) -> bool:
 
 def is_on_this_machine(proxy: str) -> bool:
     """Return whether a proxy, named by a URL or as host and port, is on this machine."""
-    try:
-        origin = origin_of(_with_scheme(proxy, "http"))
-    except ValueError:  # it cannot be read
-        return False
+    origin = origin_of(f"http://{proxy.rpartition('://')[2]}")  # it may be socks5:// too
     return origin is not None and is_loopback(origin)
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from oauthcc.api_request.notices import forget_warnings
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from oauthcc.tokens.unshared import forget_sessions
 
 from .clock import real_clocks
+from .inside import forget_warnings
 from .internet import Internet
 from .quick_scrypt import quick_scrypt
 from .refusals import Scene, Sessions
@@ -80,7 +79,6 @@ def _nothing_was_warned_about() -> Iterator[None]:
     """Let each test get the warnings that are written once in a process."""
     yield
     forget_warnings()
-    forget_sessions()
 
 
 @pytest.fixture

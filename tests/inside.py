@@ -8,7 +8,9 @@ from typing import Any
 import requests
 
 from oauthcc import TokenSource
+from oauthcc.api_request import notices
 from oauthcc.token_request.client_config import ClientConfig
+from oauthcc.tokens import unshared
 from oauthcc.tokens.fetcher import TokenFetcher
 from oauthcc.tokens.refusals import RefusingRoutes
 from oauthcc.tokens.single_flight import SingleFlight
@@ -102,3 +104,10 @@ def config_of(tokens: TokenSource) -> ClientConfig:
 def owner_of(tokens: TokenSource) -> requests.Session | None:
     """Return the session through whose adapters tokens are fetched."""
     return tokens._owner()
+
+
+def forget_warnings() -> None:
+    """Let the warnings that are written once in a process be written again."""
+    notices._warned.clear()
+    unshared._expiries.clear()
+    unshared._warned.clear()

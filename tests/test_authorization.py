@@ -36,6 +36,9 @@ TOKEN = Token("the-token")
 
 
 class OurHandler(ResponseHandler):
+    def __init__(self) -> None:
+        self.values = []
+
     def __call__(self, response: Response, **kwargs: Any) -> None:
         raise NotImplementedError
 

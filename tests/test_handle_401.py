@@ -1,4 +1,4 @@
-"""The small parts of the answer to a 401: a refused answer, the patience of a caller, statuses."""
+"""The small parts of the answer to a 401: a refused answer, statuses."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3.exceptions import ProtocolError
-from urllib3.util import Timeout
 
 from oauthcc import ConfigurationError
 from oauthcc.api_request.answer_body import RELEASE_LIMIT, release
-from oauthcc.api_request.handle_401 import checked_status, wait_limit
+from oauthcc.api_request.handle_401 import checked_status
 
 # A refused answer
 
@@ -155,61 +154,6 @@ def test_an_answer_without_a_stream_is_unchanged() -> None:
     response._content = b"mine"
     release(response)
     assert response.content == b"mine"
-
-
-# The patience of a caller
-
-
-class Number:
-    """A number as those of numpy are: neither an int nor a float."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def __float__(self) -> float:
-        return float(self.value)
-
-    def __le__(self, other: float) -> bool:
-        return self.value <= other
-
-
-@pytest.mark.parametrize(
-    ("timeout", "expected"),
-    [
-        (None, None),
-        (3, 3),
-        (0.5, 0.5),
-        ((1, 2.5), 3.5),
-        ((None, 2), None),
-        ((1, None), None),
-        ((), None),
-        (Timeout(total=2.5, connect=1, read=1), 2.5),
-        (Timeout(connect=1, read=2), 3.0),
-        (Timeout(connect=1, read=None), None),
-        (Timeout(), None),
-        (object(), None),
-        (Number(2), 2.0),
-        ((Number(1), 2), 3.0),
-        ((Number(1), None), None),
-        (Timeout(total=Number(2)), 2.0),  # type: ignore[arg-type]
-        (Timeout(connect=Number(1), read=1), 2.0),  # type: ignore[arg-type]
-        ("2", 2.0),
-        ("x", None),
-        (float("nan"), None),
-        (10**400, None),
-        ((float("inf"), float("-inf")), None),
-    ],
-    ids=[
-        *("None", "int", "float", "tuple", "no connect", "no read", "empty"),
-        *("total", "connect and read", "no read of urllib3", "Timeout", "object"),
-        *("number", "tuple of a number", "number and None", "total number", "connect number"),
-        *("text", "another text", "not a number", "huge", "infinities"),
-    ],
-)
-def test_a_caller_waits_for_a_token_as_long_as_its_timeout(
-    timeout: Any, expected: float | None
-) -> None:
-    assert wait_limit(timeout) == expected
 
 
 # Statuses that mean a refused token

@@ -99,6 +99,8 @@ class Player:
         self.auth.answer_normally()
         if what == "denies":
             self.auth.answer_next(oauth_error("invalid_client", status=401), None)
+        elif what == "limits requests":
+            self.auth.answer_next(unavailable(429, None), None)
         elif what.startswith("unavailable"):
             self.auth.answer_next(unavailable(503, self.retry_after(what)), None)
         elif what == "same token":
@@ -268,17 +270,17 @@ def test_the_pause_of_early_renewal_is_within_bounds(
         assert pause.until == at.monotonic + wanted
 
 
-@given(backoffs, instants, st.booleans(), retry_afters)
+@given(backoffs, instants, st.sampled_from([4.0, 60.0]), retry_afters)
 def test_a_failure_is_remembered_within_bounds(
     previous: Backoff | None,
     at: Instant,
-    permanent: bool,
+    longest: float,
     retry_after: float | None,
 ) -> None:
-    pause = renewal.after_failure(previous, at, permanent=permanent, retry_after=retry_after)
-    longest = max(60.0 if permanent else 4.0, min(retry_after or 0.0, 300.0))
-    assert at.monotonic + 1.0 <= pause.until <= at.monotonic + longest
-    longer = renewal.after_failure(pause, at, permanent=permanent, retry_after=retry_after)
+    pause = renewal.after_failure(previous, at, longest=longest, retry_after=retry_after)
+    most = max(longest, min(retry_after or 0.0, 300.0))
+    assert at.monotonic + 1.0 <= pause.until <= at.monotonic + most
+    longer = renewal.after_failure(pause, at, longest=longest, retry_after=retry_after)
     assert longer.until >= pause.until
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from urllib3.util import Timeout
 
 from oauthcc import (
     ClientCredentialsSession,
@@ -30,6 +31,7 @@ from oauthcc.testing.faults import oauth_error, unavailable
 from oauthcc.tokens import fetcher, renewal
 from oauthcc.tokens.refusals import Refusal, Route
 from oauthcc.tokens.single_flight import SingleFlight
+from oauthcc.tokens.source import wait_limit
 from oauthcc.tokens.state import CurrentToken
 from oauthcc.urls import origin_of
 
@@ -254,6 +256,57 @@ def test_an_error_says_which_timeout_was_too_short(
     assert source.get().access_token == auth.issued[0]
 
 
+class Number:
+    """A number as those of numpy are: neither an int nor a float."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __le__(self, other: float) -> bool:
+        return self.value <= other
+
+
+@pytest.mark.parametrize(
+    ("timeout", "expected"),
+    [
+        (None, 60),
+        (3, 3),
+        (0.5, 0.5),
+        ((1, 2.5), 3.5),
+        ((None, 2), 60),
+        ((1, None), 60),
+        ((), 60),
+        (Timeout(total=2.5, connect=1, read=1), 2.5),
+        (Timeout(connect=1, read=2), 3.0),
+        (Timeout(connect=1, read=None), 60),
+        (Timeout(), 60),
+        (object(), 60),
+        (Number(2), 2.0),
+        ((Number(1), 2), 3.0),
+        ((Number(1), None), 60),
+        (Timeout(total=Number(2)), 2.0),  # type: ignore[arg-type]
+        (Timeout(connect=Number(1), read=1), 2.0),  # type: ignore[arg-type]
+        ("2", 2.0),
+        ("x", 60),
+        (float("nan"), 60),
+        (10**400, 60),
+        (61, 60),
+        ((float("inf"), float("-inf")), 60),
+    ],
+    ids=[
+        *("None", "int", "float", "tuple", "no connect", "no read", "empty"),
+        *("total", "connect and read", "no read of urllib3", "Timeout", "object"),
+        *("number", "tuple of a number", "number and None", "total number", "connect number"),
+        *("text", "another text", "not a number", "huge", "long", "infinities"),
+    ],
+)
+def test_a_caller_waits_for_a_token_as_long_as_its_timeout(timeout: Any, expected: float) -> None:
+    assert wait_limit(timeout) == expected
+
+
 def test_nobody_waits_longer_than_a_minute(
     source: TokenSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +320,8 @@ def test_nobody_waits_longer_than_a_minute(
     monkeypatch.setattr(SingleFlight, "result", noted)
     source.get()
     source.renew(timeout=1e9)
-    assert waited == [60, 60]
+    source.renew(timeout=(20, 10))
+    assert waited == [60, 60, 30]
 
 
 # -- errors ----------------------------------------------------------------------------------------

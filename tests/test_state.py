@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oauthcc import Token, TokenError, TokenRequestDenied
+from oauthcc import Token, TokenEndpointUnavailable, TokenError, TokenRequestDenied
 from oauthcc.errors import PERMANENT_ERRORS
 from oauthcc.events import Event, RefusalRemembered, RenewalFailed, Why
 from oauthcc.schemes import Bearer
@@ -451,6 +451,16 @@ def test_a_retry_after_that_is_no_number_begins_the_usual_pause(
 def test_failures_of_one_kind_are_counted_together(scene: Scene) -> None:
     errors = [TokenError] * 3 + [TokenRequestDenied] * 2 + [TokenError]
     assert [scene.pause(kind()) for kind in errors] == pytest.approx([1, 2, 4, 1, 2, 1])
+
+
+def test_a_limit_of_requests_is_remembered_longer_only_if_the_server_does_not_say_until_when(
+    scene: Scene,
+) -> None:
+    limit = [TokenEndpointUnavailable(status_code=429) for _ in range(8)]
+    assert [scene.pause(error) for error in limit] == [1, 2, 4, 8, 16, 32, 60, 60]
+    said = [TokenEndpointUnavailable(status_code=429, retry_after=2.0) for _ in range(4)]
+    assert [scene.pause(error) for error in said] == [2, 2, 4, 4]
+    assert scene.pause(limit[0]) == 1
 
 
 def checks(scene: Scene, seconds: int) -> list[tuple[float, Any]]:

@@ -16,6 +16,7 @@ from oauthcc.tokens import unshared
 from oauthcc.tokens.unshared import MANY, UnsharedSource
 
 from .clock import Clock, flights_done
+from .inside import forget_warnings
 from .internet import Internet
 from .sessions import auth_for, connected, plain
 
@@ -58,7 +59,7 @@ def test_an_auth_per_call_and_fetch_token_per_call_count_too(
     for _ in range(MANY):
         plain(net).get("https://api.example/", auth=auth_for(net))
     assert len(warnings(log)) == 1
-    unshared.forget_sessions()
+    forget_warnings()
     for _ in range(MANY):
         fetch_token(auth.token_url, auth.client_id, auth.client_secret)
     assert len(warnings(log)) == 2

@@ -11,6 +11,7 @@ from oauthcc.urls import (
     Origin,
     check_token_url,
     is_loopback,
+    is_on_this_machine,
     is_secure,
     origin_of,
     origin_text,
@@ -331,3 +332,19 @@ def test_http_is_accepted_if_oauthlib_accepts_it(monkeypatch):
 )
 def test_the_public_form_of_a_url_is_origin_and_path(url: object, shown: str):
     assert public_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("proxy", "is_here"),
+    [
+        ("http://127.0.0.1:3128", True),
+        ("localhost:3128", True),
+        ("socks5h://user:password@[::1]:1080", True),
+        ("http://proxy.example:3128", False),
+        ("localhost.example", False),
+        ("http://127.0.0.1@proxy.example", False),
+        ("http://", False),
+    ],
+)
+def test_a_proxy_is_on_this_machine_if_its_host_is_loopback(proxy: str, is_here: bool) -> None:
+    assert is_on_this_machine(proxy) is is_here

@@ -40,9 +40,6 @@ class ResponseHandler:
     #: The values of the headers that were put on its request, and on the replays of it.
     values: list[str]
 
-    def __init__(self) -> None:
-        self.values = []
-
     def __reduce__(self) -> tuple[Callable[[], Hook], tuple[()]]:
         return _no_hook, ()
 
@@ -89,9 +86,8 @@ def hooks_of_the_user(hooks: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a new mapping without the hooks that are ours."""
     theirs: dict[str, Any] = {}
     for event, found in (hooks or {}).items():
-        several = [found] if callable(found) else found or ()
         theirs[event] = [
-            h for h in several if not isinstance(h, ResponseHandler) and h is not no_hook
+            h for h in _several(found) if not isinstance(h, ResponseHandler) and h is not no_hook
         ]
     return theirs
 
@@ -118,12 +114,8 @@ def _our_values(request: PreparedRequest) -> Collection[str]:
     if isinstance(hooks, TokenHooks):
         return hooks.handler.values
     # A class of the user may have copied the hooks into a mapping of its own.
-    return [
-        value
-        for hook in _several((hooks or {}).get("response"))
-        if isinstance(hook, ResponseHandler)
-        for value in hook.values
-    ]
+    found = _several((hooks or {}).get("response"))
+    return [v for hook in found if isinstance(hook, ResponseHandler) for v in hook.values]
 
 
 def _several(hooks: Any) -> Iterable[Any]:

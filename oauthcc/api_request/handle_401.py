@@ -8,22 +8,20 @@ the user's hooks see only the final answer.
 
 from __future__ import annotations
 
-import math
 import time
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import requests
 from requests import PreparedRequest, Response
 from requests.exceptions import InvalidURL
-from urllib3.util import Timeout
 
 from .. import clock
 from ..challenge import find_error
 from ..errors import ConfigurationError, OAuthCCError
-from ..events import ReplayImpossible, RequestReplayed
+from ..events import Event, ReplayImpossible, RequestReplayed
 from ..redaction import redact, redact_error
 from ..token_request.transport import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
@@ -68,7 +66,7 @@ class Handle401(ResponseHandler):
         origin: Origin | None,
         session: requests.Session | None = None,
     ) -> None:
-        self.values: list[str] = []  # not by the base class: one call less for each request
+        self.values = []
         self._request = weakref.ref(request)
         self._handed = handed
         self._session = None if session is None else weakref.ref(session)
@@ -126,7 +124,7 @@ class Handle401(ResponseHandler):
         try:
             replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
-            self._report_impossible(self._refusal(request), response, reason)
+            self._report(ReplayImpossible, self._refusal(request), response, str(reason))
             return response
         return self._send(replay, response, self._current, kwargs)
 
@@ -145,12 +143,12 @@ class Handle401(ResponseHandler):
             replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
             if tokens._refused_without_replay(refusal):
-                self._report_impossible(refusal, response, reason)
+                self._report(ReplayImpossible, refusal, response, str(reason))
             else:
                 self._note(refusal, response, notices.BODY)
             return response
         answer = response
-        for current in tokens._replacements(refusal, wait_limit(kwargs.get("timeout"))):
+        for current in tokens._replacements(refusal, kwargs.get("timeout")):
             answer, before = self._send(replay, answer, current, kwargs), answer
             if answer is before:
                 return answer  # the body has changed
@@ -164,9 +162,7 @@ class Handle401(ResponseHandler):
     def _report_replay(self, refusal: Refusal, response: Response, answer: Response) -> None:
         """Report that a request was replayed, and why its refusal is returned, if it is."""
         if answer is not response:
-            method, url = refusal.route.method, self._redacted(refusal.route.url)
-            event = RequestReplayed(method, url, response.status_code, answer.status_code)
-            self.tokens._emit(event)
+            self._report(RequestReplayed, refusal, response, answer.status_code)
         if self._is_refusal(answer):
             self._note(refusal, answer, notices.reason_of_refusal(self._first, self._current))
 
@@ -201,7 +197,8 @@ class Handle401(ResponseHandler):
         try:
             handed.rewind()  # again, because the fetch may have taken long
         except UnreplayableBody as reason:
-            self._report_impossible(self._refusal(replay.first), response, reason)
+            refusal = self._refusal(replay.first)
+            self._report(ReplayImpossible, refusal, response, str(reason))
             return response
         release(response)
         self._current, self._sent_at, self._replay = current, clock.system.time(), request
@@ -221,11 +218,11 @@ class Handle401(ResponseHandler):
         url = self._url_of(request)
         return Route(str(request.method), origin_of(url), public_url(url))
 
-    def _report_impossible(
-        self, refusal: Refusal, response: Response, reason: UnreplayableBody
+    def _report(
+        self, event: Callable[..., Event], refusal: Refusal, response: Response, result: object
     ) -> None:
         method, url = refusal.route.method, self._redacted(refusal.route.url)
-        self.tokens._emit(ReplayImpossible(method, url, response.status_code, str(reason)))
+        self.tokens._emit(event(method, url, response.status_code, result))
 
     def _note(self, refusal: Refusal, response: Response, notice: notices.Notice) -> None:
         url = self._redacted(refusal.route.url)
@@ -291,11 +288,9 @@ class Handle401(ResponseHandler):
         return request.headers.get("Authorization") == self._current.header
 
     def _is_refusal(self, response: Response) -> bool:
-        if response.status_code not in self._refused_status:
-            return False
-        if self._scheme.proves and self._scheme.demands_nonce(response):
-            return False
-        return not self._lacks_scope(response)  # a new token cannot help then
+        if response.status_code not in self._refused_status or self._lacks_scope(response):
+            return False  # a new token cannot help if the scope is insufficient
+        return not (self._scheme.proves and self._scheme.demands_nonce(response))
 
     def _lacks_scope(self, response: Response) -> bool:
         """Return whether the API says that the scope is insufficient (RFC 6750 section 3.1)."""
@@ -333,19 +328,6 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
         request.headers["Cookie"] = now  # in its old place
     elif sent is not None:
         del request.headers["Cookie"]
-
-
-def wait_limit(timeout: Any) -> float | None:
-    """Return how long a caller with this ``timeout=`` waits for a token, None without a limit."""
-    parts: Any = timeout if isinstance(timeout, tuple) else [timeout]
-    if isinstance(timeout, Timeout):  # that of urllib3
-        parts = [timeout._connect, timeout._read] if timeout.total is None else [timeout.total]
-    try:
-        # urllib3 accepts what `float` accepts, such as a number of numpy.
-        limit = math.fsum(map(float, parts))
-    except (TypeError, ValueError, OverflowError):
-        return None  # a part without a limit, or a value that requests refuses
-    return limit if parts and not math.isnan(limit) else None
 
 
 def checked_status(refused_status: Iterable[int]) -> frozenset[int]:

@@ -7,7 +7,7 @@ the same one again, are for debugging. What is remembered for that is limited.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
@@ -87,7 +87,7 @@ _warned: dict[tuple[Client, Notice, str], object] = {}
 
 def note_without_token(client: Client, url: object, notice: Notice) -> None:
     """Write to the log why a request goes out without the token."""
-    _note(client, url, notice, "A request goes out without the token", is_mistake=notice.is_mistake)
+    _note(client, url, notice, "A request goes out without the token")
 
 
 def note_refused_without_token(client: Client, response: Any, notice: Notice) -> None:
@@ -95,17 +95,12 @@ def note_refused_without_token(client: Client, response: Any, notice: Notice) ->
     first = next(iter(getattr(response, "history", None) or ()), response)
     if notice.or_if_refused and getattr(first, "status_code", None) == 401:
         said = "A request without the token was answered with 401"
-        _note(client, first.url, notice, said, is_mistake=True)
+        _note(client, first.url, replace(notice, is_mistake=True), said)
 
 
 def note_refusal(client: Client, url: object, notice: Notice, status: int) -> None:
     """Write to the log why a 401 (or another refusal of the token) is returned."""
-    _note(client, url, notice, f"A {status} is returned", is_mistake=notice.is_mistake)
-
-
-def forget_warnings() -> None:
-    """Forget which warnings were written, so that each of them is written again."""
-    _warned.clear()
+    _note(client, url, notice, f"A {status} is returned")
 
 
 def reason_without_token(
@@ -139,9 +134,9 @@ def reason_of_refusal(first: CurrentToken, last: CurrentToken) -> Notice:
     return SAME_TOKEN if is_same else NEW_TOKEN
 
 
-def _note(client: Client, url: object, notice: Notice, said: str, *, is_mistake: bool) -> None:
+def _note(client: Client, url: object, notice: Notice, said: str) -> None:
     level = logging.DEBUG
-    if is_mistake:
+    if notice.is_mistake:
         origin = origin_of(url) if isinstance(url, str) else None
         place = UNREADABLE if origin is None else origin_text(origin)
         mine = object()

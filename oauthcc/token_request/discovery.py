@@ -7,7 +7,6 @@ that was asked.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ..errors import (
     InvalidTokenResponse,
     TokenEndpointUnavailable,
 )
+from ..events import log
 from ..urls import check_token_url, origin_of, public_url
 from .response import NOT_JSON, Answer
 
@@ -35,7 +35,6 @@ MAX_AGE = 3600.0
 #: Seconds between two attempts to renew metadata while the issuer is unavailable.
 PAUSE = 60.0
 
-_log = logging.getLogger("oauthcc")
 _OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
@@ -79,7 +78,7 @@ class Discovery:
             if known is None:
                 raise
             self._until = now.monotonic + PAUSE
-            _log.warning(
+            log.warning(
                 "The issuer's metadata could not be renewed; the previous metadata is used. %s",
                 error,
             )

@@ -7,7 +7,6 @@ request has one oauthlib `BackendApplicationClient`, which writes its body and r
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,13 +30,15 @@ from ..errors import (
     TokenEndpointUnavailable,
     TokenError,
     TokenRequestDenied,
+    is_limited,
 )
+from ..events import log
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
 from .response import read_token
-from .transport import Owner, TransportSession, is_repeated, repeats_status
+from .transport import Owner, TransportSession, repeats
 
 #: How often an unavailable endpoint is asked in one fetch while callers wait.
 ATTEMPTS = 3
@@ -46,7 +47,6 @@ MAX_PAUSE = 5.0
 _RETRIED_STATUSES = {None, 429, 502, 503, 504}
 _JSON = "application/json"
 _FORM = {"Accept": _JSON, "Content-Type": "application/x-www-form-urlencoded"}
-_log = logging.getLogger("oauthcc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,10 @@ class TokenEndpoint(TransportSession):
 
     def _is_repeated(self, error: TokenEndpointUnavailable) -> bool:
         """Return whether the user's adapter repeats a request after such an error by itself."""
-        if error.status_code is None or error.response is None:
-            return is_repeated(error)
+        if error.response is None:
+            return bool(vars(error).get("_is_repeated"))  # `send_bounded` has noted it
         url = self._config.token_url or self._config.issuer or ""
-        asks_to_wait = bool(error.response.headers.get("Retry-After"))
-        return repeats_status(self.get_adapter(url), error.status_code, asks_to_wait=asks_to_wait)
+        return repeats(self.get_adapter(url), error.response)
 
     def _attempt(self, client_secret: str | None, deadline: float) -> Token:
         """Send the request, again if the server demands a nonce in the proof (RFC 9449 8)."""
@@ -153,7 +152,7 @@ class TokenEndpoint(TransportSession):
         for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
             if warning is not None and warning not in self._warned:
                 self._warned.add(warning)
-                _log.warning("%s", warning)
+                log.warning("%s", warning)
         alias = None if method.cert is None else metadata.mtls_token_endpoint
         return alias or metadata.token_endpoint, metadata.issuer
 
@@ -280,10 +279,9 @@ def _name(hook: Any) -> str:
 
 def _pause_after(error: TokenEndpointUnavailable, policy: Retry, deadline: float) -> Retry:
     """Wait before the next attempt, or raise the error if the policy allows none."""
+    is_retried = error.status_code in _RETRIED_STATUSES
     # A server that limits requests would count each attempt.
-    is_limited = error.status_code == 429 and error.retry_after is None
-    is_retried = error.status_code in _RETRIED_STATUSES and not is_limited
-    if isinstance(error, TokenEndpointTimeout) or not is_retried:
+    if isinstance(error, TokenEndpointTimeout) or not is_retried or is_limited(error):
         raise error
     try:
         # Without the error: the policy would keep it, and its traceback keeps our frames.

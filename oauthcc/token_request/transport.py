@@ -38,7 +38,7 @@ from ..errors import (
     TokenEndpointUnreachable,
 )
 from ..redaction import redact_transport_error
-from ..urls import is_loopback, origin_of, public_url
+from ..urls import is_on_this_machine, is_plain_on_loopback, origin_of, public_url
 from .connection import Exchange, TimeIsOver, for_one_exchange
 from .response import MAX_BYTES
 
@@ -231,7 +231,7 @@ class TransportSession(OAuth2Session):
                 return settings
         proxy = select_proxy(url, settings["proxies"])
         # A proxy on another machine would see the secret, or could not reach this one.
-        if proxy and _is_plain_http_to_loopback(url) and not _is_on_loopback(proxy):
+        if proxy and is_plain_on_loopback(origin_of(url)) and not is_on_this_machine(proxy):
             settings["proxies"] = {}
         return settings
 
@@ -291,7 +291,7 @@ class TransportSession(OAuth2Session):
                 raise _too_slow(url) from None
             ours = _as_ours(error, url, secrets, prepared)
             # An adapter repeats no request after it has returned an answer.
-            vars(ours)["_is_repeated"] = response is None and _repeats(self.get_adapter(url), error)
+            vars(ours)["_is_repeated"] = response is None and repeats(self.get_adapter(url), error)
             raise ours from None
         return response
 
@@ -381,36 +381,29 @@ _INFLUENCES: dict[str, Callable[[TransportSession], Any]] = {
 }
 
 
-def is_repeated(error: OAuthCCError) -> bool:
-    """Return whether the adapter has repeated the request by itself before this error."""
-    return bool(vars(error).get("_is_repeated"))
-
-
-def repeats_status(adapter: BaseAdapter, status: int, *, asks_to_wait: bool) -> bool:
-    """Return whether an adapter repeats a POST after an answer with this status by itself."""
-    retry = getattr(adapter, "max_retries", None)
-    if not isinstance(retry, Retry) or not retry.is_retry("POST", status, asks_to_wait):
-        return False
-    return _has_retries(retry, response=HTTPResponse(status=status))
-
-
-def _repeats(adapter: BaseAdapter, error: Exception) -> bool:
-    """Return whether an adapter repeats a POST after such an error by itself.
+def repeats(adapter: BaseAdapter, fault: Exception | requests.Response) -> bool:
+    """Return whether an adapter repeats a POST by itself after such an error or answer.
 
     By default, urllib3 repeats it only if no connection could be made.
     """
-    retry, cause = getattr(adapter, "max_retries", None), error.args[0] if error.args else None
+    retry = getattr(adapter, "max_retries", None)
     if not isinstance(retry, Retry):
         return False
-    if isinstance(error, exceptions.RetryError):  # after the last of several answers
-        return _has_retries(retry, response=HTTPResponse(status=503))
-    cause = getattr(cause, "reason", cause)
-    return isinstance(cause, HTTPError) and _has_retries(retry, error=cause)
-
-
-def _has_retries(retry: Retry, **fault: Any) -> bool:
+    how: dict[str, Any]
+    if isinstance(fault, requests.Response):
+        waits = bool(fault.headers.get("Retry-After"))
+        if not retry.is_retry("POST", fault.status_code, waits):
+            return False
+        how = {"response": HTTPResponse(status=fault.status_code)}
+    elif isinstance(fault, exceptions.RetryError):  # after the last of several answers
+        how = {"response": HTTPResponse(status=503)}
+    else:
+        cause = fault.args[0] if fault.args else None
+        how = {"error": getattr(cause, "reason", cause)}
+        if not isinstance(how["error"], HTTPError):
+            return False
     try:
-        retry.increment("POST", "/", **fault)
+        retry.increment("POST", "/", **how)
     except Exception:  # noqa: BLE001 - the fault itself, or that there is no attempt left
         return False
     return True
@@ -424,16 +417,6 @@ def drop_idle_connections(adapter: BaseAdapter) -> None:
     """
     if isinstance(adapter, HTTPAdapter) and "poolmanager" in vars(adapter):
         HTTPAdapter.close(adapter)  # a subclass may be unusable after its own close()
-
-
-def _is_plain_http_to_loopback(url: str) -> bool:
-    origin = origin_of(url)
-    return origin is not None and origin.scheme == "http" and is_loopback(origin)
-
-
-def _is_on_loopback(proxy: str) -> bool:
-    origin = origin_of(f"http://{proxy.rpartition('://')[2]}")
-    return origin is not None and is_loopback(origin)
 
 
 def _read(response: requests.Response, url: str, deadline: float) -> None:

@@ -24,10 +24,9 @@ EARLY_BUDGET = 10.0
 #: while one waits whose request was refused, or would be refused and could not be sent again.
 WAIT_FOR_BETTER, WAIT_FOR_OTHER = 2.0, 10.0
 MARGIN_SECONDS, MARGIN_SHARE = 10.0, 0.1
-EARLY_BACKOFF_FIRST, EARLY_BACKOFF_MAX = 2.0, 60.0
-TEMPORARY_FIRST, TEMPORARY_MAX = 1.0, 4.0
-PERMANENT_FIRST, PERMANENT_MAX = 1.0, 60.0
-REFUSAL_FIRST, REFUSAL_MAX = 1.0, 60.0
+#: Pauses double, in seconds. After an outage they stay short, so that its end is soon found.
+FIRST_PAUSE, FIRST_PAUSE_EARLY = 1.0, 2.0
+LONGEST_PAUSE, LONGEST_PAUSE_OUTAGE = 60.0, 4.0
 #: So many fetches may bring a token that is refused, and one more every so many seconds.
 REFUSED_AT_ONCE, REFUSED_EVERY = 8, 50.0
 RETRY_AFTER_MAX = 300.0
@@ -109,25 +108,21 @@ def after_early_failure(
     on.
     """
     failures = 1 if previous is None else previous.failures + 1
-    longest = _doubled(EARLY_BACKOFF_FIRST, failures, EARLY_BACKOFF_MAX)
+    longest = _doubled(FIRST_PAUSE_EARLY, failures)
     pause = max(longest * (0.5 + 0.5 * draw), _bounded(retry_after))
     until = now.monotonic + pause
     return Backoff(failures, max(now.monotonic, min(until, plan.margin.monotonic)))
 
 
 def after_failure(
-    previous: Backoff | None, now: Instant, *, permanent: bool, retry_after: float | None
+    previous: Backoff | None, now: Instant, *, longest: float, retry_after: float | None
 ) -> Backoff:
     """Return how long a failure is remembered: callers get it without another token request.
 
-    If the endpoint is unavailable: 1, 2, 4, 4 ... seconds, or its ``Retry-After`` up to 5 minutes.
-    If only a change of configuration helps (``permanent``): 1, 2, 4 ... 60 seconds.
+    1, 2, 4 ... seconds up to ``longest``, or the ``Retry-After`` of the server up to 5 minutes.
     """
     failures = 1 if previous is None else previous.failures + 1
-    first, longest = (
-        (PERMANENT_FIRST, PERMANENT_MAX) if permanent else (TEMPORARY_FIRST, TEMPORARY_MAX)
-    )
-    pause = max(_doubled(first, failures, longest), _bounded(retry_after))
+    pause = max(min(longest, _doubled(FIRST_PAUSE, failures)), _bounded(retry_after))
     return Backoff(failures, now.monotonic + pause)
 
 
@@ -139,7 +134,7 @@ def after_refusal(previous: Backoff | None, now: Instant) -> Backoff:
     if previous is None:
         return Backoff(0, now.monotonic)
     failures = previous.failures + 1
-    return Backoff(failures, now.monotonic + _doubled(REFUSAL_FIRST, failures, REFUSAL_MAX))
+    return Backoff(failures, now.monotonic + _doubled(FIRST_PAUSE, failures))
 
 
 def is_active(pause: Backoff | None, now: Instant) -> bool:
@@ -165,8 +160,8 @@ def after_refused_fetch(full_at: float, now: Instant) -> float:
     return max(full_at, now.monotonic) + REFUSED_EVERY
 
 
-def _doubled(first: float, failures: int, longest: float) -> float:
-    return min(longest, first * 2.0 ** min(failures - 1, 32))
+def _doubled(first: float, failures: int) -> float:
+    return min(LONGEST_PAUSE, first * 2.0 ** min(failures - 1, 32))
 
 
 def _bounded(retry_after: float | None) -> float:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import requests
+from urllib3.util import Timeout
 
 from .. import clock, events
 from ..access_token import Token
@@ -31,6 +32,9 @@ from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
 from .unshared import UnsharedSource
+
+#: Seconds as in requests, also in the two parts of a tuple.
+TimeoutLike: TypeAlias = float | tuple[float | None, float | None] | None
 
 
 class SourceOptions(ConfigOptions, total=False):
@@ -105,16 +109,17 @@ class TokenSource:
         """Return the session that sends the token requests, to set or mount something on it."""
         return self._fetcher.endpoint
 
-    def get(self, timeout: float | None = None) -> Token:
+    def get(self, timeout: TimeoutLike = None) -> Token:
         """Return the current token, fetched if there is none.
 
-        ``timeout`` is in seconds (None: 60). Raises `TokenError` if no token can be obtained, and
-        `ConfigurationError` or `DiscoveryError` if the configuration cannot work.
+        ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). Raises `TokenError` if no
+        token can be obtained, and `ConfigurationError` or `DiscoveryError` if the configuration
+        cannot work.
         """
         return self._get(timeout).token
 
     @hide_locals  # a caller may pass the text of a token by mistake
-    def renew(self, refused: Token | None = None, timeout: float | None = None) -> Token:
+    def renew(self, refused: Token | None = None, timeout: TimeoutLike = None) -> Token:
         """Return a token other than the refused one (None: the current one), fetched if needed.
 
         If the server issues the same token again, it is returned. ``timeout`` and errors are those
@@ -173,12 +178,14 @@ class TokenSource:
         }
         return TokenSource._of(**{**inherited, **options})
 
-    def _get(self, timeout: float | None = None, *, is_sent_once: bool = False) -> CurrentToken:
+    def _get(
+        self, timeout: TimeoutLike = None, can_replay: Callable[[], bool] = lambda: True
+    ) -> CurrentToken:
         """Return the current token: at once if it is fresh or aging, else after a fetch.
 
         While the token can be used, a fetch is waited for only a little, and not at all if the last
-        one was slow or failed. Pass ``is_sent_once`` to wait longer for another token than one that
-        was refused, because the request cannot be sent again.
+        one was slow or failed. It is waited for longer if the token was refused and ``can_replay``
+        returns False, because another refusal would be the end of the request.
         """
         current = self._state.current
         if current is not None:
@@ -196,26 +203,31 @@ class TokenSource:
         max_age = math.inf
         if current is not None and phase is Phase.MARGIN:
             max_age = 0.0 if self._state.is_slow else WAIT_FOR_BETTER
-            if is_sent_once:
+            if current.is_refused and not can_replay():
                 max_age = WAIT_FOR_OTHER
         try:
             return self._fetch(self._state.fresh_or_aging, self._begin, timeout, max_age)
         except OAuthCCError:
-            current, phase = self._state.look()
-            if current is None or phase is Phase.EXPIRED:
+            usable = self._state.usable()
+            if usable is None:
                 raise
-            return current
+            return usable
 
     def _may_replace(self, refusal: Refusal) -> bool:
         """Return whether there may be another token for a refused request."""
         state, current = self._state, refusal.current
         return (
-            state.newer_than(current.number) is not None
+            self._may_force(refusal)
+            or state.newer_than(current.number) is not None
             or state.former_to(current) is not None
-            or self._routes.permit(refusal.route, may_be_revoked=state.may_be_revoked(current))
         )
 
-    def _replacements(self, refusal: Refusal, timeout: float | None) -> Iterator[CurrentToken]:
+    def _may_force(self, refusal: Refusal) -> bool:
+        """Return whether a refusal may force a renewal now."""
+        may_be_revoked = self._state.may_be_revoked(refusal.current)
+        return self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
+
+    def _replacements(self, refusal: Refusal, timeout: TimeoutLike) -> Iterator[CurrentToken]:
         """Yield the tokens with which a refused request may be sent again, one after the other.
 
         Asking for the next one means that the last one was refused too. First comes what costs no
@@ -240,11 +252,10 @@ class TokenSource:
                 last, is_over = found, found.is_newer_than(refusal.sent_at)
 
     def _renewed(
-        self, refusal: Refusal, last: CurrentToken, timeout: float | None
+        self, refusal: Refusal, last: CurrentToken, timeout: TimeoutLike
     ) -> CurrentToken | None:
         """Return a token that is fetched after a refusal, or None if the refusal is the answer."""
-        may_be_revoked = self._state.may_be_revoked(refusal.current)
-        if not self._routes.permit(refusal.route, may_be_revoked=may_be_revoked):
+        if not self._may_force(refusal):
             return None
         # A token from the store that is newer than the refused one is tried first. If that was
         # refused too, only one that was issued since the request was sent is.
@@ -253,8 +264,7 @@ class TokenSource:
         try:
             return self._other_than(last, since, timeout, WAIT_FOR_OTHER)
         except OAuthCCError:
-            current, phase = self._state.look()
-            if current is None or phase is Phase.EXPIRED:
+            if self._state.usable() is None:
                 raise
             return None
 
@@ -270,8 +280,7 @@ class TokenSource:
                 state.use_former(former)
                 return False
         self._routes.record(refusal.route, current.number, is_forced=current.is_forced)
-        may_be_revoked = state.may_be_revoked(current)
-        is_permitted = self._routes.permit(refusal.route, may_be_revoked=may_be_revoked)
+        is_permitted = self._may_force(refusal)
         if is_permitted:
             with self._flights.lock:
                 state.mark_refused(current.number)
@@ -293,7 +302,7 @@ class TokenSource:
         self,
         refused: CurrentToken,
         since: float,
-        timeout: float | None,
+        timeout: TimeoutLike,
         max_age: float = math.inf,
     ) -> CurrentToken:
         """Return a newer token, fetched if there is none yet.
@@ -308,8 +317,8 @@ class TokenSource:
             return newer
 
         def begin() -> TokenNeed:
-            need = TokenNeed("refused", refused.token.access_token, since)
-            return self._state.permit(replace(need, owner=[self._owner()]))
+            text, owner = refused.token.access_token, [self._owner()]
+            return self._state.permit(TokenNeed("refused", text, since, owner=owner))
 
         return self._fetch(ready, begin, timeout, max_age)
 
@@ -317,12 +326,12 @@ class TokenSource:
         self,
         ready: Callable[[], CurrentToken | None],
         begin: Callable[[], TokenNeed],
-        timeout: float | None,
+        timeout: TimeoutLike,
         max_age: float = math.inf,
     ) -> CurrentToken:
-        """Return what is ready, or what a fetch brings within ``timeout`` seconds."""
+        """Return what is ready, or what a fetch brings within the timeout."""
         try:
-            return self._result(ready, begin, _limited(timeout), max_age)
+            return self._result(ready, begin, wait_limit(timeout), max_age)
         except OAuthCCError as error:
             if error.request is None:
                 # Callers log the URL and the method of what failed. Without secrets: no body.
@@ -359,7 +368,18 @@ class TokenSource:
     def _begin(self) -> TokenNeed:
         """Return the need of a caller without a usable token; raise the remembered error."""
         current, phase = self._state.look()
-        return self._state.permit(_need(_why(current, phase), current, [self._owner()]))
+        return self._state.permit(self._need(_why(current, phase), current))
+
+    def _need(self, why: events.Why, current: CurrentToken | None) -> TokenNeed:
+        """Return the need for a token that is neither the current one nor older.
+
+        An older one may have been refused.
+        """
+        need = TokenNeed(why, owner=[self._owner()])
+        if current is None:
+            return need
+        token = current.token
+        return replace(need, other_than=token.access_token, issued_since=token.issued_at)
 
     def _renew_early(self) -> None:
         """Start a fetch that nobody waits for, if the token is aging and none is in progress."""
@@ -369,7 +389,7 @@ class TokenSource:
             # Checked under the lock: another fetch may have ended meanwhile.
             if not state.may_renew_early():
                 return None
-            need = _need("aging", state.current, [self._owner()])
+            need = self._need("aging", state.current)
             return state.number(need.within(EARLY_BUDGET))
 
         if state.may_renew_early() and not must_stay_in_caller():
@@ -425,18 +445,6 @@ def _report(
             unshared.note(result.token)
 
 
-def _need(
-    why: events.Why, current: CurrentToken | None, owner: list[requests.Session | None]
-) -> TokenNeed:
-    """Return the need for a token that is neither the current one nor older.
-
-    An older one may have been refused.
-    """
-    if current is None:
-        return TokenNeed(why, owner=owner)
-    return TokenNeed(why, current.token.access_token, current.token.issued_at, owner=owner)
-
-
 def _why(current: CurrentToken | None, phase: Phase | None) -> events.Why:
     if current is None:
         return "absent"
@@ -445,8 +453,18 @@ def _why(current: CurrentToken | None, phase: Phase | None) -> events.Why:
     return "expired"
 
 
-def _limited(timeout: float | None) -> float:
-    return TOTAL_BUDGET if timeout is None else min(timeout, TOTAL_BUDGET)
+def wait_limit(timeout: Any) -> float:
+    """Return for how many seconds a caller with this ``timeout=`` waits for a token at most."""
+    parts: Any = timeout if isinstance(timeout, tuple) else [timeout]
+    if isinstance(timeout, Timeout):
+        parts = [timeout._connect, timeout._read] if timeout.total is None else [timeout.total]
+    try:
+        # urllib3 accepts what `float` accepts, such as a number of numpy.
+        limit = math.fsum(map(float, parts))
+    except (TypeError, ValueError, OverflowError):
+        return TOTAL_BUDGET  # a part without a limit, or a value that requests refuses
+    # Not a number is not less.
+    return limit if parts and limit < TOTAL_BUDGET else TOTAL_BUDGET
 
 
 def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:

@@ -12,13 +12,12 @@ import itertools
 import math
 import random
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .. import clock, forks
 from ..access_token import Token
 from ..clock import ALWAYS, Instant
-from ..errors import PERMANENT_ERRORS, remembered, retry_after_of
+from ..errors import PERMANENT_ERRORS, is_limited, remembered, retry_after_of
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
 from . import renewal
@@ -51,11 +50,6 @@ class CurrentToken:
     #: Whether an API has refused it, since then it is in its margin.
     is_refused: bool = False
 
-    def is_fresh_or_aging(self) -> bool:
-        """Return whether the token is fresh or aging, so that nobody has to wait for another."""
-        margin = self.plan.margin
-        return clock.system.monotonic() < margin.monotonic and clock.system.time() < margin.wall
-
     def is_expired(self) -> bool:
         """Return whether the token has expired."""
         return renewal.phase(self.plan, clock.now()) is Phase.EXPIRED
@@ -71,16 +65,19 @@ class CurrentToken:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A remembered error, for how long, and the fingerprint of the client that it belongs to."""
+    """A remembered error, for how long, and the fingerprint of the client that it belongs to.
+
+    ``longest`` is the longest pause after errors of its kind, which are counted together.
+    """
 
     error: Exception
     pause: Backoff
-    permanent: bool
+    longest: float
     fingerprint: bytes | None
 
-
-def _remembered(failure: _Failure) -> Exception:
-    return remembered(failure.error, failure.pause.until - clock.system.monotonic())
+    def for_caller(self) -> Exception:
+        """Return a copy of the error, which says how long it is remembered."""
+        return remembered(self.error, self.pause.until - clock.system.monotonic())
 
 
 class TokenState:
@@ -132,10 +129,15 @@ class TokenState:
         current = self.current
         return current, None if current is None else renewal.phase(current.plan, clock.now())
 
+    def usable(self) -> CurrentToken | None:
+        """Return the current token if it has not expired."""
+        current = self.current
+        return None if current is None or current.is_expired() else current
+
     def fresh_or_aging(self) -> CurrentToken | None:
         """Return the current token if nobody has to wait for another one."""
-        current = self.current
-        return current if current is not None and current.is_fresh_or_aging() else None
+        current, phase = self.look()
+        return current if phase in (Phase.FRESH, Phase.AGING) else None
 
     def newer_than(self, number: int) -> CurrentToken | None:
         """Return a token that was fetched later than the one with this number."""
@@ -225,11 +227,11 @@ class TokenState:
             failure, now = self._failure, clock.system.monotonic()
             if failure is None or not renewal.is_active(failure.pause, clock.now()):
                 return self.number(need)
-            may_check = failure.permanent or self._is_shared
+            may_check = self._is_shared or isinstance(failure.error, PERMANENT_ERRORS)
             if may_check and now >= self._checked_at + CHECK_PAUSE:
                 self._checked_at = now
                 return replace(self.number(need), known=(failure.fingerprint, failure.error))
-        raise _remembered(failure)
+        raise failure.for_caller()
 
     def number(self, need: TokenNeed) -> TokenNeed:
         """Return the need with the number of the fetch that begins now."""
@@ -245,7 +247,7 @@ class TokenState:
                 return self._record_token(result)
             known = self._failure
             if known is not None and result.error is known.error:
-                raise _remembered(known)  # a check has found that nothing was corrected
+                raise known.for_caller()  # a check has found that nothing was corrected
             result.events.extend(self._record_failure(result, result.error))
         raise result.error
 
@@ -274,9 +276,8 @@ class TokenState:
             is_forced=result.why == "refused" or result.attempts == 0,
         )
         current = self.current
-        if result.number < self._token_number and self.look()[1] is not Phase.EXPIRED:
-            return arrived
-        if result.number < self._forget_number:
+        is_late = result.number < self._token_number and self.look()[1] is not Phase.EXPIRED
+        if is_late or result.number < self._forget_number:
             return arrived
         self._token_number = result.number
         self._newest_number = max(self._newest_number, result.number)
@@ -296,39 +297,34 @@ class TokenState:
         self.current = arrived
         return arrived
 
-    def _record_failure(self, result: FetchResult, error: Exception) -> Iterator[Event]:
-        failure, now = self._failure, clock.now()
-        current, phase = self.look()
-        usable = current is not None and phase is not Phase.EXPIRED
+    def _record_failure(self, result: FetchResult, error: Exception) -> list[Event]:
+        failure, now, usable = self._failure, clock.now(), self.usable()
         if result.number < max(self._newest_number, self._forget_number):
             # An abandoned flight has failed. A newer one has brought a result meanwhile.
-            yield RenewalFailed(self.name, result.why, error, usable, 0.0)
-            return
+            return [RenewalFailed(self.name, result.why, error, usable is not None, 0.0)]
         self._newest_number, self.is_slow = result.number, True
+        is_permanent, retry_after = isinstance(error, PERMANENT_ERRORS), retry_after_of(error)
+        if usable is not None:
+            self._pause_early(usable.plan, retry_after)
         if result.why == "aging":
             # It decides for nobody who has no token. That one has a fetch of its own.
-            if current is not None and usable:
-                self._pause_early(current.plan, retry_after_of(error))
-            seconds = 0.0 if self._early_pause is None else self._early_pause.until - now.monotonic
-            yield RenewalFailed(self.name, result.why, error, usable, max(0.0, seconds))
-            return
-        permanent = isinstance(error, PERMANENT_ERRORS)
-        retry_after = retry_after_of(error)
-        last = failure if failure is not None and failure.permanent == permanent else None
+            early = self._early_pause
+            seconds = 0.0 if early is None else max(0.0, early.until - now.monotonic)
+            return [RenewalFailed(self.name, result.why, error, usable is not None, seconds)]
+        is_long = is_permanent or is_limited(error)
+        longest = renewal.LONGEST_PAUSE if is_long else renewal.LONGEST_PAUSE_OUTAGE
+        last = failure if failure is not None and failure.longest == longest else None
         pause = renewal.after_failure(
-            None if last is None else last.pause, now, permanent=permanent, retry_after=retry_after
+            None if last is None else last.pause, now, longest=longest, retry_after=retry_after
         )
         # If the secret or key was another one each time (from a callable), a change does not mean
         # that the cause was corrected. So nothing is checked before the pause ends.
-        is_unsteady = permanent and last is not None and last.fingerprint != result.fingerprint
-        self._failure = _Failure(error, pause, permanent, result.fingerprint)
+        is_unsteady = is_permanent and last is not None and last.fingerprint != result.fingerprint
+        self._failure = _Failure(error, pause, longest, result.fingerprint)
         self._checked_at = pause.until if is_unsteady else now.monotonic
-        if current is not None and usable:
-            self._pause_early(current.plan, retry_after)
         seconds = pause.until - now.monotonic
-        yield RenewalFailed(self.name, result.why, error, usable, seconds)
-        if permanent:
-            yield RefusalRemembered(self.name, error, pause.until - now.monotonic)
+        failed = RenewalFailed(self.name, result.why, error, usable is not None, seconds)
+        return [failed, RefusalRemembered(self.name, error, seconds)] if is_permanent else [failed]
 
     def _pause_early(self, plan: Schedule, retry_after: float | None) -> None:
         self._early_pause = renewal.after_early_failure(

@@ -52,9 +52,3 @@ class UnsharedSource:
                 client,
                 client.host,
             )
-
-
-def forget_sessions() -> None:
-    """Begin to count again."""
-    _expiries.clear()
-    _warned.clear()
