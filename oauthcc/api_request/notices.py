@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
 
 from ..events import Client, log
 from ..tokens.state import CurrentToken
@@ -42,8 +43,8 @@ OLD_HEADER = Notice(
     is_mistake=True,
 )
 SESSION_AUTH = Notice(
-    "session.auth is set, and decides instead: set it to None, or pass auth= to the calls that need"
-    " it",
+    "session.auth is set, so no request of the session gets the token: set it to None, or pass auth="
+    " to the calls that need it",
     is_mistake=True,
 )
 NEAR = Notice(
@@ -59,7 +60,7 @@ REDIRECTED = Notice(
     " or name both in api_url",
     or_if_refused=True,
 )
-CALLER = Notice("the call brings its own Authorization, auth= or user name in the URL")
+CALLER = Notice("the call brings its own Authorization (also None), auth= or user name in the URL")
 UNUSUAL = Notice("the request has no URL or no headers that can be read")
 
 # Why a 401 is returned.
@@ -69,8 +70,8 @@ SAME_TOKEN = Notice(
     is_mistake=True,
 )
 NEW_TOKEN = Notice(
-    "a token that was fetched for this request was refused too: check that audience=, resource= or"
-    " scope= are those of this API, and that it accepts tokens of this server",
+    "a newer token was refused too: check that audience=, resource= or scope= are those of this API,"
+    " and that it accepts tokens of this server",
     is_mistake=True,
 )
 SCOPE = Notice(
@@ -79,7 +80,22 @@ SCOPE = Notice(
     is_mistake=True,
 )
 BODY = Notice("the body of the request cannot be sent again, and no renewal is forced now")
-PAUSE = Notice("this route has refused new tokens too, and no renewal is forced for a while")
+NONCE = Notice(
+    "the API demands one more DPoP nonce for the same request: check whether its servers share"
+    " their nonces",
+    is_mistake=True,
+)
+REPLACED = Notice(
+    "an adapter or a class after the session has replaced the token in the request: let it keep the"
+    " Authorization, or pass auth=lambda r: r to the calls that need no token",
+    is_mistake=True,
+)
+UNSEEN = Notice(
+    "the response hook of the session was not called: let the class after the session, or the tool"
+    " that replaces its send(), keep the hooks of the request",
+    is_mistake=True,
+)
+PAUSE = Notice("new tokens were refused too, and no renewal is forced for a while")
 NO_RENEWAL = Notice("no other token could be fetched, and the current one has not expired")
 
 _warned: dict[tuple[Client, Notice, str], object] = {}
@@ -119,7 +135,8 @@ def reason_without_token(
         return REDIRECTED
     if session.auth is not None:
         return SESSION_AUTH
-    if own is not None and own == (session.headers or {}).get("Authorization"):
+    headers = CaseInsensitiveDict(session.headers or {})  # somebody may have put a plain dict there
+    if own is not None and own == headers.get("Authorization"):
         return OLD_HEADER
     if isinstance(hooks, CallerHooks) or brings_its_own(request):
         return CALLER
@@ -135,6 +152,8 @@ def reason_of_refusal(first: CurrentToken, last: CurrentToken) -> Notice:
     """Return why a refusal is returned: ``first`` was refused, and then ``last``."""
     if first is last:
         return NO_RENEWAL
+    if last.number < first.number:  # the former one
+        return PAUSE
     is_same = first.token.access_token == last.token.access_token
     return SAME_TOKEN if is_same else NEW_TOKEN
 
