@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import requests
-
 from requests.adapters import HTTPAdapter
 
 from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP

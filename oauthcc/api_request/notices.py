@@ -43,8 +43,8 @@ OLD_HEADER = Notice(
     is_mistake=True,
 )
 SESSION_AUTH = Notice(
-    "session.auth is set, so no request of the session gets the token: set it to None, or pass auth="
-    " to the calls that need it",
+    "session.auth is set, so no request of the session gets the token: set it to None, or pass"
+    " auth= to the calls that need it",
     is_mistake=True,
 )
 NEAR = Notice(
@@ -70,8 +70,8 @@ SAME_TOKEN = Notice(
     is_mistake=True,
 )
 NEW_TOKEN = Notice(
-    "a newer token was refused too: check that audience=, resource= or scope= are those of this API,"
-    " and that it accepts tokens of this server",
+    "a newer token was refused too: check that audience=, resource= or scope= are those of this"
+    " API, and that it accepts tokens of this server",
     is_mistake=True,
 )
 SCOPE = Notice(

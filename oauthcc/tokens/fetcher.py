@@ -243,9 +243,7 @@ class TokenFetcher:
         """Return the key of the token in the store, or None if the token is not shared."""
         if self.store is None:
             return None
-        # What was set on an endpoint that was not made yet is in `settings`.
-        endpoint = self.endpoint if self.settings else self._made.get("endpoint")
-        there = SetHere() if endpoint is None else endpoint.set_here()
+        there = self._set_on_endpoint()
         if there.opaque:
             self._warn(there.opaque)
             return None
@@ -255,6 +253,18 @@ class TokenFetcher:
             is_private = "_has_private_keys" in vars(type(self.store))
             self._cache_key = parts, self.config.cache_key(*parts, is_private=is_private)
         return self._cache_key[1]
+
+    def key_if_shared(self, fingerprint: bytes) -> str | None:
+        """Return the key that a token would have in a `MemoryStore`, None if it would have none."""
+        there = self._set_on_endpoint()
+        if there.opaque:
+            return None
+        return self.config.cache_key(fingerprint, there.text, is_private=True)
+
+    def _set_on_endpoint(self) -> SetHere:
+        # What was set on an endpoint that was not made yet is in `settings`.
+        endpoint = self.endpoint if self.settings else self._made.get("endpoint")
+        return SetHere() if endpoint is None else endpoint.set_here()
 
     def _warn(self, opaque: tuple[str, ...]) -> None:
         if opaque not in self._warned:

@@ -75,7 +75,8 @@ class TokenSource:
         self._client = events.Client(config.client_id, config.scope, name)
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
-        unshared = UnsharedSource(self._client, config.params) if store is None else None
+        key_of = self._fetcher.key_if_shared
+        unshared = UnsharedSource(self._client, key_of) if store is None else None
         report = partial(_report, self._client, on_event, unshared)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
@@ -422,7 +423,7 @@ def _report(
         obtained = events.TokenObtained(url, why, seconds, lifetime, attempts, waiters)
         events.emit(obtained, observer, client)
         if unshared is not None:
-            unshared.note(result.token)
+            unshared.note(result.token, result.fingerprint or b"")
 
 
 def _need(
