@@ -199,7 +199,7 @@ class ClientCredentialsAuth(AuthBase):
             self._allowed_urls.refuse_plain_http(r)
             note_without_token(self.tokens._client, url, reason_outside(url, self._allowed_urls))
             return r
-        self._allowed_urls.note_origin(url, origin)
+        self._allowed_urls.note_origin(url, origin, tokens._client)
         _check_proxy(r, origin)
         current = tokens._get()
         if current.is_refused and not is_replayable(r.body):

@@ -389,7 +389,7 @@ class ClientCredentialsSession(requests.Session):
         if tokens is None:
             allowed.refuse_plain_http(request)
         elif not allowed.is_limited and origin != allowed.first_origin:
-            allowed.note_origin(request.url, origin)
+            allowed.note_origin(request.url, origin, tokens._client)
         return tokens, origin
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
@@ -424,11 +424,11 @@ class ClientCredentialsSession(requests.Session):
         ):
             own["_warned_of"] = send
             _log.warning(
-                "requests_mock.Mocker(session=...) has replaced send() of the session of client"
-                " %r, so its requests carry no token, and a 401 is not retried. Use"
+                "requests_mock.Mocker(session=...) has replaced send() of the session for"
+                " %s, so its requests carry no token, and a 401 is not retried. Use"
                 " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
                 " mount a requests_mock.Adapter.",
-                self.tokens._config.client_id,
+                self.tokens._client,
             )
 
     def _avoid_proxy(

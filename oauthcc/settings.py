@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigurationError
-from .events import log
+from .events import is_first, log
 from .secret import check_text
 
 _PLAIN = ("token_url", "issuer", "client_id", "client_secret", "scope", "audience", "client_auth")
@@ -85,7 +85,7 @@ class _Settings:
     def options(self) -> dict[str, Any]:
         self.check()
         if self.hints:
-            log.warning("In %s: %s", self.where, self.hints)
+            self.warn(self.hints)
         options: dict[str, Any] = {key: self.get(key) for key in _PLAIN if self.get(key)}
         if secret := options.get("client_secret"):
             options["client_secret"] = self.secret(secret)
@@ -107,8 +107,12 @@ class _Settings:
         """Return the secret without a line break at its end, as if it were in a file."""
         name, stripped = self.shown("client_secret"), value.rstrip("\r\n")
         if stripped != value:
-            log.warning("In %s: the line break at the end of %s was left out", self.where, name)
+            self.warn(f"the line break at the end of {name} was left out")
         return check_text(stripped, f"{name} in {self.where}")
+
+    def warn(self, text: str) -> None:
+        if is_first((self.where, text)):
+            log.warning("In %s: %s", self.where, text)
 
     def check(self) -> None:
         """Raise one ConfigurationError for everything that is missing or given twice."""

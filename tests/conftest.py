@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from oauthcc.api_request.notices import forget_warnings
+from oauthcc.events import forget_warnings
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 from oauthcc.tokens.unshared import forget_sessions
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP
+from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP, events
 from oauthcc.api_request import notices
 from oauthcc.events import Client
 from oauthcc.testing.faults import Answer, json_answer, unavailable
@@ -379,11 +379,11 @@ def test_an_accepted_replay_is_no_notice(scene: Scene, log: pytest.LogCaptureFix
 def test_the_memory_of_warnings_is_limited(
     log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "MAX_REMEMBERED", 10)
+    monkeypatch.setattr(events, "MAX_REASONS", 10)
     for number in range(100):
         url = f"https://host-{number}.example/"
         notices.note_without_token(Client("me", None), url, notices.OLD_HEADER)
-        assert len(notices._warned) <= 10
+        assert len(events._reasons) <= 10
     assert len(lines(log)) == 100
     notices.note_refusal(Client("me", None), None, notices.NEW_TOKEN, 403)
     assert lines(log)[-1].startswith("A 403 is returned (<unreadable URL>, client 'me'")

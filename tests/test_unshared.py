@@ -45,8 +45,8 @@ def test_sessions_that_are_made_per_call_are_one_warning_that_says_what_to_write
     session_per_call(net, 2 * MANY, "stock")
     (warning,) = warnings(log)
     assert warning.startswith(
-        f"{MANY} sessions or ClientCredentialsAuth objects have each fetched a token for client 'my-id', scope 'orders', from"
-        " https://as.example"
+        f"{MANY} sessions or ClientCredentialsAuth objects have each fetched a token for client"
+        " 'my-id', scope 'orders', from https://as.example"
     )
     assert "Make one and use it for all calls" in warning
     assert "store = oauthcc.stores.MemoryStore(), and pass store=store" in warning

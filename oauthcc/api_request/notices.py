@@ -1,7 +1,7 @@
 """Why a request goes out without the token, or why a 401 is returned: one line in the log.
 
 A reason that looks like a mistake is a warning, once for each client and origin. All others, and
-the same one again, are for debugging. What is remembered for that is limited.
+the same one again, are for debugging.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import requests
 from requests import PreparedRequest
 from requests.structures import CaseInsensitiveDict
 
-from ..events import Client, log
+from ..events import Client, is_first, log
 from ..tokens.state import CurrentToken
 from ..urls import UNREADABLE, origin_of, origin_text, public_url
 from .allowed_urls import AllowedURLs
 from .authorization import CallerHooks, RedirectedHooks, TokenHooks, brings_its_own
-
-#: The number of warnings that are remembered.
-MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +95,6 @@ UNSEEN = Notice(
 PAUSE = Notice("new tokens were refused too, and no renewal is forced for a while")
 NO_RENEWAL = Notice("no other token could be fetched, and the current one has not expired")
 
-_warned: dict[tuple[Client, Notice, str], object] = {}
-
 
 def note_without_token(client: Client, url: object, notice: Notice) -> None:
     """Write to the log why a request goes out without the token."""
@@ -117,11 +112,6 @@ def note_refused_without_token(client: Client, response: Any, notice: Notice) ->
 def note_refusal(client: Client, url: object, notice: Notice, status: int) -> None:
     """Write to the log why a 401 (or another refusal of the token) is returned."""
     _note(client, url, notice, f"A {status} is returned", is_mistake=notice.is_mistake)
-
-
-def forget_warnings() -> None:
-    """Forget which warnings were written, so that each of them is written again."""
-    _warned.clear()
 
 
 def reason_without_token(
@@ -163,11 +153,7 @@ def _note(client: Client, url: object, notice: Notice, said: str, *, is_mistake:
     if is_mistake:
         origin = origin_of(url) if isinstance(url, str) else None
         place = UNREADABLE if origin is None else origin_text(origin)
-        mine = object()
-        # `setdefault` needs no lock: of all threads, one gets its own object back.
-        if _warned.setdefault((client, notice, place), mine) is mine:
+        if is_first((client, notice, place)):
             level = logging.WARNING
-        if len(_warned) > MAX_REMEMBERED:
-            _warned.clear()
     if log.isEnabledFor(level):
         log.log(level, "%s (%s, %s), because %s", said, public_url(url), client, notice.text)

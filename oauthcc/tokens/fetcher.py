@@ -25,7 +25,7 @@ from ..errors import (
     TokenError,
     text_of,
 )
-from ..events import Event, StoreBypassed, Why, log
+from ..events import Event, StoreBypassed, Why, is_first, log
 from ..frames import raised_at, without_frames
 from ..redaction import SecretHeader
 from ..stores import TokenStore
@@ -133,7 +133,6 @@ class TokenFetcher:
         self._cache_key: tuple[tuple[bytes, str], str] | None = None
         #: The newest token, with its key and the number of its fetch.
         self._newest: tuple[str, int, Token] | None = None
-        self._warned: set[tuple[str, ...]] = set()
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -267,13 +266,14 @@ class TokenFetcher:
         return SetHere() if endpoint is None else endpoint.set_here()
 
     def _warn(self, opaque: tuple[str, ...]) -> None:
-        if opaque not in self._warned:
-            self._warned.add(opaque)
+        client = self.config.client
+        if is_first((client, opaque)):
             log.warning(
-                "The store is not used for the tokens of client %r: %s of tokens.endpoint may"
+                "The store is not used for the tokens of %s, from %s: %s of tokens.endpoint may"
                 " change the token, and cannot be a part of the key in the store. Say what differs"
                 " with token_params, or with headers or params of the endpoint.",
-                self.config.client_id,
+                client,
+                client.host,
                 " and ".join(opaque),
             )
 

@@ -24,7 +24,6 @@ from ..stores import TokenStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
-from ..urls import public_url
 from .fetcher import FetchResult, TokenFetcher, TokenNeed
 from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
@@ -69,10 +68,9 @@ class TokenSource:
         self._fetcher = TokenFetcher(config, store)
         #: The session through whose adapters tokens are fetched.
         self._owner = self._fetcher.owner
-        name = public_url(config.issuer or config.token_url)
-        self._state = TokenState(name, self._renew_at, is_shared=store is not None)
+        self._client = config.client
+        self._state = TokenState(self._client.server, self._renew_at, is_shared=store is not None)
         self._routes = RefusingRoutes()
-        self._client = events.Client(config.client_id, config.scope, name)
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
         key_of = self._fetcher.key_if_shared
