@@ -33,7 +33,7 @@ from .errors import InsecureURLError
 from .frames import hide_locals
 from .redaction import SecretHeader
 from .secret import SecretLike
-from .tokens.source import SourceOptions, TokenSource
+from .tokens.source import SourceOptions, TokenSource, check_options
 from .urls import Origin, is_loopback, is_on_this_machine, public_url
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class ClientCredentialsAuth(AuthBase):
         refused_status: Iterable[int] = (401,),
         **options: Unpack[SourceOptions],
     ) -> None:
+        check_options(options, ("api_url", "refused_status"))
         self.tokens: TokenSource = TokenSource._of(
             token_url, client_id, client_secret, scope, issuer=issuer, **options
         )

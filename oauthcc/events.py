@@ -130,7 +130,8 @@ class RenewalFailed(_ClientEvent):
 class RefusalRemembered(_ClientEvent):
     """A token request failed, and only a change of configuration can help.
 
-    All callers get this error for ``seconds`` seconds, without another token request.
+    For ``seconds`` seconds, callers without a usable token get this error, without another token
+    request.
     """
 
     token_url: str
@@ -141,8 +142,8 @@ class RefusalRemembered(_ClientEvent):
     def __str__(self) -> str:
         return (
             f"Only a change of the configuration can help {self._client}, at"
-            f" {_host(self.token_url)}; requests raise this error for {duration(self.seconds)}"
-            f" without a token request: {text_of(self.error)}"
+            f" {_host(self.token_url)}; no token request is sent for {duration(self.seconds)}:"
+            f" {text_of(self.error)}"
         )
 
 

@@ -158,6 +158,7 @@ class ClientCredentialsSession(requests.Session):
         Token requests go through the adapters of the other session. Closing this session does not
         close them.
         """
+        _check_source(tokens)
         session = cls.__new__(cls)
         # Not through `requests.Session`: a tool may have put another class there.
         super(ClientCredentialsSession, session).__init__()
@@ -191,7 +192,7 @@ class ClientCredentialsSession(requests.Session):
         ``OAUTH_RESOURCE`` and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises
         `ConfigurationError` that names what is missing.
         """
-        found = {**options_from_env(prefix), **options}
+        found = {**options_from_env(prefix, given=options), **options}
         return cls(found.pop("token_url", None), **found)
 
     @classmethod
@@ -209,7 +210,7 @@ class ClientCredentialsSession(requests.Session):
         Raises `ConfigurationError` if the profile is missing or invalid, or if others can read a
         secret in it.
         """
-        found = {**options_from_profile(name, path), **options}
+        found = {**options_from_profile(name, path, given=options), **options}
         return cls(found.pop("token_url", None), **found)
 
     @hide_locals
@@ -228,8 +229,8 @@ class ClientCredentialsSession(requests.Session):
             tokens = self.tokens._sibling(**options)
         elif options:
             raise ConfigurationError("add_api() takes tokens= or options, not both.")
-        elif not isinstance(tokens, TokenSource):
-            raise ConfigurationError("tokens= takes the `tokens` of another session.")
+        else:
+            _check_source(tokens)
         self._allowed_urls.add(prefix, tokens)
         self._adopt_sources()
         return tokens
@@ -515,6 +516,11 @@ def _without_netrc(kind: type[ClientCredentialsSession]) -> type[ClientCredentia
     if hasattr(kind, "__del__"):
         names["__del__"] = lambda _: None  # the session itself is still used
     return new_class(kind.__name__, (_NetrcKeptOut, kind), exec_body=lambda ns: ns.update(names))
+
+
+def _check_source(tokens: object) -> None:
+    if not isinstance(tokens, TokenSource):
+        raise ConfigurationError("tokens= takes the `tokens` of another session.")
 
 
 def _says_without(headers: Any) -> bool:

@@ -113,8 +113,7 @@ LINES: list[tuple[Event, str]] = [
         events.RefusalRemembered(URL, ERROR, 59.7, **ME),
         (
             "Only a change of the configuration can help client 'me', scope 'orders', at "
-            "https://as.example; requests raise this error for 1 min without a token "
-            "request: no luck"
+            "https://as.example; no token request is sent for 1 min: no luck"
         ),
     ),
     (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -86,16 +86,7 @@ class TokenSource:
 
         Raises ConfigurationError.
         """
-        unknown = sorted(options.keys() - _KNOWN_OPTIONS)
-        if unknown:
-            from difflib import get_close_matches  # its import takes long
-
-            near = [o for name in unknown for o in get_close_matches(name, _KNOWN_OPTIONS, n=1)]
-            hint = f" Is {' or '.join(near)} meant?" if near else ""
-            raise ConfigurationError(
-                f"There is no option {', '.join(unknown)}: choose from"
-                f" {', '.join(sorted(_KNOWN_OPTIONS))}.{hint}"
-            )
+        check_options(options)
         mine = {name: options.pop(name) for name in _OPTIONS if name in options}
         return cls(ClientConfig.of(*client, **options), **mine)
 
@@ -400,6 +391,21 @@ class TokenSource:
         settings = state.pop("settings")
         self.__init__(**state)  # type: ignore[misc]
         self._fetcher.settings = settings
+
+
+def check_options(options: Iterable[str], more: Iterable[str] = ()) -> None:
+    """Raise ConfigurationError if an option is neither one of `TokenSource._of` nor in ``more``."""
+    known = {*_KNOWN_OPTIONS, *more}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        from difflib import get_close_matches  # its import takes long
+
+        near = [o for name in unknown for o in get_close_matches(name, known, n=1)]
+        hint = f" Is {' or '.join(near)} meant?" if near else ""
+        raise ConfigurationError(
+            f"There is no option {', '.join(unknown)}: choose from"
+            f" {', '.join(sorted(known))}.{hint}"
+        )
 
 
 def _report(
