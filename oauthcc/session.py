@@ -317,6 +317,8 @@ class ClientCredentialsSession(requests.Session):
             return response
         finally:
             handler.is_over = True
+        readable.request = copied
+        handler.redact_error(readable)
         raise readable  # here, so that the first error is not its context
 
     def _send_without_token(self, request: PreparedRequest, kwargs: dict[str, Any]) -> Response:

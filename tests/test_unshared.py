@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+import responses
 
 from oauthcc import ClientCredentialsAuth, DPoP, fetch_token
 from oauthcc.access_token import Token
@@ -129,6 +130,17 @@ def test_sessions_whose_tokens_are_bound_to_keys_of_their_own_are_no_warning(
     auth.token_fields = {"token_type": "DPoP"}
     for _ in range(2 * MANY):
         fetch_token(auth.token_url, auth.client_id, auth.client_secret, scheme=DPoP())
+    assert warnings(log) == []
+
+
+@responses.activate
+def test_sessions_of_tests_whose_requests_are_mocked_are_no_warning(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    token = {"access_token": "t", "token_type": "Bearer", "expires_in": 3600}
+    responses.post("https://as.example/token", json=token)
+    for _ in range(2 * MANY):
+        fetch_token("https://as.example/token", "my-id", "my-secret")
     assert warnings(log) == []
 
 
