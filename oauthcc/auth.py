@@ -32,7 +32,7 @@ from .errors import InsecureURLError
 from .frames import hide_locals
 from .redaction import SecretHeader
 from .secret import SecretLike
-from .tokens.source import SourceOptions, TokenSource
+from .tokens.source import SourceOptions, TokenSource, check_options
 from .urls import Origin, is_on_this_machine, is_plain_on_loopback, public_url
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ class ClientCredentialsAuth(AuthBase):
         refused_status: Iterable[int] = (401,),
         **options: Unpack[SourceOptions],
     ) -> None:
+        check_options(options, ("api_url", "refused_status"))
         self.tokens: TokenSource = TokenSource._of(
             token_url, client_id, client_secret, scope, issuer=issuer, **options
         )
@@ -197,7 +198,7 @@ class ClientCredentialsAuth(AuthBase):
             self._allowed_urls.refuse_plain_http(r)
             note_without_token(self.tokens._client, url, reason_outside(url, self._allowed_urls))
             return r
-        self._allowed_urls.note_origin(url, origin)
+        self._allowed_urls.note_origin(url, origin, tokens._client)
         _check_proxy(r, origin)
         current = tokens._get(None, lambda: is_replayable(r.body))
         handler = _AuthHandler(

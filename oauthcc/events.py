@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -18,6 +18,10 @@ from .errors import text_of
 
 log: logging.Logger = logging.getLogger("oauthcc")
 log.addHandler(logging.NullHandler())
+
+#: The number of reasons for warnings that are remembered.
+MAX_REASONS = 1024
+_reasons: dict[Hashable, object] = {}
 
 #: Why a token is needed.
 Why = Literal["absent", "aging", "margin", "expired", "refused"]
@@ -126,7 +130,8 @@ class RenewalFailed(_ClientEvent):
 class RefusalRemembered(_ClientEvent):
     """A token request failed, and only a change of configuration can help.
 
-    All callers get this error for ``seconds`` seconds, without another token request.
+    For ``seconds`` seconds, callers without a usable token get this error, without another token
+    request.
     """
 
     token_url: str
@@ -137,8 +142,8 @@ class RefusalRemembered(_ClientEvent):
     def __str__(self) -> str:
         return (
             f"Only a change of the configuration can help {self._client}, at"
-            f" {_host(self.token_url)}; requests raise this error for {duration(self.seconds)}"
-            f" without a token request: {text_of(self.error)}"
+            f" {_host(self.token_url)}; no token request is sent for {duration(self.seconds)}:"
+            f" {text_of(self.error)}"
         )
 
 
@@ -232,9 +237,23 @@ def emit(event: Event, observer: Observer | None, client: Client | None = None) 
     try:
         observer(event)
     except Exception:
-        log.exception("the on_event observer raised an exception")
+        log.exception("The on_event observer of %s raised an exception (ignored)", event._client)
     finally:
         _active.reset(mark)
+
+
+def is_first(reason: Hashable) -> bool:
+    """Return whether a warning is the first one for its reason in this process.
+
+    Sessions may be made for each call, so none of them can remember that. What is remembered is
+    limited.
+    """
+    mine = object()
+    # `setdefault` needs no lock: of all threads, one gets its own object back.
+    first = _reasons.setdefault(reason, mine) is mine
+    if len(_reasons) > MAX_REASONS:
+        _reasons.clear()
+    return first
 
 
 def duration(seconds: float) -> str:

@@ -26,6 +26,8 @@ MAX_BYTES = 1 << 20
 # RFC 6749 appendix A allows VSCHAR only. Servers accept more, but no control characters.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_STRIP = " If that is a line break at the end, drop it with .strip()."
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:
@@ -42,7 +44,7 @@ class Secret:
         the name of the secret in errors. Raise ConfigurationError if the value cannot be a secret.
         """
         if isinstance(value, str):
-            return cls(check_text(value, what, " with .strip()"), what)
+            return cls(check_text(value, what, _STRIP), what)
         if isinstance(value, os.PathLike):
             secret = cls(absolute(value), what)
             at_construction(secret.read)
@@ -72,7 +74,9 @@ class Secret:
             # Editors on Windows write a byte order mark at the beginning. Invalid UTF-8 becomes
             # surrogates, which `check_text` refuses: a UnicodeDecodeError would hold the secret.
             value = value.decode("utf-8-sig", "surrogateescape").rstrip("\r\n")
-        return check_text(value, f"{self._what} {self._origin}")
+        # The end of a file was stripped above.
+        advice = "" if isinstance(self._source, Path) else _STRIP
+        return check_text(value, f"{self._what} {self._origin}", advice)
 
     @property
     def _origin(self) -> str:
@@ -144,10 +148,10 @@ def read_file(path: Path, what: str) -> bytes:
     return octets
 
 
-def check_text(value: object, what: str, how: str = "") -> str:
+def check_text(value: object, what: str, advice: str = "") -> str:
     """Return a text that can be a secret; raise ConfigurationError if it cannot be one.
 
-    ``what`` is its name in the error, and ``how`` how to remove a line break.
+    ``what`` is its name in the error.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"The {what} must be a string, not {type(value).__name__}.")
@@ -155,7 +159,6 @@ def check_text(value: object, what: str, how: str = "") -> str:
         raise ConfigurationError(f"The {what} is empty.")
     if _UNFIT.search(value):
         raise ConfigurationError(
-            f"The {what} holds a control character or is not valid Unicode. If that is a line break"
-            f" at the end, drop it{how}."
+            f"The {what} holds a control character or is not valid Unicode.{advice}"
         )
     return value

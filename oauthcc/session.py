@@ -154,6 +154,7 @@ class ClientCredentialsSession(requests.Session):
         Token requests go through the adapters of the other session. Closing this session does not
         close them.
         """
+        _check_source(tokens)
         session = cls.__new__(cls)
         # Not through `requests.Session`: a tool may have put another class there.
         super(ClientCredentialsSession, session).__init__()
@@ -187,7 +188,7 @@ class ClientCredentialsSession(requests.Session):
         ``OAUTH_RESOURCE`` and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises
         `ConfigurationError` that names what is missing.
         """
-        found = {**options_from_env(prefix), **options}
+        found = {**options_from_env(prefix, given=options), **options}
         return cls(found.pop("token_url", None), **found)
 
     @classmethod
@@ -205,7 +206,7 @@ class ClientCredentialsSession(requests.Session):
         Raises `ConfigurationError` if the profile is missing or invalid, or if others can read a
         secret in it.
         """
-        found = {**options_from_profile(name, path), **options}
+        found = {**options_from_profile(name, path, given=options), **options}
         return cls(found.pop("token_url", None), **found)
 
     @hide_locals
@@ -224,8 +225,8 @@ class ClientCredentialsSession(requests.Session):
             tokens = self.tokens._sibling(**options)
         elif options:
             raise ConfigurationError("add_api() takes tokens= or options, not both.")
-        elif not isinstance(tokens, TokenSource):
-            raise ConfigurationError("tokens= takes the `tokens` of another session.")
+        else:
+            _check_source(tokens)
         self._allowed_urls.add(prefix, tokens)
         self._adopt_sources()
         return tokens
@@ -308,6 +309,8 @@ class ClientCredentialsSession(requests.Session):
             return response
         finally:
             handler.is_over = True
+        readable.request = copied
+        handler.redact_error(readable)
         raise readable  # here, so that the first error is not its context
 
     def _send_without_token(self, request: PreparedRequest, kwargs: dict[str, Any]) -> Response:
@@ -381,7 +384,7 @@ class ClientCredentialsSession(requests.Session):
         if tokens is None:
             allowed.refuse_plain_http(request)
         elif not allowed.is_limited and origin != allowed.first_origin:
-            allowed.note_origin(request.url, origin)
+            allowed.note_origin(request.url, origin, tokens._client)
         return tokens, origin
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
@@ -416,11 +419,11 @@ class ClientCredentialsSession(requests.Session):
         ):
             own["_warned_of"] = send
             log.warning(
-                "requests_mock.Mocker(session=...) has replaced send() of the session of client"
-                " %r, so its requests carry no token, and a 401 is not retried. Use"
+                "requests_mock.Mocker(session=...) has replaced send() of the session for"
+                " %s, so its requests carry no token, and a 401 is not retried. Use"
                 " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
                 " mount a requests_mock.Adapter.",
-                self.tokens._config.client_id,
+                self.tokens._client,
             )
 
     def _avoid_proxy(
@@ -502,6 +505,11 @@ def _without_netrc(kind: type[ClientCredentialsSession]) -> type[ClientCredentia
     if hasattr(kind, "__del__"):
         names["__del__"] = lambda _: None  # the session itself is still used
     return new_class(kind.__name__, (_NetrcKeptOut, kind), exec_body=lambda ns: ns.update(names))
+
+
+def _check_source(tokens: object) -> None:
+    if not isinstance(tokens, TokenSource):
+        raise ConfigurationError("tokens= takes the `tokens` of another session.")
 
 
 def _says_without(headers: Any) -> bool:

@@ -12,20 +12,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .errors import ConfigurationError
-from .events import log
+from .events import is_first, log
 from .secret import check_text
 
 _PLAIN = ("token_url", "issuer", "client_id", "client_secret", "scope", "audience", "client_auth")
 _KEYS = (*_PLAIN, "client_secret_file", "api_url", "resource")
+#: Two ways to give the same thing.
+_EITHER = (("token_url", "issuer"), ("client_secret", "client_secret_file"))
 _POSIX = os.name == "posix"
 _READABLE_BY_OTHERS = 0o044
 
 
 def options_from_env(
-    prefix: str = "OAUTH_", environ: Mapping[str, str] | None = None
+    prefix: str = "OAUTH_",
+    environ: Mapping[str, str] | None = None,
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the options of a session from environment variables.
 
@@ -36,19 +42,24 @@ def options_from_env(
     empty variable counts as not set. Commas alone give an empty list, which the session refuses.
     A line break at the end of the secret is left out, with a warning in the log. Variables with
     other names are ignored, with a warning if one looks like a misspelled name. `environ` replaces
-    `os.environ`.
+    `os.environ`. `given` are the options that are given in code, and not needed here.
 
     The possible keys of the result are token_url, issuer, client_id, client_secret (a string or a
     `Path`), scope, audience, client_auth (strings), api_url and resource (lists of strings). Raise
     one ConfigurationError that names everything that is missing or given twice.
     """
     environ = os.environ if environ is None else environ
-    given = {key: environ.get(prefix + key.upper(), "") for key in _KEYS}
-    hints = _misspelled(environ, prefix, given)
-    return _Settings(given, "the environment", Path(), prefix, hints).options()
+    found = {key: environ.get(prefix + key.upper(), "") for key in _KEYS}
+    hints = _misspelled(environ, prefix, found)
+    return _Settings(found, "the environment", Path(), given, prefix, hints).options()
 
 
-def options_from_profile(name: str, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+def options_from_profile(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Return the options of a session from a section of an INI file.
 
     The keys are the names of the environment variables in lower case, without the prefix. The
@@ -66,33 +77,34 @@ def options_from_profile(name: str, path: str | os.PathLike[str] | None = None) 
     if not parser.has_section(name):
         names = ", ".join(parser.sections()) or "none"
         raise ConfigurationError(f"There is no {where}: add [{name}]. The file has: {names}")
-    given = dict(parser[name])
-    if not given.keys() <= set(_KEYS):  # not shown: a part of a broken secret may look like a key
+    found = dict(parser[name])
+    if not found.keys() <= set(_KEYS):  # not shown: a part of a broken secret may look like a key
         raise ConfigurationError(f"Unknown key in {where}. Known keys: {', '.join(_KEYS)}")
-    return _Settings(given, where, file.parent).options()
+    return _Settings(found, where, file.parent, given).options()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Settings:
     """Strings by key, with the place they come from and the prefix of their names in messages."""
 
-    given: Mapping[str, str]
+    found: Mapping[str, str]
     where: str
     folder: Path
+    given: Mapping[str, Any]  # in code
     prefix: str | None = None
     hints: str = ""
 
     def options(self) -> dict[str, Any]:
         self.check()
         if self.hints:
-            log.warning("In %s: %s", self.where, self.hints)
+            self.warn(self.hints)
         options: dict[str, Any] = {key: self.get(key) for key in _PLAIN if self.get(key)}
         if secret := options.get("client_secret"):
             options["client_secret"] = self.secret(secret)
         if file := self.get("client_secret_file"):
             # Path.expanduser would raise for an unknown ~user.
             options["client_secret"] = self.folder / os.path.expanduser(file)  # noqa: PTH111
-        if self.given.get("api_url"):  # an empty list is an error of the session
+        if self.found.get("api_url"):  # an empty list is an error of the session
             options["api_url"] = re.findall(r"[^\s,]+", self.get("api_url"))
         if resources := self.get("resource").split():
             options["resource"] = resources
@@ -100,20 +112,26 @@ class _Settings:
 
     def get(self, key: str) -> str:
         """Return a value without surrounding spaces. In a secret, they may belong to it."""
-        value = self.given.get(key, "")
+        value = self.found.get(key, "")
         return value if key == "client_secret" and value.strip() else value.strip()
 
     def secret(self, value: str) -> str:
         """Return the secret without a line break at its end, as if it were in a file."""
         name, stripped = self.shown("client_secret"), value.rstrip("\r\n")
         if stripped != value:
-            log.warning("In %s: the line break at the end of %s was left out", self.where, name)
+            self.warn(f"the line break at the end of {name} was left out")
         return check_text(stripped, f"{name} in {self.where}")
+
+    def warn(self, text: str) -> None:
+        if is_first((self.where, text)):
+            log.warning("In %s: %s", self.where, text)
 
     def check(self) -> None:
         """Raise one ConfigurationError for everything that is missing or given twice."""
         method = self.get("client_auth")
         needs_secret = not method or method.startswith("client_secret_")
+        if self.given.get("client_auth") is not None:
+            needs_secret = False  # the session knows
         problems = (
             self.problem("token_url", "issuer", example="https://as.example/token"),
             self.problem("client_id", example="my-id"),
@@ -133,7 +151,7 @@ class _Settings:
         count = sum(bool(self.get(key)) for key in keys)
         if count > 1:
             return f"{names}, not both"
-        if count or example is None:
+        if count or example is None or any(self.given.get(key) is not None for key in keys):
             return ""
         return f"{names} is missing, set it as in {self.shown(keys[0])}={example}"
 
@@ -141,11 +159,14 @@ class _Settings:
         return key if self.prefix is None else self.prefix + key.upper()
 
 
-def _misspelled(environ: Mapping[str, str], prefix: str, given: Mapping[str, str]) -> str:
+def _misspelled(environ: Mapping[str, str], prefix: str, found: Mapping[str, str]) -> str:
     """Return a hint about variables that look like misspelled names of those that are not set."""
     from difflib import get_close_matches  # its import takes long, and few sessions need it
 
-    missing = [prefix + key.upper() for key in _KEYS if not given[key]]
+    others = {key: other for pair in _EITHER for key, other in (pair, pair[::-1])}
+    missing = [
+        prefix + key.upper() for key in _KEYS if not (found[key] or found.get(others.get(key, "")))
+    ]
     known = {prefix + key.upper() for key in _KEYS}
     hints = []
     for name in environ:

@@ -35,6 +35,7 @@ _WITHOUT_SCHEME = re.compile(
 # The faults of a configured URL: description, advice, pattern. The first that matches is reported.
 _FAULTS = (
     ("holds a space, control character or backslash", "take it out", AMBIGUOUS),
+    ("begins with a quotation mark", "leave it out", re.compile(r"\A[\"']")),
     ("has no scheme", "begin it with https://", re.compile(r"(?![A-Za-z][A-Za-z0-9+.-]*://)\A")),
     ("is neither https nor http", "begin it with https://", re.compile(r"(?!(?i:https?)://)\A")),
     ("has a user name", "leave out everything up to the @", re.compile(r"\A[^/]*//[^/?#]*@")),

@@ -7,8 +7,7 @@ from typing import Any
 
 import requests
 
-from oauthcc import TokenSource
-from oauthcc.api_request import notices
+from oauthcc import TokenSource, events
 from oauthcc.token_request.client_config import ClientConfig
 from oauthcc.tokens import unshared
 from oauthcc.tokens.fetcher import TokenFetcher
@@ -108,6 +107,6 @@ def owner_of(tokens: TokenSource) -> requests.Session | None:
 
 def forget_warnings() -> None:
     """Let the warnings that are written once in a process be written again."""
-    notices._warned.clear()
+    events._reasons.clear()
     unshared._expiries.clear()
     unshared._warned.clear()

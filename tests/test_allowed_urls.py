@@ -1000,10 +1000,15 @@ def test_a_second_origin_causes_one_warning(
     assert [record.getMessage() for record in caplog.records] == [
         (
             "The token was sent to https://api.example and is now also sent to"
-            " https://foreign.example. Pass api_url= to limit where it is sent."
+            " https://foreign.example (client 'my-id', without a scope). Pass"
+            " api_url= to limit where it is sent."
         )
     ]
     caplog.clear()
+    one_more = connected(net)  # as sessions that are made for each call
+    for url in (f"{API}/x", f"{FOREIGN}/x"):
+        one_more.get(url)
+    assert not caplog.records
     bounded = connected(net, api_url=[API, FOREIGN])
     for url in (f"{API}/x", f"{FOREIGN}/x", "https://third.example/"):
         bounded.get(url)

@@ -252,6 +252,8 @@ def test_the_error_of_an_odd_target_of_a_redirect_quotes_no_token(
     with pytest.raises(requests.exceptions.InvalidURL) as caught:
         session.get(scene.url, allow_redirects=follow)
     assert token not in _texts(caught.value)
+    assert caught.value.request.url == scene.url
+    assert token not in repr(dict(caught.value.request.headers))
 
 
 def test_another_error_of_an_odd_target_is_unchanged(scene: Scene) -> None:

@@ -454,9 +454,15 @@ def test_what_no_key_can_contain_ends_the_sharing_and_is_logged_once(
     settings = OPAQUE[name]
     store = tokens.store
     assert isinstance(store, MemoryStore)
-    with tokens.session(tokens.auth.token_url, ID, SECRET) as session:
+    with (
+        tokens.session(tokens.auth.token_url, ID, SECRET) as session,
+        tokens.session(tokens.auth.token_url, ID, SECRET) as another,
+    ):
         before = session.tokens.get()
         settings(session.tokens.endpoint)
+        settings(another.tokens.endpoint)
+        with contextlib.suppress(RequestException):
+            another.tokens.get()
         session.tokens.forget()
         for _ in range(2):
             with contextlib.suppress(RequestException):
@@ -466,6 +472,7 @@ def test_what_no_key_can_contain_ends_the_sharing_and_is_logged_once(
     ours = [record.getMessage() for record in caplog.records if "not used" in record.getMessage()]
     assert len(ours) == 1
     assert all(word in ours[0] for word in (name.partition(" ")[0], "token_params", repr(ID)))
+    assert "without a scope, from http://127.0.0.1:" in ours[0]
 
 
 def test_a_remembered_error_is_raised_although_nothing_is_shared(tokens: Tokens) -> None:

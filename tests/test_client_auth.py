@@ -690,8 +690,10 @@ def test_a_certificate_file_that_stays_missing_is_an_error_of_ours(
     assert servers.status() == 200
     Path(servers.pair[1]).unlink()
     monkeypatch.setattr(certificate, "PATIENCE", 0.0)
-    with pytest.raises(TokenError, match=r"c\.key\. .*os\.replace"):
+    with pytest.raises(TokenError, match=r"c\.key\. .*os\.replace") as caught:
         servers.status()
+    assert caught.value.request.url.startswith("https://")
+    assert "Bearer ***" in repr(dict(caught.value.request.headers))
     with pytest.raises(TokenError, match="cannot be read"):
         servers.session.tokens.renew()
     servers.issue()

@@ -61,6 +61,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"token_url": None, "issuer": ""}, r"issuer"),
     ({"token_url": None, "issuer": "as.example"}, r"issuer.*https://"),
     ({"token_url": None, "issuer": "http://as.example"}, r"issuer.*https://"),
+    ({"token_url": '"https://as.example/token"'}, r"begins with a quotation mark: leave it out"),
+    ({"token_url": "'https://as.example/token'"}, r"begins with a quotation mark"),
     ({"client_id": ""}, r"client_id must be the non-empty id that the server registered"),
     ({"client_id": None}, r"client_id must be"),
     ({"client_id": 42}, r"client_id must be"),
@@ -251,9 +253,24 @@ def test_the_options_of_add_api_are_checked_at_once() -> None:
         assert (config.token_url, config.params) == (URL, (("audience", "c"),))
 
 
+def test_an_unknown_option_of_an_auth_is_compared_with_all_that_it_has() -> None:
+    unknown: Any = {**FITS, "api_ulr": "https://api.example"}
+    with pytest.raises(ConfigurationError, match=r"choose from api_url, .* Is api_url meant\?"):
+        ClientCredentialsAuth(**unknown)
+    session: Any = ClientCredentialsSession(**FITS)
+    with pytest.raises(ConfigurationError, match=r"choose from audience, "):
+        session.add_api("https://api.example", api_ulr="https://api.example")
+
+
+@pytest.mark.parametrize("tokens", [URL, None, ClientCredentialsSession(**FITS)], ids=type)
+def test_what_is_no_token_source_raises_at_construction(tokens: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"takes the `tokens` of another session"):
+        ClientCredentialsSession.using(tokens)
+
+
 def test_an_unknown_option_raises_with_the_known_ones() -> None:
     unknown: Any = {**FITS, "colour": "red", "audiance": "a"}
-    expected = r"no option audiance, colour: choose from aud.*\. Is audience meant\?"
+    expected = r"no option audiance, colour: choose from api_url, aud.*\. Is audience meant\?"
     with pytest.raises(ConfigurationError, match=expected):
         ClientCredentialsAuth(**unknown)
     with pytest.raises(TypeError, match="unexpected keyword argument"):

@@ -113,8 +113,7 @@ LINES: list[tuple[Event, str]] = [
         events.RefusalRemembered(URL, ERROR, 59.7, **ME),
         (
             "Only a change of the configuration can help client 'me', scope 'orders', at "
-            "https://as.example; requests raise this error for 1 min without a token "
-            "request: no luck"
+            "https://as.example; no token request is sent for 1 min: no luck"
         ),
     ),
     (
@@ -199,10 +198,11 @@ class Failing:
 
 def test_an_exception_in_an_observer_is_logged_with_its_traceback(caplog: Any) -> None:
     observer = Failing(ZeroDivisionError("a bug"))
-    events.emit(EVERY[0][0], observer)
+    events.emit(EVERY[0][0], observer, events.Client("my-id", "orders", URL))
     record = caplog.records[-1]
     assert (record.name, record.levelno) == ("oauthcc", logging.ERROR)
     assert "ZeroDivisionError: a bug" in caplog.text
+    assert "The on_event observer of client 'my-id', scope 'orders' raised" in record.getMessage()
     events.emit(EVERY[0][0], observer)
     assert observer.seen
 

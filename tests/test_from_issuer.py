@@ -111,8 +111,10 @@ def test_a_method_that_is_not_listed_is_used_and_logged_once(
         for _ in range(3):
             assert session.get(api.url).status_code == 200
             auth.revoke_all()
+        assert make(client_auth=ClientSecretPost()).get(api.url).status_code == 200
     [warning] = [r.getMessage() for r in caplog.records if "does not list" in r.getMessage()]
     assert "client_secret_post is used as configured" in warning
+    assert f"(client {auth.client_id!r}, without a scope)" in warning
     assert {name for name, _ in auth.token_requests[0].form} >= {"client_secret"}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
-from oauthcc import ClientCredentialsAuth, ClientCredentialsSession
+from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP, events
 from oauthcc.api_request import notices
 from oauthcc.events import Client
 from oauthcc.testing.faults import Answer, json_answer, unavailable
@@ -42,6 +43,10 @@ def old_header(session: Any) -> None:
     session.headers["Authorization"] = "Bearer of-last-year"
 
 
+def old_header_in_a_dict(session: Any) -> None:
+    session.headers = {"authorization": "Bearer of-last-year"}
+
+
 def old_auth(session: Any) -> None:
     session.auth = ("me", "hunter2")
 
@@ -54,6 +59,7 @@ def no_auth(session: Any) -> None:
     ("change", "reason"),
     [
         (old_header, "session.headers contains an Authorization"),
+        (old_header_in_a_dict, "session.headers contains an Authorization"),
         (old_auth, "session.auth is set"),
         (no_auth, "session.auth is set"),
     ],
@@ -79,6 +85,16 @@ def test_what_an_old_session_brings_along_is_a_warning_once_per_origin(
     assert "key=1" not in log.text
 
 
+def test_the_auth_of_a_session_is_the_reason_even_if_the_call_has_its_own(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net)
+    session.auth = ("me", "pw")
+    session.get(API, auth=("you", "pw"))
+    (warning,) = lines(log)
+    assert "because session.auth is set, so no request of the session gets the token" in warning
+
+
 def test_each_client_and_scope_is_warned_about(
     net: Internet, log: pytest.LogCaptureFixture
 ) -> None:
@@ -95,6 +111,7 @@ def test_each_client_and_scope_is_warned_about(
         {"auth": ("me", "pw")},
         {"auth": lambda r: r},
         {"headers": {"Authorization": "ApiKey 1"}},
+        {"headers": {"Authorization": None}},
         {"url": "https://me:pw@api.example/a"},
     ],
 )
@@ -106,7 +123,7 @@ def test_what_a_call_decides_is_no_warning_even_if_it_is_refused(
     session.get(**{"url": f"{API}/a", **options})
     assert lines(log) == []
     (line,) = lines(log, logging.DEBUG)
-    assert "the call brings its own" in line
+    assert "the call brings its own Authorization (also None), auth= or user name" in line
     assert "pw" not in log.text
 
 
@@ -257,6 +274,100 @@ def test_a_body_that_cannot_be_sent_again_is_said_each_time(
     assert "cannot be sent again" in said[0]
 
 
+def test_a_refused_former_token_is_not_said_to_be_a_new_one(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    session = scene.session()
+    session.get(scene.url)  # accepted, so it is the former token of the next one
+    scene.api.answer_next(Answer(401, [], b""), None)
+    for _ in range(4):
+        assert session.get(scene.url).status_code == 401
+    flights_done()
+    said = lines(log) + lines(log, logging.DEBUG)
+    assert len(said) == 4
+    assert ["a newer token was refused too" in line for line in said] == [True, True, False, False]
+    assert "new tokens were refused too, and no renewal is forced for a while" in said[-1]
+
+
+class SignsItself(HTTPAdapter):
+    """An adapter that replaces the header in place."""
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        request.headers["Authorization"] = "ApiKey hunter2"
+        return super().send(request, **kwargs)
+
+
+def test_a_401_for_a_header_that_an_adapter_has_replaced_is_a_warning(
+    scene: Scene, sessions: Sessions, log: pytest.LogCaptureFixture
+) -> None:
+    session = sessions.new()
+    session.mount(scene.api.url, SignsItself())
+    for _ in range(2):
+        assert session.get(scene.url).status_code == 401
+    (warning,) = lines(log)
+    assert f"A 401 is returned ({scene.url}, client {scene.auth.client_id!r}" in warning
+    assert "because an adapter or a class after the session has replaced the token" in warning
+    assert "hunter2" not in log.text
+
+
+class DropsHooks(requests.Session):
+    """A class after the session that sends a copy without hooks."""
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        request = request.copy()
+        request.hooks = {"response": []}
+        return super().send(request, **kwargs)
+
+
+class WithoutHooks(ClientCredentialsSession, DropsHooks):
+    """A session whose response hooks are dropped."""
+
+
+def test_a_401_that_no_hook_has_seen_is_a_warning(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    session = scene.stack.enter_context(WithoutHooks(*scene.client))
+    assert session.get(scene.url).status_code == 200
+    assert lines(log) == []
+    scene.auth.revoke_all()
+    for _ in range(2):
+        assert session.get(scene.url).status_code == 401
+    (warning,) = lines(log)
+    assert f"A 401 is returned ({scene.url}, client {scene.auth.client_id!r}" in warning
+    assert "because the response hook of the session was not called" in warning
+
+
+def demand(nonce: str) -> Answer:
+    """Return an answer that demands a nonce."""
+    fields = [("WWW-Authenticate", 'DPoP error="use_dpop_nonce"'), ("DPoP-Nonce", nonce)]
+    return Answer(401, fields, b"")
+
+
+def test_a_second_demand_for_a_nonce_is_a_warning(
+    scene: Scene, sessions: Sessions, log: pytest.LogCaptureFixture
+) -> None:
+    scene.auth.token_fields = {"token_type": "DPoP"}
+    scene.api.answer_next(demand("of-one-server"))
+    scene.api.answer_next(demand("of-another-server"))
+    session = sessions.new(scheme=DPoP())
+    assert session.get(scene.url).status_code == 401
+    (warning,) = lines(log)
+    assert "because the API demands one more DPoP nonce" in warning
+    assert scene.token_requests == 1
+
+
+def test_a_demand_for_a_nonce_and_a_body_that_is_gone_are_said_once(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    scene.auth.token_fields = {"token_type": "DPoP"}
+    scene.api.answer_next(demand("one"))
+    session = scene.session(scheme=DPoP())
+    assert session.post(scene.url, data=iter([b"a"])).status_code == 401
+    said = [r.getMessage() for r in log.records if "401" in r.getMessage() and r.name == "oauthcc"]
+    assert len(said) == 1
+    assert "cannot be sent again" in said[0]
+
+
 def test_an_accepted_replay_is_no_notice(scene: Scene, log: pytest.LogCaptureFixture) -> None:
     assert scene.refused().get(scene.url).status_code == 200
     assert lines(log) == lines(log, logging.DEBUG) == []
@@ -268,11 +379,11 @@ def test_an_accepted_replay_is_no_notice(scene: Scene, log: pytest.LogCaptureFix
 def test_the_memory_of_warnings_is_limited(
     log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "MAX_REMEMBERED", 10)
+    monkeypatch.setattr(events, "MAX_REASONS", 10)
     for number in range(100):
         url = f"https://host-{number}.example/"
         notices.note_without_token(Client("me", None), url, notices.OLD_HEADER)
-        assert len(notices._warned) <= 10
+        assert len(events._reasons) <= 10
     assert len(lines(log)) == 100
     notices.note_refusal(Client("me", None), None, notices.NEW_TOKEN, 403)
     assert lines(log)[-1].startswith("A 403 is returned (<unreadable URL>, client 'me'")

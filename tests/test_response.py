@@ -386,6 +386,12 @@ def test_an_unavailable_endpoint_is_not_a_refusal(status, body):
     assert "Try again in 120 seconds, as it asks." in str(error)
 
 
+def test_no_one_is_told_to_wait_for_zero_seconds():
+    error = fault(answered(b"", 503, {"Retry-After": "0"}), TokenEndpointUnavailable)
+    assert error.retry_after == 0.0
+    assert str(error).endswith("Try again later.")
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"<html>Request blocked", {"message": "Forbidden"}, {"error": {"code": 403}}]
 )

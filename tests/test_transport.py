@@ -513,7 +513,10 @@ def test_the_error_of_an_untrusted_certificate_says_where_to_set_the_ca(
     context, bundle = certificates
     monkeypatch.setattr("oauthcc.token_request.endpoint.ATTEMPTS", 1)
     with AuthorizationServer(tls=context) as auth, session_for(auth, trust_env=False) as session:
-        advice = r"No trusted TLS connection.*set session\.verify or session\.tokens\.endpoint"
+        advice = (
+            r"No trusted TLS connection.*set session\.verify or session\.tokens\.endpoint.*client"
+            " certificate"
+        )
         with pytest.raises(TokenEndpointUnreachable, match=advice):
             session.tokens.get()
         session.tokens.forget()

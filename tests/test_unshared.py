@@ -6,8 +6,9 @@ import logging
 from typing import Any
 
 import pytest
+import responses
 
-from oauthcc import fetch_token
+from oauthcc import ClientCredentialsAuth, DPoP, fetch_token
 from oauthcc.access_token import Token
 from oauthcc.events import Client
 from oauthcc.stores import MemoryStore
@@ -18,7 +19,7 @@ from oauthcc.tokens.unshared import MANY, UnsharedSource
 from .clock import Clock, flights_done
 from .inside import forget_warnings
 from .internet import Internet
-from .sessions import auth_for, connected, plain
+from .sessions import connected
 
 
 @pytest.fixture(autouse=True)
@@ -46,22 +47,24 @@ def test_sessions_that_are_made_per_call_are_one_warning_that_says_what_to_write
     session_per_call(net, 2 * MANY, "stock")
     (warning,) = warnings(log)
     assert warning.startswith(
-        f"{MANY} sessions have each fetched a token for client 'my-id', scope 'orders', from"
-        " https://as.example"
+        f"{MANY} sessions or ClientCredentialsAuth objects have each fetched a token for client"
+        " 'my-id', scope 'orders', from https://as.example"
     )
-    assert "Make one session" in warning
+    assert "Make one and use it for all calls" in warning
     assert "store = oauthcc.stores.MemoryStore(), and pass store=store" in warning
 
 
 def test_an_auth_per_call_and_fetch_token_per_call_count_too(
-    net: Internet, auth: AuthorizationServer, log: pytest.LogCaptureFixture
+    auth: AuthorizationServer, log: pytest.LogCaptureFixture
 ) -> None:
+    client = auth.token_url, auth.client_id, auth.client_secret
     for _ in range(MANY):
-        plain(net).get("https://api.example/", auth=auth_for(net))
-    assert len(warnings(log)) == 1
+        ClientCredentialsAuth(*client).tokens.get()
+    (warning,) = warnings(log)
+    assert "sessions or ClientCredentialsAuth objects have each fetched a token" in warning
     forget_warnings()
     for _ in range(MANY):
-        fetch_token(auth.token_url, auth.client_id, auth.client_secret)
+        fetch_token(*client)
     assert len(warnings(log)) == 2
 
 
@@ -94,6 +97,54 @@ def test_sessions_that_cannot_share_a_token_are_no_warning(
     assert warnings(log) == []
 
 
+@pytest.mark.parametrize(
+    "differ",
+    [
+        lambda session, number: session.tokens.endpoint.headers.update({"X-Tenant": number}),
+        lambda session, number: setattr(session.tokens.endpoint, "params", {"tenant": number}),
+        lambda session, number: setattr(session.tokens.endpoint, "auth", lambda r: r),
+    ],
+)
+def test_tenants_that_differ_in_what_is_set_on_the_endpoint_are_no_warning(
+    net: Internet, log: pytest.LogCaptureFixture, differ: Any
+) -> None:
+    for number in range(2 * MANY):
+        session = connected(net)
+        differ(session, str(number))
+        session.get("https://api.example/")
+    assert len(net.token_requests) == 2 * MANY
+    assert warnings(log) == []
+
+
+def test_tenants_that_differ_in_the_query_of_the_token_url_are_no_warning(
+    auth: AuthorizationServer, log: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2 * MANY):
+        url = f"{auth.token_url}?tenant={number}"
+        fetch_token(url, auth.client_id, auth.client_secret)
+    assert warnings(log) == []
+
+
+def test_sessions_whose_tokens_are_bound_to_keys_of_their_own_are_no_warning(
+    auth: AuthorizationServer, log: pytest.LogCaptureFixture
+) -> None:
+    auth.token_fields = {"token_type": "DPoP"}
+    for _ in range(2 * MANY):
+        fetch_token(auth.token_url, auth.client_id, auth.client_secret, scheme=DPoP())
+    assert warnings(log) == []
+
+
+@responses.activate
+def test_sessions_of_tests_whose_requests_are_mocked_are_no_warning(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    token = {"access_token": "t", "token_type": "Bearer", "expires_in": 3600}
+    responses.post("https://as.example/token", json=token)
+    for _ in range(2 * MANY):
+        fetch_token("https://as.example/token", "my-id", "my-secret")
+    assert warnings(log) == []
+
+
 def test_several_apis_of_one_session_are_no_warning(
     net: Internet, log: pytest.LogCaptureFixture
 ) -> None:
@@ -109,16 +160,16 @@ def test_sessions_after_each_other_whose_tokens_have_expired_are_no_warning(
     clock = Clock().install()
     for lifetime in (60.0, None):
         for _ in range(2 * MANY):
-            source = UnsharedSource(Client("me", None), ())
+            source = UnsharedSource(Client("me", None), str)
             expires_at = None if lifetime is None else clock.wall + lifetime
-            source.note(Token("abc", expires_at=expires_at))
+            source.note(Token("abc", expires_at=expires_at), b"")
             clock.advance(3600.0)
     assert warnings(log) == []
 
 
 def test_the_memory_of_clients_is_limited() -> None:
     for number in range(3 * unshared.MAX_CLIENTS):
-        UnsharedSource(Client(str(number), None), ()).note(Token("abc"))
+        UnsharedSource(Client("me", None), str).note(Token("abc"), bytes(number))
         assert len(unshared._expiries) <= unshared.MAX_CLIENTS
 
 

@@ -17,7 +17,7 @@ from requests import PreparedRequest
 from requests.utils import requote_uri
 
 from ..errors import ConfigurationError, InsecureURLError
-from ..events import log
+from ..events import Client, is_first, log
 from ..urls import (
     AMBIGUOUS,
     URL_PARTS,
@@ -126,7 +126,7 @@ class AllowedURLs(Generic[T]):
                 request=request,
             )
 
-    def note_origin(self, url: str, origin: Origin | None) -> None:
+    def note_origin(self, url: str, origin: Origin | None, client: Client) -> None:
         """Warn once if the token goes to a second origin and no prefix says that it may."""
         if self.is_limited or self._has_warned or origin is None:
             return
@@ -136,12 +136,14 @@ class AllowedURLs(Generic[T]):
             self.first_origin = origin
         elif origin != self.first_origin:
             self._has_warned = True
-            log.warning(
-                "The token was sent to %s and is now also sent to %s. Pass api_url= to limit where"
-                " it is sent.",
-                origin_text(self.first_origin),
-                origin_text(origin),
-            )
+            if is_first((client, self.first_origin, origin)):
+                log.warning(
+                    "The token was sent to %s and is now also sent to %s (%s). Pass api_url= to"
+                    " limit where it is sent.",
+                    origin_text(self.first_origin),
+                    origin_text(origin),
+                    client,
+                )
 
     def _under_prefix(self, url: str, origin: Origin) -> tuple[T | None, bool]:
         """Return the value of the longest prefix of a URL, if there is one.

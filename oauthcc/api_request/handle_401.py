@@ -82,6 +82,8 @@ class Handle401(ResponseHandler):
         self.is_spent: bool = False
         #: Whether the sending has ended, with its redirects.
         self.is_over = False
+        # Whether the log says why a refusal is returned.
+        self._is_said = False
         # The request of the replay, while the answer to it is looked at.
         self._replay: PreparedRequest | None = None
 
@@ -96,14 +98,13 @@ class Handle401(ResponseHandler):
         if self.is_from_auth or kwargs.get("stream"):
             redact_body_errors(response, self._tokens_sent())  # requests reads the body later
         answer = response
+        self._is_said = False
         if self._scheme.proves or response.status_code in self._refused_status:
             try:
                 answer = self._answer_nonce_demand(response, kwargs)
                 may_demand = answer is response
                 answer = self._answer_refusal(answer, kwargs, may_demand_nonce=may_demand)
-                if self._lacks_scope(answer):
-                    refusal = self._refusal(self._request_of(response))
-                    self._note(refusal, answer, notices.SCOPE)
+                self._note_rest(self._request_of(response), answer)
             finally:
                 self._replay = None
         if 200 <= answer.status_code < 300:
@@ -221,10 +222,23 @@ class Handle401(ResponseHandler):
     def _report(
         self, event: Callable[..., Event], refusal: Refusal, response: Response, result: object
     ) -> None:
+        self._is_said = True
         method, url = refusal.route.method, self._redacted(refusal.route.url)
         self.tokens._emit(event(method, url, response.status_code, result))
 
+    def _note_rest(self, request: PreparedRequest, response: Response) -> None:
+        """Write to the log why a refusal is returned, if nothing has said so yet."""
+        if self._is_said or response.status_code not in self._refused_status:
+            return
+        notice = notices.NONCE
+        if self._lacks_scope(response):
+            notice = notices.SCOPE
+        elif not self._carries_our_token(request):
+            notice = notices.REPLACED
+        self._note(self._refusal(request), response, notice)
+
     def _note(self, refusal: Refusal, response: Response, notice: notices.Notice) -> None:
+        self._is_said = True
         url = self._redacted(refusal.route.url)
         notices.note_refusal(self.tokens._client, url, notice, response.status_code)
 
@@ -246,13 +260,20 @@ class Handle401(ResponseHandler):
             one = one.__cause__ or one.__context__
 
     def hide_in(self, response: Response) -> None:
-        """Remove our tokens from what a response shows beside the request that it answers."""
+        """Remove our tokens from what a response shows beside the request that it answers.
+
+        If our hook was not called, say so in the log if the token was refused.
+        """
         following = getattr(response, "_next", None)
         if isinstance(following, PreparedRequest):
             hide_headers(following)  # requests has made it just now
         if not self.is_spent:  # a class after ours has dropped the hooks
-            for one in (*response.history, response):
+            answers = [*response.history, response]
+            for one in answers:
                 hide_token(one, self.values)
+            if answers[0].status_code in self._refused_status:
+                refusal = self._refusal(self._request_of(answers[0]))
+                self._note(refusal, answers[0], notices.UNSEEN)
 
     def without_tokens(self, error: ValueError) -> InvalidURL | None:
         """Return an error without our tokens, or None if this one quotes none."""

@@ -1,7 +1,7 @@
 """Why a request goes out without the token, or why a 401 is returned: one line in the log.
 
 A reason that looks like a mistake is a warning, once for each client and origin. All others, and
-the same one again, are for debugging. What is remembered for that is limited.
+the same one again, are for debugging.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from typing import Any
 
 import requests
 from requests import PreparedRequest
+from requests.structures import CaseInsensitiveDict
 
-from ..events import Client, log
+from ..events import Client, is_first, log
 from ..tokens.state import CurrentToken
 from ..urls import UNREADABLE, origin_of, origin_text, public_url
 from .allowed_urls import AllowedURLs
 from .authorization import CallerHooks, RedirectedHooks, TokenHooks, brings_its_own
-
-#: The number of warnings that are remembered.
-MAX_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,8 @@ OLD_HEADER = Notice(
     is_mistake=True,
 )
 SESSION_AUTH = Notice(
-    "session.auth is set, and decides instead: set it to None, or pass auth= to the calls that need"
-    " it",
+    "session.auth is set, so no request of the session gets the token: set it to None, or pass"
+    " auth= to the calls that need it",
     is_mistake=True,
 )
 NEAR = Notice(
@@ -59,7 +57,7 @@ REDIRECTED = Notice(
     " or name both in api_url",
     or_if_refused=True,
 )
-CALLER = Notice("the call brings its own Authorization, auth= or user name in the URL")
+CALLER = Notice("the call brings its own Authorization (also None), auth= or user name in the URL")
 UNUSUAL = Notice("the request has no URL or no headers that can be read")
 
 # Why a 401 is returned.
@@ -69,8 +67,8 @@ SAME_TOKEN = Notice(
     is_mistake=True,
 )
 NEW_TOKEN = Notice(
-    "a token that was fetched for this request was refused too: check that audience=, resource= or"
-    " scope= are those of this API, and that it accepts tokens of this server",
+    "a newer token was refused too: check that audience=, resource= or scope= are those of this"
+    " API, and that it accepts tokens of this server",
     is_mistake=True,
 )
 SCOPE = Notice(
@@ -79,10 +77,23 @@ SCOPE = Notice(
     is_mistake=True,
 )
 BODY = Notice("the body of the request cannot be sent again, and no renewal is forced now")
-PAUSE = Notice("this route has refused new tokens too, and no renewal is forced for a while")
+NONCE = Notice(
+    "the API demands one more DPoP nonce for the same request: check whether its servers share"
+    " their nonces",
+    is_mistake=True,
+)
+REPLACED = Notice(
+    "an adapter or a class after the session has replaced the token in the request: let it keep the"
+    " Authorization, or pass auth=lambda r: r to the calls that need no token",
+    is_mistake=True,
+)
+UNSEEN = Notice(
+    "the response hook of the session was not called: let the class after the session, or the tool"
+    " that replaces its send(), keep the hooks of the request",
+    is_mistake=True,
+)
+PAUSE = Notice("new tokens were refused too, and no renewal is forced for a while")
 NO_RENEWAL = Notice("no other token could be fetched, and the current one has not expired")
-
-_warned: dict[tuple[Client, Notice, str], object] = {}
 
 
 def note_without_token(client: Client, url: object, notice: Notice) -> None:
@@ -114,7 +125,8 @@ def reason_without_token(
         return REDIRECTED
     if session.auth is not None:
         return SESSION_AUTH
-    if own is not None and own == (session.headers or {}).get("Authorization"):
+    headers = CaseInsensitiveDict(session.headers or {})  # somebody may have put a plain dict there
+    if own is not None and own == headers.get("Authorization"):
         return OLD_HEADER
     if isinstance(hooks, CallerHooks) or brings_its_own(request):
         return CALLER
@@ -130,6 +142,8 @@ def reason_of_refusal(first: CurrentToken, last: CurrentToken) -> Notice:
     """Return why a refusal is returned: ``first`` was refused, and then ``last``."""
     if first is last:
         return NO_RENEWAL
+    if last.number < first.number:  # the former one
+        return PAUSE
     is_same = first.token.access_token == last.token.access_token
     return SAME_TOKEN if is_same else NEW_TOKEN
 
@@ -139,11 +153,7 @@ def _note(client: Client, url: object, notice: Notice, said: str) -> None:
     if notice.is_mistake:
         origin = origin_of(url) if isinstance(url, str) else None
         place = UNREADABLE if origin is None else origin_text(origin)
-        mine = object()
-        # `setdefault` needs no lock: of all threads, one gets its own object back.
-        if _warned.setdefault((client, notice, place), mine) is mine:
+        if is_first((client, notice, place)):
             level = logging.WARNING
-        if len(_warned) > MAX_REMEMBERED:
-            _warned.clear()
     if log.isEnabledFor(level):
         log.log(level, "%s (%s, %s), because %s", said, public_url(url), client, notice.text)

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 
 from ..client_auth import ClientAuth, check_secret, client_auth_from
 from ..errors import ConfigurationError
+from ..events import Client
 from ..schemes import Bearer, DPoP, Scheme
 from ..secret import Secret, SecretLike
-from ..urls import check_token_url
+from ..urls import check_token_url, public_url
 from .discovery import check_issuer
 
 if TYPE_CHECKING:
@@ -115,6 +116,11 @@ class ClientConfig:
                 ' comes from is set. client_auth="none" is for a client without a secret.'
             )
         return config
+
+    @property
+    def client(self) -> Client:
+        """Return what events and log lines say about this client."""
+        return Client(self.client_id, self.scope, public_url(self.issuer or self.token_url))
 
     def read_secret(self) -> tuple[str | None, bytes]:
         """Return the client secret as it is now (None if the method needs none), and a fingerprint.

@@ -32,7 +32,7 @@ from ..errors import (
     TokenRequestDenied,
     is_limited,
 )
-from ..events import log
+from ..events import is_first, log
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .client_config import ClientConfig
@@ -68,7 +68,6 @@ class TokenEndpoint(TransportSession):
         if isinstance(config.scheme, DPoP):
             self._scheme = config.scheme._for_token_requests()
         self._discovery = None if config.issuer is None else Discovery(config.issuer)
-        self._warned: set[str] = set()
         self._last_fingerprint: bytes | None = None
 
     def use_certificate_of(self, fingerprint: bytes) -> None:
@@ -150,9 +149,8 @@ class TokenEndpoint(TransportSession):
         method = self._config.client_auth
         metadata = self._discovery.metadata(get, clock.now())
         for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
-            if warning is not None and warning not in self._warned:
-                self._warned.add(warning)
-                log.warning("%s", warning)
+            if warning is not None and is_first((self._config.client, warning)):
+                log.warning("%s (%s)", warning, self._config.client)
         alias = None if method.cert is None else metadata.mtls_token_endpoint
         return alias or metadata.token_endpoint, metadata.issuer
 

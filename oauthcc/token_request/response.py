@@ -233,7 +233,7 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
         pause = retry_after(answer.response)
         advice = "Try again " + (
             "later."
-            if pause is None
+            if not pause  # or zero
             else f"in {pause:.0f} second{'' if round(pause) == 1 else 's'}, as it asks."
         )
         if status == 403:

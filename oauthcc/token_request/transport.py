@@ -446,7 +446,7 @@ _BROKEN = (requests.ConnectionError, exceptions.ChunkedEncodingError, HTTPError,
 _UNSENDABLE = (exceptions.InvalidURL, exceptions.InvalidHeader, exceptions.InvalidSchema)
 _TLS = (
     "No trusted TLS connection to {}: set session.verify or session.tokens.endpoint.verify to your"
-    " CA bundle"
+    " CA bundle, and check the client certificate if there is one"
 )
 _PROXY = (
     "The proxy did not connect to {}: set session.proxies or session.tokens.endpoint.proxies, or"

@@ -25,7 +25,7 @@ from ..errors import (
     TokenError,
     text_of,
 )
-from ..events import Event, StoreBypassed, Why, log
+from ..events import Event, StoreBypassed, Why, is_first, log
 from ..frames import raised_at, without_frames
 from ..redaction import SecretHeader
 from ..stores import TokenStore
@@ -133,7 +133,6 @@ class TokenFetcher:
         self._cache_key: tuple[tuple[bytes, str], str] | None = None
         #: The newest token, with its key and the number of its fetch.
         self._newest: tuple[str, int, Token] | None = None
-        self._warned: set[tuple[str, ...]] = set()
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -243,9 +242,7 @@ class TokenFetcher:
         """Return the key of the token in the store, or None if the token is not shared."""
         if self.store is None:
             return None
-        # What was set on an endpoint that was not made yet is in `settings`.
-        endpoint = self.endpoint if self.settings else self._made.get("endpoint")
-        there = SetHere() if endpoint is None else endpoint.set_here()
+        there = self._set_on_endpoint()
         if there.opaque:
             self._warn(there.opaque)
             return None
@@ -256,14 +253,27 @@ class TokenFetcher:
             self._cache_key = parts, self.config.cache_key(*parts, is_private=is_private)
         return self._cache_key[1]
 
+    def key_if_shared(self, fingerprint: bytes) -> str | None:
+        """Return the key that a token would have in a `MemoryStore`, None if it would have none."""
+        there = self._set_on_endpoint()
+        if there.opaque:
+            return None
+        return self.config.cache_key(fingerprint, there.text, is_private=True)
+
+    def _set_on_endpoint(self) -> SetHere:
+        # What was set on an endpoint that was not made yet is in `settings`.
+        endpoint = self.endpoint if self.settings else self._made.get("endpoint")
+        return SetHere() if endpoint is None else endpoint.set_here()
+
     def _warn(self, opaque: tuple[str, ...]) -> None:
-        if opaque not in self._warned:
-            self._warned.add(opaque)
+        client = self.config.client
+        if is_first((client, opaque)):
             log.warning(
-                "The store is not used for the tokens of client %r: %s of tokens.endpoint may"
+                "The store is not used for the tokens of %s, from %s: %s of tokens.endpoint may"
                 " change the token, and cannot be a part of the key in the store. Say what differs"
                 " with token_params, or with headers or params of the endpoint.",
-                self.config.client_id,
+                client,
+                client.host,
                 " and ".join(opaque),
             )
 

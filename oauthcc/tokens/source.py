@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -25,7 +25,6 @@ from ..stores import TokenStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
-from ..urls import public_url
 from .fetcher import FetchResult, TokenFetcher, TokenNeed
 from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
@@ -73,13 +72,13 @@ class TokenSource:
         self._fetcher = TokenFetcher(config, store)
         #: The session through whose adapters tokens are fetched.
         self._owner = self._fetcher.owner
-        name = public_url(config.issuer or config.token_url)
-        self._state = TokenState(name, self._renew_at, is_shared=store is not None)
+        self._client = config.client
+        self._state = TokenState(self._client.server, self._renew_at, is_shared=store is not None)
         self._routes = RefusingRoutes()
-        self._client = events.Client(config.client_id, config.scope, name)
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
-        unshared = UnsharedSource(self._client, config.params) if store is None else None
+        key_of = self._fetcher.key_if_shared
+        unshared = UnsharedSource(self._client, key_of) if store is None else None
         report = partial(_report, self._client, on_event, unshared)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
@@ -91,16 +90,7 @@ class TokenSource:
 
         Raises ConfigurationError.
         """
-        unknown = sorted(options.keys() - _KNOWN_OPTIONS)
-        if unknown:
-            from difflib import get_close_matches  # its import takes long
-
-            near = [o for name in unknown for o in get_close_matches(name, _KNOWN_OPTIONS, n=1)]
-            hint = f" Is {' or '.join(near)} meant?" if near else ""
-            raise ConfigurationError(
-                f"There is no option {', '.join(unknown)}: choose from"
-                f" {', '.join(sorted(_KNOWN_OPTIONS))}.{hint}"
-            )
+        check_options(options)
         mine = {name: options.pop(name) for name in _OPTIONS if name in options}
         return cls(ClientConfig.of(*client, **options), **mine)
 
@@ -423,6 +413,21 @@ class TokenSource:
         self._fetcher.settings = settings
 
 
+def check_options(options: Iterable[str], more: Iterable[str] = ()) -> None:
+    """Raise ConfigurationError if an option is neither one of `TokenSource._of` nor in ``more``."""
+    known = {*_KNOWN_OPTIONS, *more}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        from difflib import get_close_matches  # its import takes long
+
+        near = [o for name in unknown for o in get_close_matches(name, known, n=1)]
+        hint = f" Is {' or '.join(near)} meant?" if near else ""
+        raise ConfigurationError(
+            f"There is no option {', '.join(unknown)}: choose from"
+            f" {', '.join(sorted(known))}.{hint}"
+        )
+
+
 def _report(
     client: events.Client,
     observer: events.Observer | None,
@@ -442,7 +447,7 @@ def _report(
         obtained = events.TokenObtained(url, why, seconds, lifetime, attempts, waiters)
         events.emit(obtained, observer, client)
         if unshared is not None:
-            unshared.note(result.token)
+            unshared.note(result.token, result.fingerprint or b"")
 
 
 def _why(current: CurrentToken | None, phase: Phase | None) -> events.Why:
