@@ -161,7 +161,8 @@ class TokenState:
             is_former = self._former is not None and self._former.number == former.number
             if not is_former or newest is None or newest.number != self._token_number:
                 return
-            self._trial = renewal.after_refusal(self._trial or Backoff(0, 0.0), now)
+            failures = 0 if self._trial is None else self._trial.failures
+            self._trial = renewal.after_refusal(Backoff(failures, now.monotonic), now)
             trial = Instant(self._trial.until, now.wall + self._trial.until - now.monotonic)
             expiry = former.plan.expiry
             plan = replace(former.plan, aging=min(trial, expiry), margin=expiry)
