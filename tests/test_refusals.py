@@ -51,6 +51,15 @@ def test_the_pause_of_a_route_that_refuses_new_tokens_doubles_up_to_a_minute(
     assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
+def test_refusals_that_are_far_apart_cause_no_pause(routes: RefusingRoutes, clock: Clock) -> None:
+    pauses = []
+    for number in range(1, 10):
+        routes.record(route(), number, is_forced=True)
+        pauses.append(pause(routes, clock, route()))
+        clock.advance(59 if number < 4 else 61)
+    assert pauses == [0, 1, 2, 4, 0, 0, 0, 0, 0]
+
+
 def test_one_token_that_many_threads_report_counts_once(
     routes: RefusingRoutes, clock: Clock
 ) -> None:

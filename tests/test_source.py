@@ -29,14 +29,15 @@ from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import oauth_error, unavailable
 from oauthcc.tokens import fetcher, renewal
+from oauthcc.tokens import source as source_module
 from oauthcc.tokens.refusals import Refusal, Route
-from oauthcc.tokens.single_flight import SingleFlight
+from oauthcc.tokens.single_flight import SingleFlight, StillRunning
 from oauthcc.tokens.source import wait_limit
 from oauthcc.tokens.state import CurrentToken
 from oauthcc.urls import origin_of
 
 from .clock import Clock, flights, flights_done, in_threads, joined, moved_clock, together, until
-from .inside import flight_lock_of, held_by, state_of, waiters_of
+from .inside import abandon, flight_lock_of, held_by, state_of, waiters_of
 
 API, OTHER = "https://api.example/", "https://other.example/"
 Make = Callable[..., ClientCredentialsSession]
@@ -242,6 +243,60 @@ def test_a_token_that_expires_while_a_caller_waits_in_its_margin_is_not_used(
     auth.answer_next(oauth_error("invalid_scope"), None)
     with pytest.raises(TokenError, match="invalid_scope"):
         source.get()
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_caller_whose_token_expires_while_it_waits_for_a_better_one_gets_that_one(
+    auth: AuthorizationServer,
+    source: TokenSource,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_refused: bool,
+) -> None:
+    result = SingleFlight.result
+
+    def slow(*args: Any, **options: Any) -> Any:
+        try:
+            return result(*args, **options)
+        except StillRunning:
+            clock.advance(10)
+            gate.release()
+            raise
+
+    refusal = refused_now(source, clock)
+    clock.advance(3595)
+    monkeypatch.setattr(SingleFlight, "result", slow)
+    monkeypatch.setattr(source_module, "WAIT_FOR_BETTER", 0.01)
+    monkeypatch.setattr(source_module, "WAIT_FOR_OTHER", 0.01)
+    with auth.hold() as gate:
+        waited = source._replacements(refusal, None) if is_refused else [source._get()]
+        assert texts(waited) == auth.issued[1:] == [held_by(source).token.access_token]
+
+
+def test_after_a_slow_fetch_nobody_waits_for_the_next_one_while_the_token_can_be_used(
+    auth: AuthorizationServer,
+    source: TokenSource,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source.get()
+    clock.advance(3595)
+    waited: list[float] = []
+    result = SingleFlight.result
+
+    def noted(flights: Any, ready: Any, begin: Any, timeout: float, **options: Any) -> Any:
+        waited.append(options["max_age"])
+        return result(flights, ready, begin, timeout, **options)
+
+    monkeypatch.setattr(SingleFlight, "result", noted)
+    monkeypatch.setattr(source_module, "WAIT_FOR_BETTER", 0.01)
+    with auth.hold():
+        source.get()
+        abandon(source)
+        source.get()
+    flights_done()
+    assert waited == [0.01, 0]
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.01])
@@ -564,6 +619,19 @@ def test_a_refusal_without_a_replay_of_a_new_token_puts_the_former_one_into_use(
     assert not source._refused_without_replay(refused_now(source, clock))
     assert source.get().access_token == auth.issued[0]
     clock.advance(1)
+    assert source.get().access_token == auth.issued[1]
+    assert count(auth) == 2
+
+
+def test_the_former_token_is_not_used_after_it_has_expired(
+    auth: AuthorizationServer, source: TokenSource, clock: Clock
+) -> None:
+    source._accepted(refused_now(source, clock).current, lambda: Route("GET", None, API))
+    clock.advance(3599.5)
+    source.renew()
+    assert not source._refused_without_replay(refused_now(source, clock))
+    assert source.get().access_token == auth.issued[0]
+    clock.advance(0.5)
     assert source.get().access_token == auth.issued[1]
     assert count(auth) == 2
 

@@ -129,9 +129,10 @@ def after_failure(
 def after_refusal(previous: Backoff | None, now: Instant) -> Backoff:
     """Return how long no renewal is forced for a route that refuses new tokens.
 
-    The first one may have been revoked too, so it causes no pause. Then: 1, 2, 4 ... 60 seconds.
+    The first one may have been revoked too, so it causes no pause. Then: 1, 2, 4 ... 60 seconds. A
+    pause that ended more than a minute ago does not count: revocations are far apart.
     """
-    if previous is None:
+    if previous is None or now.monotonic - previous.until > REFUSAL_MAX:
         return Backoff(0, now.monotonic)
     failures = previous.failures + 1
     return Backoff(failures, now.monotonic + _doubled(FIRST_PAUSE, failures))

@@ -336,10 +336,21 @@ class TokenSource:
         patience: float,
         max_age: float,
     ) -> CurrentToken:
+        until, in_caller = time.monotonic() + patience, must_stay_in_caller()
         try:
-            return self._flights.result(
-                ready, begin, patience, max_age=max_age, in_caller=must_stay_in_caller()
-            )
+            try:
+                return self._flights.result(
+                    ready, begin, patience, max_age=max_age, in_caller=in_caller
+                )
+            except StillRunning:
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise
+                self._state.is_slow |= max_age > 0
+                if self._state.look()[1] not in (None, Phase.EXPIRED):
+                    raise
+                # The token has expired meanwhile, so this caller waits as one that has none.
+                return self._flights.result(ready, begin, left, in_caller=in_caller)
         except StillRunning:
             raise TokenEndpointTimeout(
                 f"No token arrived from {self._state.name} within {patience:g} seconds; the fetch"

@@ -105,7 +105,8 @@ class TokenState:
         #: sets the second one without the lock, for each request.
         self.is_settled = False
         self.accepted_at: float = -math.inf
-        #: Whether the last fetch was slow or failed, so that nobody waits for a better token.
+        #: Whether the last fetch was slow or failed, so that nobody waits for a better token. The
+        #: source sets it for a fetch in progress, without the lock.
         self.is_slow = False
         self._failure: _Failure | None = None
         self._early_pause: Backoff | None = None
@@ -162,9 +163,11 @@ class TokenState:
             is_former = self._former is not None and self._former.number == former.number
             if not is_former or newest is None or newest.number != self._token_number:
                 return
-            self._trial = renewal.after_refusal(self._trial or Backoff(0, 0.0), now)
+            failures = 0 if self._trial is None else self._trial.failures
+            self._trial = renewal.after_refusal(Backoff(failures, now.monotonic), now)
             trial = Instant(self._trial.until, now.wall + self._trial.until - now.monotonic)
-            plan = replace(former.plan, aging=trial, margin=former.plan.expiry)
+            expiry = former.plan.expiry
+            plan = replace(former.plan, aging=min(trial, expiry), margin=expiry)
             self.current, self.waiting = replace(former, plan=plan), newest
 
     def try_newest(self) -> bool:
