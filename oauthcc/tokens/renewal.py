@@ -132,7 +132,7 @@ def after_refusal(previous: Backoff | None, now: Instant) -> Backoff:
     The first one may have been revoked too, so it causes no pause. Then: 1, 2, 4 ... 60 seconds. A
     pause that ended more than a minute ago does not count: revocations are far apart.
     """
-    if previous is None or now.monotonic - previous.until > REFUSAL_MAX:
+    if previous is None or now.monotonic - previous.until > LONGEST_PAUSE:
         return Backoff(0, now.monotonic)
     failures = previous.failures + 1
     return Backoff(failures, now.monotonic + _doubled(FIRST_PAUSE, failures))
