@@ -29,7 +29,7 @@ from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .client_auth.certificate import wait_for_files
 from .errors import ConfigurationError, TokenError
-from .events import Observer, log
+from .events import Observer
 from .frames import clear_frames, hide_locals
 from .schemes import Scheme
 from .secret import SecretLike
@@ -232,8 +232,9 @@ class ClientCredentialsSession(requests.Session):
 
     def prepare_request(self, request: Request) -> PreparedRequest:
         """Prepare a request as requests does. `send` adds the token later; no network is used."""
-        if "send" in self.__dict__:
-            self._check_send(self.__dict__["send"])
+        mock = self.__dict__.get("send")
+        if mock is not None and getattr(mock, "__module__", None) == "requests_mock.mocker":
+            notices.note_without_token(self.tokens._client, request.url, notices.MOCKED)
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
@@ -406,22 +407,6 @@ class ClientCredentialsSession(requests.Session):
             is_its_token = current is not None and header == current.header
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
                 request.headers.pop("Authorization", None)
-
-    def _check_send(self, send: Any) -> None:
-        """Warn once if requests-mock has replaced `send` of this session alone."""
-        own = vars(self)
-        if (
-            getattr(send, "__module__", None) == "requests_mock.mocker"
-            and own.get("_warned_of") != send
-        ):
-            own["_warned_of"] = send
-            log.warning(
-                "requests_mock.Mocker(session=...) has replaced send() of the session of client"
-                " %r, so its requests carry no token, and a 401 is not retried. Use"
-                " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
-                " mount a requests_mock.Adapter.",
-                self.tokens._config.client_id,
-            )
 
     def _avoid_proxy(
         self, request: PreparedRequest, origin: Origin | None, kwargs: dict[str, Any]
