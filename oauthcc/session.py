@@ -182,10 +182,11 @@ class ClientCredentialsSession(requests.Session):
         """Return a session configured by environment variables.
 
         Required are ``OAUTH_TOKEN_URL`` or ``OAUTH_ISSUER``, ``OAUTH_CLIENT_ID``, and
-        ``OAUTH_CLIENT_SECRET`` or ``OAUTH_CLIENT_SECRET_FILE``. Optional are ``OAUTH_SCOPE``,
-        ``OAUTH_API_URL`` (prefixes separated by spaces or commas), ``OAUTH_AUDIENCE``,
-        ``OAUTH_RESOURCE`` and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises
-        `ConfigurationError` that names what is missing.
+        ``OAUTH_CLIENT_SECRET`` or ``OAUTH_CLIENT_SECRET_FILE`` (unless ``OAUTH_CLIENT_AUTH`` is a
+        method without a secret). Optional are ``OAUTH_SCOPE``, ``OAUTH_API_URL`` (prefixes
+        separated by spaces or commas), ``OAUTH_AUDIENCE``, ``OAUTH_RESOURCE`` (separated by spaces)
+        and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises `ConfigurationError` that
+        names what is missing.
         """
         found = {**options_from_env(prefix), **options}
         return cls(found.pop("token_url", None), **found)
