@@ -29,7 +29,7 @@ from .api_request.sent_request import PLAIN_SEND, note_later
 from .client_auth import ClientAuth
 from .client_auth.certificate import wait_for_files
 from .errors import ConfigurationError, TokenError
-from .events import Observer, log
+from .events import Observer
 from .frames import clear_frames, hide_locals
 from .schemes import Scheme
 from .secret import SecretLike
@@ -183,10 +183,11 @@ class ClientCredentialsSession(requests.Session):
         """Return a session configured by environment variables.
 
         Required are ``OAUTH_TOKEN_URL`` or ``OAUTH_ISSUER``, ``OAUTH_CLIENT_ID``, and
-        ``OAUTH_CLIENT_SECRET`` or ``OAUTH_CLIENT_SECRET_FILE``. Optional are ``OAUTH_SCOPE``,
-        ``OAUTH_API_URL`` (prefixes separated by spaces or commas), ``OAUTH_AUDIENCE``,
-        ``OAUTH_RESOURCE`` and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises
-        `ConfigurationError` that names what is missing.
+        ``OAUTH_CLIENT_SECRET`` or ``OAUTH_CLIENT_SECRET_FILE`` (unless ``OAUTH_CLIENT_AUTH`` is a
+        method without a secret). Optional are ``OAUTH_SCOPE``, ``OAUTH_API_URL`` (prefixes
+        separated by spaces or commas), ``OAUTH_AUDIENCE``, ``OAUTH_RESOURCE`` (separated by spaces)
+        and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises `ConfigurationError` that
+        names what is missing.
         """
         found = {**options_from_env(prefix, given=options), **options}
         return cls(found.pop("token_url", None), **found)
@@ -233,8 +234,9 @@ class ClientCredentialsSession(requests.Session):
 
     def prepare_request(self, request: Request) -> PreparedRequest:
         """Prepare a request as requests does. `send` adds the token later; no network is used."""
-        if "send" in self.__dict__:
-            self._check_send(self.__dict__["send"])
+        mock = self.__dict__.get("send")
+        if mock is not None and getattr(mock, "__module__", None) == "requests_mock.mocker":
+            notices.note_without_token(self.tokens._client, request.url, notices.MOCKED)
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
@@ -409,22 +411,6 @@ class ClientCredentialsSession(requests.Session):
             is_its_token = current is not None and header == current.header
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
                 request.headers.pop("Authorization", None)
-
-    def _check_send(self, send: Any) -> None:
-        """Warn once if requests-mock has replaced `send` of this session alone."""
-        own = vars(self)
-        if (
-            getattr(send, "__module__", None) == "requests_mock.mocker"
-            and own.get("_warned_of") != send
-        ):
-            own["_warned_of"] = send
-            log.warning(
-                "requests_mock.Mocker(session=...) has replaced send() of the session for"
-                " %s, so its requests carry no token, and a 401 is not retried. Use"
-                " requests_mock.Mocker() without session=, which replaces it for all sessions, or"
-                " mount a requests_mock.Adapter.",
-                self.tokens._client,
-            )
 
     def _avoid_proxy(
         self, request: PreparedRequest, origin: Origin | None, kwargs: dict[str, Any]

@@ -33,13 +33,9 @@ def options_from_env(
     *,
     given: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the options of a session from environment variables.
+    """Return the options of a session from the variables that `from_env` explains.
 
-    With the default prefix the variables are `OAUTH_TOKEN_URL` or `OAUTH_ISSUER`,
-    `OAUTH_CLIENT_ID`, `OAUTH_CLIENT_SECRET` or `OAUTH_CLIENT_SECRET_FILE` (not needed if
-    `OAUTH_CLIENT_AUTH` is a method without a secret), `OAUTH_SCOPE`, `OAUTH_AUDIENCE`,
-    `OAUTH_RESOURCE` (separated by spaces) and `OAUTH_API_URL` (separated by spaces or commas). An
-    empty variable counts as not set. Commas alone give an empty list, which the session refuses.
+    An empty variable counts as not set. Commas alone give an empty list, which the session refuses.
     A line break at the end of the secret is left out, with a warning in the log. Variables with
     other names are ignored, with a warning if one looks like a misspelled name. `environ` replaces
     `os.environ`. `given` are the options that are given in code, and not needed here.

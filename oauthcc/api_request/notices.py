@@ -44,6 +44,12 @@ SESSION_AUTH = Notice(
     " auth= to the calls that need it",
     is_mistake=True,
 )
+MOCKED = Notice(
+    "requests_mock.Mocker(session=...) has replaced send() of this session, so no 401 is retried"
+    " either: use requests_mock.Mocker() without session=, which replaces it for all sessions, or"
+    " mount a requests_mock.Adapter",
+    is_mistake=True,
+)
 NEAR = Notice(
     "the URL is not under a prefix of api_url or add_api(), although its host has one, or its path"
     " can be read in several ways: check the URL and the prefixes",
