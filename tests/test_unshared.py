@@ -12,13 +12,14 @@ from oauthcc import ClientCredentialsAuth, DPoP, fetch_token
 from oauthcc.access_token import Token
 from oauthcc.events import Client
 from oauthcc.stores import MemoryStore
-from oauthcc.testing import AuthorizationServer
+from oauthcc.testing import Answer, AuthorizationServer
 from oauthcc.tokens import unshared
-from oauthcc.tokens.unshared import MANY, UnsharedSource
+from oauthcc.tokens.unshared import MANY, REPLACED, UnsharedSource
 
-from .clock import Clock, flights_done
+from .clock import Clock, flights_done, together
 from .inside import forget_warnings
 from .internet import Internet
+from .refusals import Scene, Sessions
 from .sessions import connected
 
 
@@ -183,3 +184,76 @@ def test_with_one_memory_store_a_session_per_call_costs_one_token_request_and_no
     session_per_call(net, 2 * MANY, store=MemoryStore())
     assert len(net.token_requests) == 1
     assert warnings(log) == []
+
+
+# -- one active token for each client --------------------------------------------------------------
+
+
+def one_active_token(auth: AuthorizationServer) -> None:
+    """Let an authorization server revoke all other tokens when it issues one."""
+    make = auth.make_token
+
+    def make_only_one() -> str:
+        auth.revoke_all()
+        return make()
+
+    auth.make_token = make_only_one
+
+
+def test_sessions_that_revoke_the_tokens_of_each_other_are_one_warning(
+    scene: Scene, sessions: Sessions, log: pytest.LogCaptureFixture
+) -> None:
+    one_active_token(scene.auth)
+    two = sessions.new(), sessions.new()
+    clock = Clock().install()
+    for _ in range(2 * MANY):
+        for session in two:
+            assert session.get(scene.url).status_code == 200
+            clock.advance(2.0)
+    (warning,) = warnings(log)
+    assert warning.startswith(
+        f"{REPLACED} tokens of client {scene.auth.client_id!r}, without a scope, from"
+        f" {scene.auth.url} were refused within 10 min after they had been accepted"
+    )
+    assert "only one active token" in warning
+    assert "pass store=store to each" in warning
+
+
+def test_sessions_that_share_a_store_are_no_warning(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    one_active_token(scene.auth)
+    store = MemoryStore()
+    two = scene.session(store=store), scene.session(store=store)
+    for _ in range(2 * MANY):
+        scene.auth.revoke_all()
+        for session in two:
+            assert session.get(scene.url).status_code == 200
+    assert warnings(log) == []
+
+
+def test_one_revocation_that_many_threads_see_and_rare_ones_are_no_warning(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock().install()
+    session = scene.session()
+    for _ in range(MANY):
+        session.get(scene.url)
+        scene.auth.revoke_all()
+        together(8, lambda: session.get(scene.url))
+        clock.advance(300.0)
+    assert warnings(log) == []
+
+
+def test_a_route_that_always_refuses_beside_a_good_one_is_no_warning(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock().install()
+    session = scene.session()
+    scene.api.answer_next(Answer(401, [], b""), None, "/bad")
+    for _ in range(2 * MANY):
+        assert session.get(scene.url).status_code == 200
+        assert session.get(scene.api.url + "/bad").status_code == 401
+        clock.advance(5.0)
+    assert scene.token_requests > REPLACED
+    assert [line for line in warnings(log) if "one active" in line] == []

@@ -166,6 +166,8 @@ class Handle401(ResponseHandler):
             self._report(RequestReplayed, refusal, response, answer.status_code)
         if self._is_refusal(answer):
             self._note(refusal, answer, notices.reason_of_refusal(self._first, self._current))
+        elif self._current is not refusal.current:
+            self.tokens._replaced(refusal)
 
     def _prepare_replay(self, request: PreparedRequest, response: Response) -> _Replay:
         """Return the replay of a request; raise `UnreplayableBody` if there cannot be one."""

@@ -78,8 +78,8 @@ class TokenSource:
         # A function, not a method: a reference back to this source would keep it from being freed
         # as soon as its session is dropped.
         key_of = self._fetcher.key_if_shared
-        unshared = UnsharedSource(self._client, key_of) if store is None else None
-        report = partial(_report, self._client, on_event, unshared)
+        self._unshared = UnsharedSource(self._client, key_of) if store is None else None
+        report = partial(_report, self._client, on_event, self._unshared)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
         )
@@ -275,6 +275,11 @@ class TokenSource:
             with self._flights.lock:
                 state.mark_refused(current.number)
         return is_permitted
+
+    def _replaced(self, refusal: Refusal) -> None:
+        """Record that a refused request was accepted with another token."""
+        if self._unshared is not None and self._state.was_accepted(refusal.current):
+            self._unshared.note_replaced(refusal.current.number)
 
     def _accepted(self, current: CurrentToken, route: Callable[[], Route]) -> None:
         """Record that an API accepted a token on a route."""

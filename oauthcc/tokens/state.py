@@ -198,7 +198,11 @@ class TokenState:
     def may_be_revoked(self, refused: CurrentToken) -> bool:
         """Return whether a refused token was accepted before, and none was for a second."""
         is_silent = clock.system.monotonic() - self.accepted_at >= SILENCE
-        return refused.number <= self._accepted_number and is_silent
+        return self.was_accepted(refused) and is_silent
+
+    def was_accepted(self, refused: CurrentToken) -> bool:
+        """Return whether an API has accepted a token, or a newer one."""
+        return refused.number <= self._accepted_number
 
     def mark_refused(self, number: int) -> None:
         """Put a refused token into its margin: it is renewed first, and used if that fails."""

@@ -1,7 +1,11 @@
-"""Sessions that are made for each call: each of them fetches a token that others hold already.
+"""Sessions that should share a store and do not. That works, so nobody would notice.
 
-That works, so nobody would notice. It is a warning, once in a process. Sources that could not share
-a token, such as those of several tenants, do not count together.
+Sessions that are made for each call each fetch a token that others hold already. It is a warning,
+once in a process. Sources that could not share a token, such as those of several tenants, do not
+count together.
+
+If a server keeps only one active token for each client, sessions revoke the tokens of each other.
+That is a warning, once for each client.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ from requests.adapters import HTTPAdapter
 
 from .. import clock
 from ..access_token import Token
-from ..events import Client, log
+from ..events import Client, duration, is_first, log
 from ..threads import must_stay_in_caller
 
 #: So many valid tokens for the same thing are a mistake.
 MANY = 10
+#: So many accepted tokens that were refused within so many seconds are a mistake too.
+REPLACED, REPLACED_WITHIN = 5, 600.0
 #: The number of keys that are remembered.
 MAX_CLIENTS = 256
 #: Seconds for which a token counts if its lifetime is unknown.
@@ -29,7 +35,7 @@ _warned: list[str] = []
 
 
 class UnsharedSource:
-    """A token source without a store, which counts with its first token only.
+    """A token source without a store. Of its own tokens, only the first one counts.
 
     ``key_of`` returns, for the fingerprint of a client, a key that sources have in common if they
     could share a token, or None if nobody can tell.
@@ -38,6 +44,30 @@ class UnsharedSource:
     def __init__(self, client: Client, key_of: Callable[[bytes], str | None]) -> None:
         self._client, self._key_of = client, key_of
         self._is_counted = False
+        self._last_replaced = 0
+        self._replaced: tuple[float, ...] = ()
+
+    def note_replaced(self, number: int) -> None:
+        """Note that an accepted token was refused and the next one was not; warn if that repeats.
+
+        ``number`` is that of the refused token, which counts once.
+        """
+        if number <= self._last_replaced:
+            return
+        self._last_replaced, now = number, clock.system.monotonic()
+        recent = [each for each in self._replaced if each > now - REPLACED_WITHIN]
+        self._replaced = (*recent, now)
+        if len(self._replaced) >= REPLACED and is_first((self._client, "replaced")):
+            log.warning(
+                "%d tokens of %s, from %s were refused within %s after they had been accepted. If"
+                " the server keeps only one active token for each client, other sessions or"
+                " processes cause that. Let all of them share their tokens: make a store, such as"
+                " oauthcc.stores.FileStore() or RedisStore(url), and pass store=store to each.",
+                len(self._replaced),
+                self._client,
+                self._client.host,
+                duration(REPLACED_WITHIN),
+            )
 
     def note(self, token: Token, fingerprint: bytes) -> None:
         """Count the first token, and warn if many sources hold a valid one for the same thing."""
