@@ -318,7 +318,7 @@ def test_a_warm_request_makes_at_most_15_calls_in_at_most_6_files(
     assert len(set(trail.files)) <= 6, trail.files
 
 
-def test_a_request_that_is_refused_and_replayed_changes_files_at_most_90_times(
+def test_a_request_that_is_refused_and_replayed_changes_files_at_most_95_times(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
     with session_for(auth) as session:
@@ -326,7 +326,7 @@ def test_a_request_that_is_refused_and_replayed_changes_files_at_most_90_times(
         auth.revoke_all()
         trail = follow(lambda: session.get(api.url))
     assert auth.issued[1:], "the token was not replaced"
-    assert trail.changes <= 90, trail.files
+    assert trail.changes <= 95, trail.files
 
 
 @pytest.mark.unmeasured
