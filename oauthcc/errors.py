@@ -164,8 +164,8 @@ def retry_after_of(error: Exception) -> float | None:
         return None
 
 
-def is_limited(error: Exception) -> bool:
-    """Return whether a server limits requests (429), and does not say until when."""
+def limits_requests(error: Exception) -> bool:
+    """Return whether an error is a 429, which limits requests, and does not say until when."""
     return getattr(error, "status_code", None) == 429 and retry_after_of(error) is None
 
 

@@ -30,7 +30,7 @@ from ..errors import (
     TokenEndpointUnavailable,
     TokenError,
     TokenRequestDenied,
-    is_limited,
+    limits_requests,
 )
 from ..events import is_first, log
 from ..schemes import DPoP, Scheme
@@ -279,7 +279,7 @@ def _pause_after(error: TokenEndpointUnavailable, policy: Retry, deadline: float
     """Wait before the next attempt, or raise the error if the policy allows none."""
     is_retried = error.status_code in _RETRIED_STATUSES
     # A server that limits requests would count each attempt.
-    if isinstance(error, TokenEndpointTimeout) or not is_retried or is_limited(error):
+    if isinstance(error, TokenEndpointTimeout) or not is_retried or limits_requests(error):
         raise error
     try:
         # Without the error: the policy would keep it, and its traceback keeps our frames.

@@ -284,9 +284,7 @@ class TransportSession(OAuth2Session):
                 raise _too_slow(url)
         except OAuthCCError:
             raise
-        except TimeIsOver:
-            raise _too_slow(url) from None
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        except (requests.RequestException, HTTPError, OSError, ValueError, TimeIsOver) as error:
             if exchange.is_over:
                 raise _too_slow(url) from None
             ours = _as_ours(error, url, secrets, prepared)

@@ -128,7 +128,8 @@ class SingleFlight(Generic[N, R, T]):
             result, error = flight.wait_until(min(until, flight.began + max_age))
             if error is None:
                 return result  # type: ignore[return-value]  # None only if T is None
-            if need is not None or not flight.is_for_nobody(error):
+            is_for_nobody = flight.is_tentative or isinstance(error, Interrupted)
+            if need is not None or not is_for_nobody:
                 raise copy_error(error)
 
     def start_unless_running(self, begin: Callable[[], N | None]) -> bool:
@@ -210,7 +211,7 @@ class _Flight(Generic[T]):
     def __init__(self, need: Need, older: _Flight[T] | None) -> None:
         self.began: float = _real.monotonic()
         self._deadline = self.began + need.budget
-        self._is_tentative = need.is_tentative
+        self.is_tentative = need.is_tentative
         self.is_abandoned = False
         # An abandoned one, whose callers get the result of this one if it comes first.
         self._older = older
@@ -236,10 +237,6 @@ class _Flight(Generic[T]):
     def is_mine(self) -> bool:
         """Return whether the caller runs inside of this flight."""
         return self in _inside.get() and not self.is_done
-
-    def is_for_nobody(self, error: Exception) -> bool:
-        """Return whether this error of the flight is not that of the callers that joined it."""
-        return self._is_tentative or isinstance(error, Interrupted)
 
     def end(self, result: T | None, error: Exception | None) -> None:
         """Release all callers, and those of an abandoned flight if this one has a result."""

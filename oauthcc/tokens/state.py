@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from .. import clock, forks
 from ..access_token import Token
 from ..clock import ALWAYS, Instant
-from ..errors import PERMANENT_ERRORS, is_limited, remembered, retry_after_of
+from ..errors import PERMANENT_ERRORS, limits_requests, remembered, retry_after_of
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
 from . import renewal
@@ -318,7 +318,7 @@ class TokenState:
             early = self._early_pause
             seconds = 0.0 if early is None else max(0.0, early.until - now.monotonic)
             return [RenewalFailed(self.name, result.why, error, usable is not None, seconds)]
-        is_long = is_permanent or is_limited(error)
+        is_long = is_permanent or limits_requests(error)
         longest = renewal.LONGEST_PAUSE if is_long else renewal.LONGEST_PAUSE_OUTAGE
         last = failure if failure is not None and failure.longest == longest else None
         pause = renewal.after_failure(
