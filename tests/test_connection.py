@@ -421,6 +421,23 @@ def test_what_an_adapter_notes_while_it_sends_is_kept(auth: AuthorizationServer)
         assert not adapter.poolmanager.pools
 
 
+def test_another_thread_may_use_a_new_proxy_while_an_adapter_is_copied() -> None:
+    class Busy(urllib3.ProxyManager):
+        @property
+        def pools(self) -> Any:
+            adapter.proxy_manager["http://other.example"] = self
+            return self._pools
+
+        @pools.setter
+        def pools(self, pools: Any) -> None:
+            self._pools = pools
+
+    adapter = HTTPAdapter()
+    adapter.proxy_manager["http://proxy.example"] = Busy("http://proxy.example")
+    with connection.Exchange(1.0) as exchange:
+        assert list(exchange.copy(adapter).proxy_manager) == ["http://proxy.example"]
+
+
 def test_an_adapter_that_makes_its_pools_when_it_first_sends_can_be_used(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:

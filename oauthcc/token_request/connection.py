@@ -80,7 +80,7 @@ class Exchange:
             state["poolmanager"] = self._own_pools(state["poolmanager"])
         if type(state.get("proxy_manager")) is dict:
             managers = _OwnManagers(self)
-            for proxy, manager in state["proxy_manager"].items():
+            for proxy, manager in list(state["proxy_manager"].items()):  # others may add to it
                 dict.__setitem__(managers, proxy, self._own_pools(manager))
             state["proxy_manager"] = managers
         self._copies.append((adapter, copied, dict(state)))
