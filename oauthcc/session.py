@@ -511,7 +511,7 @@ class ClientCredentialsSession(requests.Session):
 
         def __getattr__(self, name: str) -> Any:
             """Raise `ConfigurationError` for what `__init__` sets, if it was not called."""
-            if name in _OURS:
+            if name in _OURS or (name == "auth" and "tokens" not in vars(self)):
                 raise ConfigurationError(
                     f"{type(self).__name__} was made without"
                     " ClientCredentialsSession.__init__(token_url, client_id, client_secret,"
