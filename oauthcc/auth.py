@@ -98,6 +98,9 @@ class _AuthHandler(Handle401):
     def _handed_over(self, request: PreparedRequest) -> HandedOver | None:
         return self._handed
 
+    def _carries_our_token(self, request: PreparedRequest) -> bool:
+        return carries_token(request)  # another thread may have put a newer one there since
+
     def _request_of(self, response: Response) -> PreparedRequest:
         return response.request  # that of its hop
 

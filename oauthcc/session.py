@@ -10,6 +10,7 @@ the endpoint: as base class of this session it would log tokens and send them to
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import new_class
@@ -59,6 +60,17 @@ class APIOptions(SourceOptions, total=False):
     client_secret: SecretLike | None
     scope: str | Iterable[str] | None
 
+
+class _Left(threading.local):
+    """The session and the URL of the hop that a thread is about to send, if it has left its API.
+
+    A class before ours may send another request in the place of the one that we have marked.
+    """
+
+    hop: tuple[int, str | None] | None = None
+
+
+_left = _Left()
 
 # What this class adds to the attributes of a session, also in pickles.
 _OURS = ("tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive")
@@ -249,7 +261,7 @@ class ClientCredentialsSession(requests.Session):
         without_netrc = object.__new__(_without_netrc(kind))
         object.__setattr__(without_netrc, "__dict__", self.__dict__)
         prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
-        headers: Any = request.headers
+        headers: Any = request.headers or {}
         if None in headers.values() and _says_without(headers):
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
         elif self.trust_env and (
@@ -311,6 +323,7 @@ class ClientCredentialsSession(requests.Session):
             return response
         finally:
             handler.is_over = True
+            _left.hop = None
         readable.request = copied
         handler.redact_error(readable)
         raise readable  # here, so that the first error is not its context
@@ -321,7 +334,10 @@ class ClientCredentialsSession(requests.Session):
         reason = notices.reason_without_token(request, self, self._allowed_urls)
         notices.note_without_token(client, getattr(request, "url", None), reason)
         kwargs = self._without_our_cert(kwargs)
-        response = super().send(authorization.without_token(request), **kwargs)
+        try:
+            response = super().send(authorization.without_token(request), **kwargs)
+        finally:
+            _left.hop = None
         notices.note_refused_without_token(client, response, reason)
         return response
 
@@ -329,11 +345,19 @@ class ClientCredentialsSession(requests.Session):
         """Keep our token on a redirect that stays at its API, and remove it from any other."""
         authorization.pass_token_on(prepared_request, response.request)
         self._drop_known_token(prepared_request)
+        session: Any = self
         if self._stays_at_its_api(prepared_request):
-            return  # without netrc; `send` puts the token on it anew
-        if not authorization.carries_token_of_auth(prepared_request):
-            authorization.take_token_off(prepared_request)
-        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+            # `send` puts the token on it anew. requests keeps these headers in a local variable.
+            authorization.hide_headers(prepared_request)
+            kind: Any = type(self)
+            session = object.__new__(_without_netrc(kind))  # as in `prepare_request`
+            object.__setattr__(session, "__dict__", self.__dict__)
+        else:
+            if not authorization.carries_token_of_auth(prepared_request):
+                authorization.take_token_off(prepared_request)
+            _left.hop = id(self), prepared_request.url
+        rebuild_auth: Any = super(ClientCredentialsSession, session).rebuild_auth
+        rebuild_auth(prepared_request, response)
 
     def __repr__(self) -> str:
         """Return what the session is for, without secrets."""
@@ -383,6 +407,8 @@ class ClientCredentialsSession(requests.Session):
         if getattr(handler, "allowed_urls", None) is self._allowed_urls:
             return (tokens, origin) if self._stays_at_its_api(request) else (None, None)
         allowed = self._allowed_urls
+        if (id(self), request.url) == _left.hop:
+            return None, None
         if tokens is None:
             allowed.refuse_plain_http(request)
         elif not allowed.is_limited and origin != allowed.first_origin:
@@ -461,7 +487,7 @@ class ClientCredentialsSession(requests.Session):
 
         def __getattr__(self, name: str) -> Any:
             """Raise `ConfigurationError` for what `__init__` sets, if it was not called."""
-            if name in _OURS:
+            if name in _OURS or (name == "auth" and "tokens" not in vars(self)):
                 raise ConfigurationError(
                     f"{type(self).__name__} was made without"
                     " ClientCredentialsSession.__init__(token_url, client_id, client_secret,"

@@ -241,6 +241,21 @@ def test_a_pickle_of_an_error_of_a_plain_session_contains_no_token(scene: Scene)
     pickle.dumps(request)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_is_noted_for_a_replay_shows_no_token(
+    scene: Scene, sessions: Sessions, is_first: bool
+) -> None:
+    kinds = (_Forwarding, ClientCredentialsSession)
+    made: Any = type("Made", kinds if is_first else kinds[::-1], {})
+    with made(*scene.client) as session:
+        for response in (sessions.new().get(scene.url), session.get(scene.url)):
+            request: Any = response.request
+            attributes = [vars(hook) for hook in request.hooks["response"]]
+            assert any("_handed" in one for one in attributes)
+            shown_values = repr([vars(request), *attributes])
+            assert not any(token in shown_values for token in scene.auth.issued)
+
+
 # Headers that are used again
 
 
@@ -353,3 +368,24 @@ def test_threads_that_send_one_prepared_request_always_send_a_token(scene: Scene
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(send, range(200))) == {200}
     assert None not in {token for _, token in scene.trail}
+
+
+def test_a_refused_request_is_replayed_if_another_thread_has_put_a_newer_token_on_it(
+    scene: Scene,
+) -> None:
+    session, other, auth = scene.plain(), scene.plain(), scene.auth_object()
+    prepared = session.prepare_request(Request("POST", scene.url, data=b"x", auth=auth))
+    scene.auth.revoke_all()
+
+    class Meanwhile(HTTPAdapter):
+        def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+            answer = super().send(request, *args, **kwargs)
+            if answer.status_code == 401:
+                auth.tokens.renew()
+                assert other.send(prepared).status_code == 200
+            return answer
+
+    session.mount("http://", Meanwhile())
+    assert session.send(prepared).status_code == 200
+    assert [token for _, token in scene.trail] == [1, 2, 2]
+    assert scene.token_requests == 2

@@ -22,6 +22,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import requests
+from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -567,6 +568,27 @@ def test_an_error_has_no_frame_that_contains_the_secret(auth: AuthorizationServe
         for one in chain(caught.value):
             for frame, _ in traceback.walk_tb(one.__traceback__):
                 assert not leaks(repr(frame.f_locals)), frame
+    gc.collect()
+
+
+def test_an_error_of_a_redirect_has_no_frame_that_contains_the_token(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    def fail(response: Response, **_: Any) -> None:
+        if not response.is_redirect:
+            raise RuntimeError("a hook")
+
+    api.add_route("/loop", lambda _: faults.redirect("/loop"))
+    api.add_route("/cut", lambda _: faults.redirect("/slow?seconds=20"))
+    with session_for(auth) as session:
+        for path in ("/loop", "/cut", "/redirect-to"):
+            with pytest.raises((requests.RequestException, RuntimeError)) as caught:
+                session.get(f"{api.url}{path}", timeout=1, hooks={"response": fail})
+            for one in chain(caught.value):
+                for frame, _ in traceback.walk_tb(one.__traceback__):
+                    if "/tests/" not in frame.f_code.co_filename:
+                        shown = repr(frame.f_locals)
+                        assert not any(token in shown for token in auth.issued), frame
     gc.collect()
 
 

@@ -175,6 +175,11 @@ def test_a_header_that_is_none_means_no_token_and_no_netrc(scene: Scene, name: A
     assert session.get(scene.url, headers={"X-Other": None}).status_code == 200
 
 
+@pytest.mark.parametrize("headers", [(), "", {}])
+def test_headers_of_any_kind_may_be_empty(scene: Scene, headers: Any) -> None:
+    assert scene.session().get(scene.url, headers=headers).status_code == 200
+
+
 # Mix-ins
 
 

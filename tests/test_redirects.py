@@ -16,7 +16,7 @@ import requests
 from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
 
-from oauthcc import ClientCredentialsAuth, DPoP, Token
+from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP, Token
 from oauthcc.api_request import sent_request
 from oauthcc.redaction import SecretHeader
 from oauthcc.schemes import Bearer
@@ -485,3 +485,80 @@ def test_an_auth_accepts_other_proxies(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert "Authorization" in Request("GET", url, auth=auth).prepare().headers
+
+
+# Mix-ins
+
+
+class Dropping(requests.Session):
+    """A mix-in that drops the hooks of each request."""
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        request.hooks = {}
+        return super().send(request, **kwargs)
+
+
+class Rebuilding(requests.Session):
+    """A mix-in that sends another request in the place of each one."""
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        made = Request(request.method, request.url, dict(request.headers)).prepare()
+        return super().send(made, **kwargs)
+
+
+class Unhooking(requests.Session):
+    """A mix-in that sends a copy without hooks."""
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        request = request.copy()
+        request.hooks = {"response": []}
+        return super().send(request, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [Dropping, Rebuilding, Unhooking])
+def test_a_redirect_that_a_mix_in_sends_anew_carries_no_token_to_another_origin(
+    scene: Scene, kind: type
+) -> None:
+    other = scene.another_api()
+    other.protected = False
+    other.add_route("/back", lambda _: redirect(f"{scene.api.url}/v1/x"))
+    made: Any = type("Made", (kind, ClientCredentialsSession), {})
+    with made(*scene.client) as session:
+        for path in ("/back", "/x"):
+            url = moved_to(scene, f"{other.url}{path}")
+            session.get(url)
+        found = session.get(url, allow_redirects=False)
+        assert found.next is not None
+        # A request of the caller to the same URL is no redirect.
+        session.get(f"{other.url}/x")
+        with contextlib.suppress(requests.TooManyRedirects):
+            session.max_redirects = 0
+            session.get(url)
+        session.get(f"{other.url}/x")
+    assert trail(other) == [("/back", None), ("/x", None), ("/x", 1), ("/x", 1)]
+    assert [hop for hop in scene.trail if hop[0] == "/v1/x"] == [("/v1/x", None)]
+
+
+def test_a_url_that_a_redirect_has_led_to_gets_the_token_if_it_is_requested(scene: Scene) -> None:
+    scene.api.add_route("/outside", lambda _: redirect("/v1/x"))
+    scene.api.protected = False
+    with scene.session(api_url=f"{scene.api.url}/v1") as session:
+        session.get(f"{scene.api.url}/outside")
+        session.get(f"{scene.api.url}/v1/x")
+    assert scene.trail == [("/outside", None), ("/v1/x", None), ("/v1/x", 1)]
+
+
+@pytest.mark.usefixtures("netrc")
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_mix_in_may_change_the_request_of_a_redirect(scene: Scene, is_first: bool) -> None:
+    class Marking(requests.Session):
+        def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+            prepared_request.headers["X-Hop"] = str(response.status_code)
+
+    kinds = (Marking, ClientCredentialsSession)
+    made: Any = type("Made", kinds if is_first else kinds[::-1], {})
+    with made(*scene.client) as session:
+        session.get(moved_to(scene, "/v1/x"))
+    assert scene.trail == [("/v1/go", 1), ("/v1/x", 1)]
+    assert scene.api.requests[-1].headers["X-Hop"] == "302"

@@ -201,6 +201,19 @@ def test_a_session_whose_init_was_not_called_says_what_to_write(use: Any, duplic
     session.close()
 
 
+@pytest.mark.parametrize("method", ["get", "send"])
+def test_a_class_that_calls_no_init_at_all_is_told_the_same(method: str) -> None:
+    class Forgetful(ClientCredentialsSession):
+        def __init__(self) -> None:
+            self.name = "mine"
+
+    request: Any = "https://api.example"
+    if method == "send":
+        request = Request("GET", request).prepare()
+    with pytest.raises(ConfigurationError, match=r"write super\(\).__init__\(\*args, \*\*kwargs\)"):
+        getattr(Forgetful(), method)(request)
+
+
 def test_an_unknown_attribute_raises_the_error_of_python(scene: Scene) -> None:
     session: Any = scene.session()
     with pytest.raises(AttributeError, match="no attribute 'token'"):

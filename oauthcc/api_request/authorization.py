@@ -193,7 +193,10 @@ def hand_over(request: PreparedRequest) -> HandedOver:
     """Note what is handed over now."""
     own = request.__dict__
     note = NO_BODY if own["body"] is None else _note_or_reason(own["body"])
-    return HandedOver(own["method"], own["url"], _copy_of(own["headers"]), own["body"], note)
+    headers = _copy_of(own["headers"])
+    for name in our_headers(request):  # a replay gets values of its own
+        headers[name] = SecretHeader(headers[name])
+    return HandedOver(own["method"], own["url"], headers, own["body"], note)
 
 
 def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]:
