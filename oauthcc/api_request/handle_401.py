@@ -153,14 +153,18 @@ class Handle401(ResponseHandler):
                 self._note(refusal, response, notices.BODY)
             return response
         answer = response
-        for current in tokens._replacements(refusal, wait_limit(kwargs.get("timeout"))):
-            answer, before = self._send(replay, answer, current, kwargs), answer
-            if answer is before:
-                return answer  # the body has changed
-            if may_demand_nonce:
-                answer = self._answer_nonce_demand(answer, kwargs)
-            if not self._is_refusal(answer):
-                break
+        try:
+            for current in tokens._replacements(refusal, wait_limit(kwargs.get("timeout"))):
+                answer, before = self._send(replay, answer, current, kwargs), answer
+                if answer is before:
+                    return answer  # the body has changed
+                if may_demand_nonce:
+                    answer = self._answer_nonce_demand(answer, kwargs)
+                if not self._is_refusal(answer):
+                    break
+        except OAuthCCError:
+            release(answer)  # nobody gets it
+            raise
         self._report_replay(refusal, response, answer)
         return answer
 
