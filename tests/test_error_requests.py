@@ -133,6 +133,11 @@ def test_the_error_of_a_failed_renewal_names_the_token_request(
         session.get(scene.url)
     request: Any = caught.value.request
     assert (request.method, request.url) == ("POST", scene.auth.token_url)
+    # Nobody got the 401, so its connection is free for the next request.
+    scene.auth.answer_normally()
+    session.tokens.forget()
+    assert session.get(scene.url).status_code == 200
+    assert scene.api.connections == 1
 
 
 def test_an_error_of_the_configuration_has_no_request() -> None:

@@ -743,7 +743,7 @@ def test_the_log_of_an_observer_that_raises_has_no_secret(
         auth.revoke_all()
         assert session.get(f"{api.url}/x").status_code == 401
         flights_done()
-    assert any("The on_event observer of" in line for line in log.lines)
+    assert any("The on_event observer of client 'my id'" in line for line in log.lines)
     assert_clean(log.lines)
 
 

@@ -555,7 +555,7 @@ def test_an_accepted_token_ends_the_pause_of_its_route(source: TokenSource, cloc
         refusal = refused_now(source, clock)
         list(source._replacements(refusal, None))
     assert not source._may_replace(refused_now(source, clock))
-    source._accepted(held_by(source), lambda: refusal.route)
+    source._accepted(held_by(source), held_by(source), lambda: refusal.route)
     assert source._may_replace(refused_now(source, clock))
 
 
@@ -600,7 +600,8 @@ def test_a_refusal_while_the_endpoint_is_unavailable_is_the_answer_until_the_tok
 def test_the_former_token_replaces_a_new_one_that_no_api_has_accepted(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    source._accepted(refused_now(source, clock).current, lambda: Route("GET", None, API))
+    current = refused_now(source, clock).current
+    source._accepted(current, current, lambda: Route("GET", None, API))
     source.renew()
     refusal = refused_now(source, clock)
     assert source._may_replace(refusal)
@@ -614,7 +615,8 @@ def test_the_former_token_replaces_a_new_one_that_no_api_has_accepted(
 def test_a_refusal_without_a_replay_of_a_new_token_puts_the_former_one_into_use(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    source._accepted(refused_now(source, clock).current, lambda: Route("GET", None, API))
+    current = refused_now(source, clock).current
+    source._accepted(current, current, lambda: Route("GET", None, API))
     source.renew()
     assert not source._refused_without_replay(refused_now(source, clock))
     assert source.get().access_token == auth.issued[0]

@@ -108,7 +108,9 @@ class Handle401(ResponseHandler):
             finally:
                 self._replay = None
         if 200 <= answer.status_code < 300:
-            self.tokens._accepted(self._current, lambda: self._route_of(self._request_of(response)))
+            self.tokens._accepted(
+                self._current, self._first, lambda: self._route_of(self._request_of(response))
+            )
         if answer.status_code >= 400 and isinstance(answer.reason, str):
             answer.reason = self._redacted(answer.reason)  # `raise_for_status` quotes it
         hide_token(answer, self.values)  # after all that was sent, before the user's hooks
@@ -149,14 +151,18 @@ class Handle401(ResponseHandler):
                 self._note(refusal, response, notices.BODY)
             return response
         answer = response
-        for current in tokens._replacements(refusal, kwargs.get("timeout")):
-            answer, before = self._send(replay, answer, current, kwargs), answer
-            if answer is before:
-                return answer  # the body has changed
-            if may_demand_nonce:
-                answer = self._answer_nonce_demand(answer, kwargs)
-            if not self._is_refusal(answer):
-                break
+        try:
+            for current in tokens._replacements(refusal, kwargs.get("timeout")):
+                answer, before = self._send(replay, answer, current, kwargs), answer
+                if answer is before:
+                    return answer  # the body has changed
+                if may_demand_nonce:
+                    answer = self._answer_nonce_demand(answer, kwargs)
+                if not self._is_refusal(answer):
+                    break
+        except OAuthCCError:
+            release(answer)  # nobody gets it
+            raise
         self._report_replay(refusal, response, answer)
         return answer
 
@@ -166,8 +172,6 @@ class Handle401(ResponseHandler):
             self._report(RequestReplayed, refusal, response, answer.status_code)
         if self._is_refusal(answer):
             self._note(refusal, answer, notices.reason_of_refusal(self._first, self._current))
-        elif self._current is not refusal.current:
-            self.tokens._replaced(refusal)
 
     def _prepare_replay(self, request: PreparedRequest, response: Response) -> _Replay:
         """Return the replay of a request; raise `UnreplayableBody` if there cannot be one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
-from .unshared import UnsharedSource
+from .unshared import REPLACED, REPLACED_WITHIN, UnsharedSource
 
 #: Seconds as in requests, also in the two parts of a tuple.
 TimeoutLike: TypeAlias = float | tuple[float | None, float | None] | None
@@ -79,6 +80,8 @@ class TokenSource:
         # as soon as its session is dropped.
         key_of = self._fetcher.key_if_shared
         self._unshared = UnsharedSource(self._client, key_of) if store is None else None
+        # When the last accepted tokens were refused and replaced (monotonic).
+        self._replaced: deque[float] = deque(maxlen=REPLACED)
         report = partial(_report, self._client, on_event, self._unshared)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
@@ -276,17 +279,20 @@ class TokenSource:
                 state.mark_refused(current.number)
         return is_permitted
 
-    def _replaced(self, refusal: Refusal) -> None:
-        """Record that a refused request was accepted with another token."""
-        if self._unshared is not None and self._state.was_accepted(refusal.current):
-            self._unshared.note_replaced(refusal.current.number)
-
-    def _accepted(self, current: CurrentToken, route: Callable[[], Route]) -> None:
-        """Record that an API accepted a token on a route."""
+    def _accepted(
+        self, current: CurrentToken, first: CurrentToken, route: Callable[[], Route]
+    ) -> None:
+        """Record that an API accepted a token on a route, or refused the first one before."""
         self._state.accepted_at = clock.system.monotonic()
         if not self._state.is_settled:
             with self._flights.lock:
-                self._state.accept(current)
+                before = self._state.accept(current)
+            if self._unshared is not None and first.number <= before and first is not current:
+                # An accepted token was refused, and the next one is accepted.
+                replaced, now = self._replaced, clock.system.monotonic()
+                replaced.append(now)
+                if len(replaced) == REPLACED and now - replaced[0] <= REPLACED_WITHIN:
+                    self._unshared.warn_of_replaced()
         if self._routes.known:
             self._routes.accept(route())
 

@@ -181,11 +181,15 @@ class TokenState:
             self.current, self.waiting = waiting, None
             return True
 
-    def accept(self, accepted: CurrentToken) -> None:
-        """Record that an API accepted a token, unless `is_settled`."""
+    def accept(self, accepted: CurrentToken) -> int:
+        """Record that an API accepted a token, unless `is_settled`.
+
+        Return the number of the newest token that was accepted before.
+        """
         with self._lock:
-            if accepted.number < self._accepted_number:
-                return
+            before = self._accepted_number
+            if accepted.number < before:
+                return before
             if accepted.number < self._refused_number:
                 self.use_former(accepted)  # the newest one was refused before
             self._accepted_number = accepted.number
@@ -194,15 +198,12 @@ class TokenState:
                 self._former = self._trial = None
                 if self.waiting is not None:
                     self.current, self.waiting = self.waiting, None
+            return before
 
     def may_be_revoked(self, refused: CurrentToken) -> bool:
         """Return whether a refused token was accepted before, and none was for a second."""
         is_silent = clock.system.monotonic() - self.accepted_at >= SILENCE
-        return self.was_accepted(refused) and is_silent
-
-    def was_accepted(self, refused: CurrentToken) -> bool:
-        """Return whether an API has accepted a token, or a newer one."""
-        return refused.number <= self._accepted_number
+        return refused.number <= self._accepted_number and is_silent
 
     def mark_refused(self, number: int) -> None:
         """Put a refused token into its margin: it is renewed first, and used if that fails."""

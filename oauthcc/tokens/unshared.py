@@ -44,26 +44,16 @@ class UnsharedSource:
     def __init__(self, client: Client, key_of: Callable[[bytes], str | None]) -> None:
         self._client, self._key_of = client, key_of
         self._is_counted = False
-        self._last_replaced = 0
-        self._replaced: tuple[float, ...] = ()
 
-    def note_replaced(self, number: int) -> None:
-        """Note that an accepted token was refused and the next one was not; warn if that repeats.
-
-        ``number`` is that of the refused token, which counts once.
-        """
-        if number <= self._last_replaced:
-            return
-        self._last_replaced, now = number, clock.system.monotonic()
-        recent = [each for each in self._replaced if each > now - REPLACED_WITHIN]
-        self._replaced = (*recent, now)
-        if len(self._replaced) >= REPLACED and is_first((self._client, "replaced")):
+    def warn_of_replaced(self) -> None:
+        """Warn that `REPLACED` accepted tokens were refused within a short time."""
+        if is_first((self._client, "replaced")):
             log.warning(
                 "%d tokens of %s, from %s were refused within %s after they had been accepted. If"
                 " the server keeps only one active token for each client, other sessions or"
                 " processes cause that. Let all of them share their tokens: make a store, such as"
                 " oauthcc.stores.FileStore() or RedisStore(url), and pass store=store to each.",
-                len(self._replaced),
+                REPLACED,
                 self._client,
                 self._client.host,
                 duration(REPLACED_WITHIN),
