@@ -321,7 +321,7 @@ class Process:
         self.world.sleep(sending.seconds)
         if sending.refuses or not self.server.accepts(current.token.access_token):
             return False
-        self.tokens._accepted(current, lambda: sending.route)
+        self.tokens._accepted(current, current, lambda: sending.route)
         return True
 
     def poll(self, path: str | Callable[[], str], every: float, until: float, **how: Any) -> None:

@@ -121,8 +121,7 @@ class RenewalFailed(_ClientEvent):
         result = "the current one is still used" if self.usable else "requests raise this error"
         return (
             f"No token could be fetched for {self._client}, from {_host(self.token_url)}; {result},"
-            f" and the next attempt is allowed in {duration(self.next_try_in)}:"
-            f" {text_of(self.error)}"
+            f" and the next attempt is allowed {_when(self.next_try_in)}: {text_of(self.error)}"
         )
 
 
@@ -240,6 +239,10 @@ def emit(event: Event, observer: Observer | None, client: Client | None = None) 
         log.exception("The on_event observer of %s raised an exception (ignored)", event._client)
     finally:
         _active.reset(mark)
+
+
+def _when(seconds: float) -> str:
+    return f"in {duration(seconds)}" if seconds > 0 else "now"
 
 
 def is_first(reason: Hashable) -> bool:

@@ -214,7 +214,7 @@ def test_the_socket_is_closed_at_the_deadline_whatever_the_server_drips(  # noqa
     server.answer_next(dripping(BEGINNINGS[part], closed, timers.end))
     with session_for(server, trust_env=False) as session:
         session.verify = tls.bundle
-        with pytest.raises(TokenEndpointTimeout, match="did not finish its answer in time"):
+        with pytest.raises(TokenEndpointTimeout, match="has sent no complete answer in time"):
             session.tokens.endpoint.send_bounded(
                 "POST", server.token_url, headers={}, deadline=time.monotonic() + 60
             )
@@ -241,7 +241,7 @@ def test_a_proxy_that_drips_its_answer_is_given_up_at_the_deadline(timers: Timer
     ):
         threading.Thread(target=drip, args=(server,), daemon=True).start()
         session.proxies = {"https": f"http://127.0.0.1:{server.getsockname()[1]}"}
-        with pytest.raises(TokenEndpointTimeout, match="did not finish its answer in time"):
+        with pytest.raises(TokenEndpointTimeout, match="has sent no complete answer in time"):
             session.tokens.endpoint.send_bounded(
                 "POST", "https://as.example", headers={}, deadline=time.monotonic() + 60
             )
@@ -256,7 +256,7 @@ def test_the_retries_of_an_adapter_send_nothing_after_the_deadline(
     auth.answer_next(dripping(b"", closed, timers.end), None)
     with session_for(auth) as session:
         session.mount("http://", HTTPAdapter(max_retries=retries))
-        with pytest.raises(TokenEndpointTimeout, match="did not finish its answer in time"):
+        with pytest.raises(TokenEndpointTimeout, match="has sent no complete answer in time"):
             session.tokens.endpoint.send_bounded(
                 "POST", auth.token_url, headers={}, deadline=time.monotonic() + 60
             )
@@ -551,7 +551,7 @@ def test_an_adapter_may_send_in_a_thread_of_its_own(
         session.mount("http://", Threaded())
         assert session.tokens.get().access_token == auth.issued[0]
         auth.answer_next(dripping(b"", closed, timers.end))
-        with pytest.raises(TokenEndpointTimeout, match="did not finish"):
+        with pytest.raises(TokenEndpointTimeout, match="no complete answer"):
             session.tokens.endpoint.send_bounded(
                 "POST", auth.token_url, headers={}, deadline=time.monotonic() + 60
             )

@@ -258,8 +258,20 @@ def test_a_refusal_while_the_renewal_fails_is_said(
     scene.auth.answer_next(unavailable(400), None)
     assert session.get(scene.url).status_code == 401
     flights_done()
-    assert lines(log) == []  # the failed renewal is a warning itself
-    assert "no other token could be fetched" in lines(log, logging.DEBUG)[0]
+    (warning,) = lines(log)
+    assert "no other token came in time" in warning
+
+
+def test_a_route_that_refuses_new_tokens_is_said_also_if_no_body_can_be_sent_again(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    scene.api.answer_next(Answer(401, [], b""), None)
+    session = scene.session()
+    for _ in range(4):
+        assert session.post(scene.url, data=iter([b"x"])).status_code == 401
+    warnings = [line for line in lines(log) if "a newer token was refused too" in line]
+    assert len(warnings) == 1
+    assert "that the client may use this one" in warnings[0]
 
 
 def test_a_body_that_cannot_be_sent_again_is_said_each_time(
@@ -270,7 +282,9 @@ def test_a_body_that_cannot_be_sent_again_is_said_each_time(
     for _ in range(4):
         assert session.post(scene.url, data=iter([b"a"])).status_code == 401
     said = [r.getMessage() for r in log.records if "401" in r.getMessage() and r.name == "oauthcc"]
-    assert len(said) == 4
+    assert (
+        len([line for line in said if "cannot be sent again" in line or "new tokens" in line]) == 4
+    )
     assert "cannot be sent again" in said[0]
 
 

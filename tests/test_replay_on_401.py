@@ -28,7 +28,7 @@ from oauthcc.redaction import SecretHeader
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import Answer, Fault, ProtectedAPI, SeenRequest, faults, json_answer
 
-from .clock import Clock, flights_done, until
+from .clock import Clock, flights_done, shift_clocks, until
 from .inside import state_of, waiters_of
 from .refusals import (
     TWICE,
@@ -888,6 +888,20 @@ def test_the_callers_timeout_bounds_the_wait_for_another_token(scene: Scene) -> 
     flights_done()
     assert session.get("https://api.example/x").status_code == 200
     assert scene.token_requests == 1  # the fetch continued
+
+
+def test_a_call_in_the_margin_uses_the_token_before_it_expires(
+    scene: Scene, sessions: Sessions
+) -> None:
+    scene.auth.token_lifetime = 20
+    session = sessions.new()
+    assert session.get(scene.url).status_code == 200
+    shift_clocks(19.0)
+    scene.auth.advance(19.0)
+    with scene.auth.hold() as gate:
+        assert session.get(scene.url).status_code == 200
+        gate.wait_for()  # it has tried to renew the token
+    flights_done()
 
 
 def test_a_body_that_cannot_be_sent_again_waits_for_another_token_than_a_refused_one(

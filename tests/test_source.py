@@ -303,7 +303,7 @@ def test_after_a_slow_fetch_nobody_waits_for_the_next_one_while_the_token_can_be
 def test_an_error_says_which_timeout_was_too_short(
     auth: AuthorizationServer, source: TokenSource, timeout: Any
 ) -> None:
-    message = rf"No token arrived from {auth.token_url} within {timeout} seconds.*longer timeout="
+    message = rf"No token arrived from {auth.token_url} within {timeout} s; .*longer timeout="
     with auth.hold(), pytest.raises(TokenEndpointTimeout, match=message) as caught:
         source.get(timeout=timeout)
     assert caught.value.__suppress_context__
@@ -628,7 +628,8 @@ def test_a_refusal_without_a_replay_of_a_new_token_puts_the_former_one_into_use(
 def test_the_former_token_is_not_used_after_it_has_expired(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
-    source._accepted(refused_now(source, clock).current, lambda: Route("GET", None, API))
+    current = refused_now(source, clock).current
+    source._accepted(current, current, lambda: Route("GET", None, API))
     clock.advance(3599.5)
     source.renew()
     assert not source._refused_without_replay(refused_now(source, clock))

@@ -379,7 +379,7 @@ def test_the_timeout_of_a_caller_limits_its_waiting_and_not_the_fetch(
     session = world.session()
     with world.auth.hold() as gate:
         for _ in range(2):
-            with pytest.raises(TokenEndpointTimeout, match=r"within 0\.05 seconds") as caught:
+            with pytest.raises(TokenEndpointTimeout, match=r"within 0\.05 s") as caught:
                 world.get(session, timeout=timeout)
             assert isinstance(caught.value, requests.Timeout)
         gate.wait_for(1)

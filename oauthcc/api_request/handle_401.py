@@ -145,10 +145,7 @@ class Handle401(ResponseHandler):
         try:
             replay = self._prepare_replay(request, response)
         except UnreplayableBody as reason:
-            if tokens._refused_without_replay(refusal):
-                self._report(ReplayImpossible, refusal, response, str(reason))
-            else:
-                self._note(refusal, response, notices.BODY)
+            self._report_no_replay(refusal, response, reason)
             return response
         answer = response
         try:
@@ -165,6 +162,16 @@ class Handle401(ResponseHandler):
             raise
         self._report_replay(refusal, response, answer)
         return answer
+
+    def _report_no_replay(
+        self, refusal: Refusal, response: Response, reason: UnreplayableBody
+    ) -> None:
+        if self.tokens._refused_without_replay(refusal):
+            self._report(ReplayImpossible, refusal, response, str(reason))
+        else:
+            self._note(refusal, response, notices.BODY)
+        if self.tokens._routes.has_refused_new_tokens(refusal.route):
+            self._note(refusal, response, notices.NEW_TOKEN)  # another body would not help
 
     def _report_replay(self, refusal: Refusal, response: Response, answer: Response) -> None:
         """Report that a request was replayed, and why its refusal is returned, if it is."""

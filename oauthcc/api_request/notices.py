@@ -74,7 +74,8 @@ SAME_TOKEN = Notice(
 )
 NEW_TOKEN = Notice(
     "a newer token was refused too: check that audience=, resource= or scope= are those of this"
-    " API, and that it accepts tokens of this server",
+    " API, that it accepts tokens of this server, and, if other routes accept them, that the client"
+    " may use this one",
     is_mistake=True,
 )
 SCOPE = Notice(
@@ -99,7 +100,10 @@ UNSEEN = Notice(
     is_mistake=True,
 )
 PAUSE = Notice("new tokens were refused too, and no renewal is forced for a while")
-NO_RENEWAL = Notice("no other token could be fetched, and the current one has not expired")
+NO_RENEWAL = Notice(
+    "no other token came in time, and the current one has not expired: check the token endpoint",
+    is_mistake=True,
+)
 
 
 def note_without_token(client: Client, url: object, notice: Notice) -> None:

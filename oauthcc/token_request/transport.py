@@ -435,7 +435,7 @@ def _read(response: requests.Response, url: str, deadline: float) -> None:
 
 
 def _too_slow(url: str) -> TokenEndpointTimeout:
-    return TokenEndpointTimeout(f"{public_url(url)} did not finish its answer in time.")
+    return TokenEndpointTimeout(f"{public_url(url)} has sent no complete answer in time.")
 
 
 _MAX_TEXT = 500

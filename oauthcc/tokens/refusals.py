@@ -95,6 +95,11 @@ class RefusingRoutes:
                 else:
                     self._kept = renewal.after_refused_fetch(self._kept, now)
 
+    def has_refused_new_tokens(self, route: Route) -> bool:
+        """Return whether a route has refused more than one new token."""
+        pause = self.known.get(route, _UNKNOWN)[1]
+        return pause is not None and pause.failures > 0
+
     def accept(self, route: Route) -> None:
         """Record that a route has accepted a token, which ends its pause."""
         with self._lock:

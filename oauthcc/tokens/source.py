@@ -193,13 +193,15 @@ class TokenSource:
         if current is not None and phase in (Phase.FRESH, Phase.AGING):
             self._renew_early()
             return current
-        max_age = math.inf
+        limit, max_age = wait_limit(timeout), math.inf
         if current is not None and phase is Phase.MARGIN:
             max_age = 0.0 if self._state.is_slow else WAIT_FOR_BETTER
-            if current.is_refused and not can_replay():
+            if not current.is_refused:
+                limit = min(limit, current.seconds_left() / 2)  # the rest is for the request
+            elif not can_replay():
                 max_age = WAIT_FOR_OTHER
         try:
-            return self._fetch(self._state.fresh_or_aging, self._begin, timeout, max_age)
+            return self._fetch(self._state.fresh_or_aging, self._begin, limit, max_age)
         except OAuthCCError:
             usable = self._state.usable()
             if usable is None:
@@ -364,8 +366,9 @@ class TokenSource:
                 return self._flights.result(ready, begin, left, in_caller=in_caller)
         except StillRunning:
             raise TokenEndpointTimeout(
-                f"No token arrived from {self._state.name} within {patience:g} seconds; the fetch"
-                " continues. Pass a longer timeout=, or check that server."
+                f"No token arrived from {self._state.name} within {patience:g} s; the token request"
+                " continues, and a later call can use its token. Pass a longer timeout=, or check"
+                " that server."
             ) from None
         except Interrupted as interruption:
             raise TokenError(

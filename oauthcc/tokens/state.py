@@ -54,6 +54,11 @@ class CurrentToken:
         """Return whether the token has expired."""
         return renewal.phase(self.plan, clock.now()) is Phase.EXPIRED
 
+    def seconds_left(self) -> float:
+        """Return for how many seconds the token is valid."""
+        expiry, now = self.plan.expiry, clock.now()
+        return min(expiry.monotonic - now.monotonic, expiry.wall - now.wall)
+
     def is_newer_than(self, moment: float) -> bool:
         """Return whether the token was fetched since a moment, in seconds since the epoch.
 
