@@ -222,6 +222,14 @@ def test_the_callers_of_an_abandoned_flight_get_the_result_of_the_next_one(how: 
     assert results == [1, 1]
 
 
+def test_any_number_of_abandoned_flights_may_end_together() -> None:
+    several = of(lambda need: need.budget)
+    for budget in range(3000):  # nothing runs, because each is abandoned before it starts
+        several._start(Need(float(budget)), on_thread=False)
+        several.abandon()
+    assert result(several) == 60.0
+
+
 def test_the_error_of_a_newer_flight_is_not_that_of_an_abandoned_one() -> None:
     free = threading.Event()
     begun: list[int] = []

@@ -239,15 +239,16 @@ class _Flight(Generic[T]):
         return self in _inside.get() and not self.is_done
 
     def end(self, result: T | None, error: Exception | None) -> None:
-        """Release all callers, and those of an abandoned flight if this one has a result."""
-        if self._ending is None:
-            self._ending = result, error
-        with contextlib.suppress(IndexError):
-            while True:
-                self._gates.pop().release()
-        older, self._older = self._older, None
-        if older is not None and error is None:
-            older.end(result, None)
+        """Release all callers, and those of abandoned flights if this one has a result."""
+        flight: _Flight[T] | None = self
+        while flight is not None:
+            if flight._ending is None:
+                flight._ending = result, error
+            with contextlib.suppress(IndexError):
+                while True:
+                    flight._gates.pop().release()
+            older, flight._older = flight._older, None
+            flight = older if error is None else None
 
     def wait_until(self, moment: float) -> tuple[T | None, Exception | None]:
         """Return the result or the error; raise `StillRunning` at a moment at the latest."""
