@@ -101,6 +101,7 @@ class ClientCredentialsSession(requests.Session):
     - ``scheme``: how the token is sent: `Bearer` (None) or `DPoP` (RFC 9449).
     - ``store``: where tokens are shared with other sessions and processes.
     - ``renew_at``: the two shares of a token's lifetime between which it is renewed.
+    - ``token_timeout``: how many seconds a token may take, with all attempts; 60 at most.
     - ``refused_status``: the statuses that mean that the token is refused.
     - ``on_event``: a callable that gets each event.
 
@@ -131,6 +132,7 @@ class ClientCredentialsSession(requests.Session):
         scheme: Scheme | None = None,
         store: TokenStore | None = None,
         renew_at: tuple[float, float] = (0.6, 0.8),
+        token_timeout: float = 60.0,
         refused_status: Iterable[int] = (401,),
         on_event: Observer | None = None,
     ) -> None:
@@ -148,6 +150,7 @@ class ClientCredentialsSession(requests.Session):
             scheme=scheme,
             store=store,
             renew_at=renew_at,
+            token_timeout=token_timeout,
             on_event=on_event,
         )
         self._begin(tokens, api_url, refused_status)
@@ -230,9 +233,10 @@ class ClientCredentialsSession(requests.Session):
 
         Pass ``scope``, ``audience``, ``resource`` or ``token_params`` for that API. The options
         that name the client and the server (``token_url``, ``issuer``, ``client_id``,
-        ``client_secret``, ``client_auth``, ``scheme``) and ``store``, ``renew_at``, ``on_event``
-        are this session's by default. Or pass the ``tokens`` of another session. Like ``mount``,
-        call this in one thread before others use the session. Raises `ConfigurationError`.
+        ``client_secret``, ``client_auth``, ``scheme``) and ``store``, ``renew_at``,
+        ``token_timeout``, ``on_event`` are this session's by default. Or pass the ``tokens`` of
+        another session. Like ``mount``, call this in one thread before others use the session.
+        Raises `ConfigurationError`.
         """
         if tokens is None:
             tokens = self.tokens._sibling(**options)

@@ -757,6 +757,48 @@ def test_impossible_shares_of_a_lifetime_are_rejected(make: Make, renew_at: Any)
         make(renew_at=renew_at)
 
 
+@pytest.mark.parametrize("seconds", [0, -1, 60.1, float("nan"), float("inf"), "soon", None, (5, 5)])
+def test_an_impossible_token_timeout_is_rejected(make: Make, seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match="token_timeout must be a number of seconds"):
+        make(token_timeout=seconds)
+
+
+def test_a_token_may_take_only_as_long_as_token_timeout_says(
+    auth: AuthorizationServer, make: Make, events: list[Any]
+) -> None:
+    source = make(token_timeout=0.2).tokens
+    with auth.hold(), pytest.raises(TokenEndpointTimeout):
+        source.get()
+    flights_done()
+    (failed,) = [event for event in events if isinstance(event, RenewalFailed)]
+    assert isinstance(failed.error, TokenEndpointTimeout)
+
+
+def test_the_token_timeout_is_that_of_all_fetches_of_copies_and_of_other_apis(
+    auth: AuthorizationServer, make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make(token_timeout=5)
+    own = session.add_api("https://api.example", token_timeout=3)
+    copied = pickle.loads(pickle.dumps(session))
+    budgets: list[float] = []
+    fetch = fetcher.TokenFetcher.fetch
+
+    def noted(fetcher_: Any, need: Any) -> Any:
+        budgets.append(need.budget)
+        return fetch(fetcher_, need)
+
+    monkeypatch.setattr(fetcher.TokenFetcher, "fetch", noted)
+    for source in (session.add_api("https://else.example"), own, copied.tokens):
+        source._flights._work = source._fetcher.fetch
+        source.get()
+        source.renew()
+        clock.advance(3000)
+        source.get()
+        flights_done()
+    copied.close()
+    assert budgets == [5.0] * 3 + [3.0] * 3 + [5.0] * 3
+
+
 def test_an_observer_that_cannot_be_called_is_rejected(source: TokenSource) -> None:
     with pytest.raises(ConfigurationError, match="on_event must be a callable"):
         source._sibling(on_event="print")

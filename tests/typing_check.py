@@ -63,6 +63,7 @@ def options() -> None:
             scheme=DPoP(),
             store=store,
             renew_at=(0.9, 0.95),
+            token_timeout=30.0,
             refused_status=(401, 403),
             on_event=observe,
         )

@@ -39,8 +39,8 @@ from . import renewal
 from .renewal import Phase
 
 #: Seconds for which a fetch waits for another process that holds the lock of the store, before it
-#: continues without it. The value is random, so that not all processes give up at once. The first
-#: one fetches a token for the others.
+#: continues without it, and less if the fetch may take less. The value is random, so that not all
+#: processes give up at once. The first one fetches a token for the others.
 LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
 
 
@@ -204,7 +204,8 @@ class TokenFetcher:
                 raise known
             return stored
         try:
-            stored = store.find(random.uniform(*LOCK_PATIENCE), need.accept)
+            share = need.budget / renewal.TOTAL_BUDGET
+            stored = store.find(random.uniform(*LOCK_PATIENCE) * share, need.accept)
             token = stored or request(_attempts(need, has_waited=store.has_waited))
             # If the secret or a setting has changed meanwhile, it belongs under another key.
             is_ours = result.fingerprint == fingerprint and self._key(fingerprint) == key

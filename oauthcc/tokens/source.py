@@ -42,10 +42,11 @@ class SourceOptions(ConfigOptions, total=False):
 
     store: TokenStore | None
     renew_at: tuple[float, float]
+    token_timeout: float
     on_event: events.Observer | None
 
 
-_OPTIONS = ("store", "renew_at", "on_event")
+_OPTIONS = ("store", "renew_at", "token_timeout", "on_event")
 _CLIENT = ("token_url", "issuer", "client_id", "client_secret", "scope")
 _KNOWN_OPTIONS = {*_CLIENT, *SourceOptions.__annotations__}
 
@@ -63,9 +64,11 @@ class TokenSource:
         *,
         store: TokenStore | None = None,
         renew_at: tuple[float, float] = (0.6, 0.8),
+        token_timeout: float = TOTAL_BUDGET,
         on_event: events.Observer | None = None,
     ) -> None:
         self._renew_at = _checked_renew_at(renew_at)
+        self._token_timeout = _checked_token_timeout(token_timeout)
         if on_event is not None and not callable(on_event):
             raise ConfigurationError("on_event must be a callable that takes one event.")
         self._on_event = on_event
@@ -167,6 +170,7 @@ class TokenSource:
             "scheme": config.scheme,
             "store": self._fetcher.store,
             "renew_at": self._renew_at,
+            "token_timeout": self._token_timeout,
             "on_event": self._on_event,
         }
         return TokenSource._of(**{**inherited, **options})
@@ -321,7 +325,8 @@ class TokenSource:
 
         def begin() -> TokenNeed:
             text, owner = refused.token.access_token, [self._owner()]
-            return self._state.permit(TokenNeed("refused", text, since, owner=owner))
+            need = TokenNeed("refused", text, since, owner=owner, budget=self._token_timeout)
+            return self._state.permit(need)
 
         return self._fetch(ready, begin, timeout, max_age)
 
@@ -334,7 +339,8 @@ class TokenSource:
     ) -> CurrentToken:
         """Return what is ready, or what a fetch brings within the timeout."""
         try:
-            return self._result(ready, begin, wait_limit(timeout), max_age)
+            patience = min(wait_limit(timeout), self._token_timeout)
+            return self._result(ready, begin, patience, max_age)
         except OAuthCCError as error:
             if error.request is None:
                 # Callers log the URL and the method of what failed. Without secrets: no body.
@@ -390,7 +396,7 @@ class TokenSource:
 
         An older one may have been refused.
         """
-        need = TokenNeed(why, owner=[self._owner()])
+        need = TokenNeed(why, owner=[self._owner()], budget=self._token_timeout)
         if current is None:
             return need
         token = current.token
@@ -428,6 +434,7 @@ class TokenSource:
             "config": self._config,
             "store": self._fetcher.store,
             "renew_at": self._renew_at,
+            "token_timeout": self._token_timeout,
             "on_event": self._on_event,
             "settings": self._fetcher.current_settings(),
         }
@@ -495,6 +502,18 @@ def wait_limit(timeout: Any) -> float:
         return TOTAL_BUDGET  # a part without a limit, or a value that requests refuses
     # Not a number is not less.
     return limit if parts and limit < TOTAL_BUDGET else TOTAL_BUDGET
+
+
+def _checked_token_timeout(token_timeout: float) -> float:
+    try:
+        seconds = float(token_timeout)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0.0 < seconds <= TOTAL_BUDGET:
+        raise ConfigurationError(
+            f"token_timeout must be a number of seconds, {TOTAL_BUDGET:g} at most."
+        )
+    return seconds
 
 
 def _checked_renew_at(renew_at: tuple[float, float]) -> tuple[float, float]:
