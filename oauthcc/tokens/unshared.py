@@ -74,6 +74,7 @@ class UnsharedSource:
         _expiries[key] = tuple(valid[-MANY:])
         if len(valid) >= MANY:
             _warned.append(key)
+        if len(valid) >= MANY and is_first(UnsharedSource):  # of several threads, one is the first
             log.warning(
                 "%d sessions or ClientCredentialsAuth objects have each fetched a token for %s,"
                 " from %s, and all of these tokens are still valid. Make one and use it for all"
