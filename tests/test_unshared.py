@@ -14,10 +14,11 @@ from oauthcc.events import Client
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import Answer, AuthorizationServer
 from oauthcc.tokens import unshared
+from oauthcc.tokens.refusals import Route
 from oauthcc.tokens.unshared import MANY, REPLACED, UnsharedSource
 
 from .clock import Clock, flights_done, together
-from .inside import forget_warnings
+from .inside import forget_warnings, held_by, state_of
 from .internet import Internet
 from .refusals import Scene, Sessions
 from .sessions import connected
@@ -242,6 +243,19 @@ def test_one_revocation_that_many_threads_see_and_rare_ones_are_no_warning(
         scene.auth.revoke_all()
         together(8, lambda: session.get(scene.url))
         clock.advance(300.0)
+    assert warnings(log) == []
+
+
+def test_threads_that_see_one_revocation_at_the_same_moment_count_once(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    session = scene.session()
+    assert session.get(scene.url).status_code == 200
+    tokens, first = session.tokens, held_by(session.tokens)
+    tokens.renew()
+    for _ in range(2 * REPLACED):
+        state_of(tokens).is_settled = False  # as each of them has read it
+        tokens._accepted(held_by(tokens), first, lambda: Route("GET", None, scene.url))
     assert warnings(log) == []
 
 

@@ -293,8 +293,8 @@ class TokenSource:
         if not self._state.is_settled:
             with self._flights.lock:
                 before = self._state.accept(current)
-            if self._unshared is not None and first.number <= before and first is not current:
-                # An accepted token was refused, and the next one is accepted.
+            if self._unshared is not None and first.number <= before < current.number:
+                # An accepted token was refused, and the next one is accepted for the first time.
                 replaced, now = self._replaced, clock.system.monotonic()
                 replaced.append(now)
                 if len(replaced) == REPLACED and now - replaced[0] <= REPLACED_WITHIN:
