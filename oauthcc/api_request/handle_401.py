@@ -66,7 +66,7 @@ class Handle401(ResponseHandler):
         origin: Origin | None,
         session: requests.Session | None = None,
     ) -> None:
-        self.values = []
+        self.values: list[str] = []
         self._request = weakref.ref(request)
         self._handed = handed
         self._session = None if session is None else weakref.ref(session)

@@ -35,7 +35,7 @@ class Exchange:
 
     def __init__(self, seconds: float) -> None:
         #: Whether the time is over.
-        self.is_over = False
+        self.is_over: bool = False
         self._sockets: list[Any] = []
         self._managers: list[Any] = []
         # Each adapter with its copy, and with what the copy began with.

@@ -108,11 +108,11 @@ class TokenState:
         self._accepted_number = self._refused_number = 0
         #: Whether the newest token was accepted, and when any was at last (monotonic). The source
         #: sets the second one without the lock, for each request.
-        self.is_settled = False
+        self.is_settled: bool = False
         self.accepted_at: float = -math.inf
         #: Whether the last fetch was slow or failed, so that nobody waits for a better token. The
         #: source sets it for a fetch in progress, without the lock.
-        self.is_slow = False
+        self.is_slow: bool = False
         self._failure: _Failure | None = None
         self._early_pause: Backoff | None = None
         self._checked_at = 0.0
