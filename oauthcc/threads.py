@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import requests
@@ -22,20 +23,22 @@ def start_daemon(run: Callable[[], Any], name: str) -> None:
         # something. One of gevent's pool waits for nothing when its call has ended.
         monkey.get_original("_thread", "start_new_thread")(_run_with_hub, (run,))
     else:
-        threading.Thread(target=run, name=name, daemon=True).start()
+        threading.Thread(target=closing_hub(run), name=name, daemon=True).start()
+
+
+def closing_hub(run: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that closes the hub of its thread after it, if that is a real thread.
+
+    gevent makes a hub, with two descriptors, for each thread that uses a patched socket.
+    """
+    return partial(_run_with_hub, run) if _blocks_greenlets() else run
 
 
 def acquire(lock: Any, seconds: float) -> bool:
     """Acquire a lock if that is possible within some seconds."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    blocks_greenlets = (
-        monkey is not None
-        and monkey.is_module_patched("socket")
-        and not monkey.is_module_patched("threading")
-    )
-    if not blocks_greenlets:
+    if not _blocks_greenlets():
         return bool(lock.acquire(timeout=seconds))
-    # Patched with `thread=False`: who waits for a lock stops all greenlets of the thread.
+    # Who waits for a lock stops all greenlets of the thread.
     time.sleep(min(seconds, _POLL))
     return bool(lock.acquire(blocking=False))
 
@@ -50,6 +53,16 @@ def must_stay_in_caller() -> bool:
     if getattr(requests.Session.send, "__module__", None) == "requests_mock.mocker":
         return True
     return time.monotonic.__module__ != "time" or time.time.__module__ != "time"
+
+
+def _blocks_greenlets() -> bool:
+    """Return whether gevent has patched sockets and not threads, as with `thread=False`."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return (
+        monkey is not None
+        and bool(monkey.is_module_patched("socket"))
+        and not monkey.is_module_patched("threading")
+    )
 
 
 def _in_main_hub() -> bool:

@@ -23,8 +23,10 @@ import requests
 if "EARLY" not in os.environ:
     monkey.patch_all(thread="NO_THREADS" not in os.environ, select="NO_THREADS" not in os.environ)
 
+import gc
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -33,7 +35,7 @@ from gevent.event import Event
 from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
-from .clock import real_clocks, shift_clocks
+from .clock import flights_done, real_clocks, shift_clocks
 from .inside import waiters_of
 
 MANY = 64
@@ -214,8 +216,20 @@ def unpatched_threads() -> None:
             assert [call.value.status_code for call in calls] == [200] * 8
             assert turns[0] > before + 5
             session.tokens.mark_refused(session.tokens.get())
+        flights_done()
+        before = _descriptors()
+        for _ in range(10):
+            session.tokens.renew()
+            flights_done()
+        assert _descriptors() == before
     stop.set()
     other.join()
+
+
+def _descriptors() -> int:
+    gc.collect()
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def fork() -> None:

@@ -447,6 +447,7 @@ def test_no_lock_of_the_client_of_a_redis_store_hinders_a_child(
     def child() -> Any:
         session.tokens.forget()  # so it looks into the store
         status = session.get(url).status_code
+        flights_done()
         return status, [type(event).__name__ for event in events]
 
     with _session(auth, store=store, on_event=events.append) as session:

@@ -62,7 +62,7 @@ def test_a_session_works_if_gevent_does_not_patch_threads(
         token_url = api.token_url if same_origin else auth.token_url
         addresses = {"TOKEN_URL": token_url, "API_URL": f"{api.url}/anything"}
         play("unpatched_threads", early=early, NO_THREADS="1", **addresses)
-        assert len(auth.token_requests) == 3
+        assert len(auth.token_requests) == 3 + 10
 
 
 @needs_fork

@@ -12,6 +12,8 @@ import pytest
 
 from oauthcc import threads
 
+from .clock import until
+
 
 class FakeGevent:
     """gevent, as far as it is asked: which modules it has patched, and whose hub this is."""
@@ -95,6 +97,19 @@ def test_a_lock_is_acquired_if_it_is_free(
     lock = threading.Lock()
     assert threads.acquire(lock, 0.01)
     assert not threads.acquire(lock, 0.01)
+
+
+@pytest.mark.parametrize("name", ["start_daemon", "closing_hub"])
+def test_the_hub_of_a_real_thread_is_closed_if_gevent_has_patched_sockets_only(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gevent, ran = FakeGevent("socket").install(monkeypatch), list[int]()
+    if name == "closing_hub":
+        threads.closing_hub(lambda: ran.append(1))()
+    else:
+        threads.start_daemon(lambda: ran.append(1), "mine")
+        until(lambda: bool(gevent.destroyed))
+    assert (ran, gevent.destroyed) == ([1], [True])
 
 
 def test_a_lock_that_would_stop_greenlets_is_looked_at_again_and_again(

@@ -38,6 +38,7 @@ def warnings(log: pytest.LogCaptureFixture) -> list[str]:
 def session_per_call(net: Internet, times: int, scope: str | None = None, **options: Any) -> None:
     for _ in range(times):
         connected(net, scope, **options).get("https://api.example/")
+        flights_done()
 
 
 def test_sessions_that_are_made_per_call_are_one_warning_that_says_what_to_write(

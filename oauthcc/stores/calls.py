@@ -16,6 +16,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from .. import clock, forks
+from ..threads import closing_hub
 
 T = TypeVar("T")
 
@@ -71,7 +72,8 @@ class StoreCall(Generic[T]):
         self._has_thread = on_thread
         try:
             if on_thread:
-                threading.Thread(target=run, name="oauthcc-store", daemon=True).start()
+                target = closing_hub(run)
+                threading.Thread(target=target, name="oauthcc-store", daemon=True).start()
         except RuntimeError:  # at exit, or at a limit
             self._has_thread = False
         if not self._has_thread:
