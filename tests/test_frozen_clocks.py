@@ -8,16 +8,15 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import freezegun
 import pytest
+import time_machine
 
 from oauthcc import ClientCredentialsSession
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .sessions import session_for
-
-freezegun = pytest.importorskip("freezegun")
-time_machine = pytest.importorskip("time_machine")
 
 LONG_AGO, FAR_AHEAD = "2020-05-05", "2100-01-01"
 FREEZERS: dict[str, Callable[[Any], AbstractContextManager[Any]]] = {
