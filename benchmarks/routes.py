@@ -15,12 +15,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.simulation import BEGIN, Process, Shared, new_world, refusals
 
 
-def always_401_get() -> dict[str, Any]:
+def always_401(path: str | Callable[[], str], *, limit: int = 20, **how: Any) -> dict[str, Any]:
+    """Return what ten minutes of requests cost that are always refused."""
     world, server = new_world()
-    process = Process(world, server)
-    process.poll("/bad", 0.2, 600, refuses=True)
+    Process(world, server).poll(path, 0.2, 600, refuses=True, **how)
     world.run(600)
-    return {"token requests": server.requests - 1, "limit": 20}
+    return {"token requests": server.requests - 1, "limit": limit}
+
+
+def new_paths() -> Callable[[], str]:
+    """Return a function that returns another path each time."""
+    numbers = itertools.count()
+    return lambda: f"/bad/{next(numbers)}"
 
 
 def always_401_post_beside_get() -> dict[str, Any]:
@@ -36,28 +42,10 @@ def always_401_post_beside_get() -> dict[str, Any]:
     }
 
 
-def always_401_upload() -> dict[str, Any]:
-    world, server = new_world()
-    process = Process(world, server)
-    process.poll("/upload", 0.2, 600, method="POST", refuses=True, replayable=False)
-    world.run(600)
-    return {"token requests": server.requests - 1, "limit": 20}
-
-
-def ever_new_paths() -> dict[str, Any]:
-    world, server = new_world()
-    process = Process(world, server)
-    numbers = itertools.count()
-    process.poll(lambda: f"/bad/{next(numbers)}", 0.2, 600, refuses=True)
-    world.run(600)
-    return {"token requests": server.requests - 1, "limit": 40}
-
-
 def ever_new_paths_beside_good() -> dict[str, Any]:
     world, server = new_world()
     process = Process(world, server)
-    numbers = itertools.count()
-    process.poll(lambda: f"/bad/{next(numbers)}", 0.2, 600, refuses=True)
+    process.poll(new_paths(), 0.2, 600, refuses=True)
     process.poll("/good", 0.1, 600)
     for moment in (100, 101, 300):
         world.at(BEGIN + moment, server.revoke)
@@ -190,10 +178,12 @@ def storm(seed: int = 7) -> dict[str, Any]:
 
 
 SCENES: dict[str, Callable[[], dict[str, Any]]] = {
-    "a route that always refuses, polled for ten minutes": always_401_get,
+    "a route that always refuses, polled for ten minutes": lambda: always_401("/bad"),
     "POST always refuses beside a good GET on the same path": always_401_post_beside_get,
-    "an upload that cannot be sent again always refuses": always_401_upload,
-    "ever new paths that refuse": ever_new_paths,
+    "an upload that cannot be sent again always refuses": lambda: always_401(
+        "/upload", method="POST", replayable=False
+    ),
+    "ever new paths that refuse": lambda: always_401(new_paths(), limit=40),
     "ever new paths that refuse, beside a good route": ever_new_paths_beside_good,
     "64 threads, requests of up to 5 s, one revocation": one_revocation_64_threads,
     "16 processes, a token endpoint of 5 s, one revocation": slow_endpoint_16_processes,
