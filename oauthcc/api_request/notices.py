@@ -99,7 +99,9 @@ UNSEEN = Notice(
     " that replaces its send(), keep the hooks of the request",
     is_mistake=True,
 )
-PAUSE = Notice("new tokens were refused too, and no renewal is forced for a while")
+PAUSE = Notice(
+    "new tokens were refused too, here or on other routes, and no renewal is forced for a while"
+)
 NO_RENEWAL = Notice(
     "no other token came in time, and the current one has not expired: check the token endpoint",
     is_mistake=True,
