@@ -61,7 +61,7 @@ class _AuthHandler(Handle401):
         if self._stays(request):
             put_token(request, self._current, self._scheme, self, SecretHeader)
         else:
-            if carries_token(request):
+            if carries_token(request, self.header):
                 note_without_token(self.tokens._client, request.url, REDIRECTED)
             take_token_off(request)
 
@@ -93,13 +93,14 @@ class _AuthHandler(Handle401):
     def _stays(self, request: PreparedRequest) -> bool:
         # requests or the caller may have put another header there, or none.
         is_ours = self.allowed_urls.find(str(request.url)) == (self.tokens, self.origin)
-        return is_ours and carries_token(request)
+        return is_ours and carries_token(request, self.header)
 
     def _handed_over(self, request: PreparedRequest) -> HandedOver | None:
         return self._handed
 
     def _carries_our_token(self, request: PreparedRequest) -> bool:
-        return carries_token(request)  # another thread may have put a newer one there since
+        # Another thread may have put a newer one there since.
+        return carries_token(request, self.header)
 
     def _request_of(self, response: Response) -> PreparedRequest:
         return response.request  # that of its hop
@@ -139,10 +140,14 @@ class _AuthRequest(SentRequest):
             self.__dict__["_handler"].put_or_take(self)
 
     def prepare_auth(self, auth: Any, url: Any = "") -> None:
-        """Leave out the login of ``~/.netrc``, which requests puts on the request of a hop."""
+        """Leave out the login of ``~/.netrc``, which requests puts on the request of a hop.
+
+        It would take the place of the token.
+        """
         handler: _AuthHandler = self.__dict__["_handler"]
         handler.put_or_take(self)
-        if not carries_token(self) or not is_called_by_sessions(sys._getframe(1)):
+        is_free = handler.header != "Authorization" or not carries_token(self, handler.header)
+        if is_free or not is_called_by_sessions(sys._getframe(1)):
             super().prepare_auth(auth, url)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PreparedRequest:

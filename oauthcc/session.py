@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import new_class
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import requests
 from requests import PreparedRequest, Request, Response
@@ -94,7 +94,8 @@ class ClientCredentialsSession(requests.Session):
     - ``api_url``: the URL prefixes that may receive the token; None means every requested URL.
     - ``issuer``: the issuer that publishes its token endpoint (RFC 8414); see `from_issuer`.
     - ``audience``, ``resource`` (RFC 8707), ``token_params``: further parameters of the token
-      request.
+      request. A ``grant_type`` in ``token_params`` takes the place of ``client_credentials``.
+    - ``token_body``: the format of the token request, ``"form"`` or ``"json"``.
     - ``client_auth``: how the client authenticates: an object such as `PrivateKeyJWT`, a class or a
       registered name. None means ``client_secret_basic``; a client without a secret needs
       ``"none"``.
@@ -128,6 +129,7 @@ class ClientCredentialsSession(requests.Session):
         audience: str | Iterable[str] | None = None,
         resource: str | Iterable[str] | None = None,
         token_params: Mapping[str, str | Iterable[str]] | None = None,
+        token_body: Literal["form", "json"] = "form",
         client_auth: ClientAuth | type[ClientAuth] | str | None = None,
         scheme: Scheme | None = None,
         store: TokenStore | None = None,
@@ -146,6 +148,7 @@ class ClientCredentialsSession(requests.Session):
             audience=audience,
             resource=resource,
             token_params=token_params,
+            token_body=token_body,
             client_auth=client_auth,
             scheme=scheme,
             store=store,
@@ -255,7 +258,8 @@ class ClientCredentialsSession(requests.Session):
             notices.note_without_token(self.tokens._client, request.url, notices.MOCKED)
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
-            prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
+            if not _goes_beside(prepared, self._header_for(prepared)):
+                prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
         # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it
         # is told not to, and what is found there is used below, if the URL gets no token. It is
@@ -266,15 +270,18 @@ class ClientCredentialsSession(requests.Session):
         object.__setattr__(without_netrc, "__dict__", self.__dict__)
         prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
         headers: Any = request.headers or {}
-        if None in headers.values() and _says_without(headers):
+        if None in headers.values() and _says_without(headers, self._header_for(prepared)):
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
-        elif self.trust_env and (
-            self._allowed_urls.find(str(prepared.url))[0] is None
-            or "Authorization" in prepared.headers
-        ):
-            netrc = requests.sessions.get_netrc_auth(request.url)
-            if netrc is not None:
-                prepared.prepare_auth(netrc, request.url)
+        elif self.trust_env:
+            tokens = self._allowed_urls.find(str(prepared.url))[0]
+            if (
+                tokens is None
+                or tokens._config.scheme.header != "Authorization"
+                or "Authorization" in prepared.headers
+            ):
+                netrc = requests.sessions.get_netrc_auth(request.url)
+                if netrc is not None:
+                    prepared.prepare_auth(netrc, request.url)
         return prepared
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
@@ -335,7 +342,8 @@ class ClientCredentialsSession(requests.Session):
     def _send_without_token(self, request: PreparedRequest, kwargs: dict[str, Any]) -> Response:
         """Send a request as requests does, and say in the log why it has no token."""
         client = self.tokens._client
-        reason = notices.reason_without_token(request, self, self._allowed_urls)
+        header = self._header_for(request)
+        reason = notices.reason_without_token(request, self, self._allowed_urls, header)
         notices.note_without_token(client, getattr(request, "url", None), reason)
         kwargs = self._without_our_cert(kwargs)
         try:
@@ -353,9 +361,10 @@ class ClientCredentialsSession(requests.Session):
         if self._stays_at_its_api(prepared_request):
             # `send` puts the token on it anew. requests keeps these headers in a local variable.
             authorization.hide_headers(prepared_request)
-            kind: Any = type(self)
-            session = object.__new__(_without_netrc(kind))  # as in `prepare_request`
-            object.__setattr__(session, "__dict__", self.__dict__)
+            if self._header_for(prepared_request) == "Authorization":
+                kind: Any = type(self)
+                session = object.__new__(_without_netrc(kind))  # as in `prepare_request`
+                object.__setattr__(session, "__dict__", self.__dict__)
         else:
             if not authorization.carries_token_of_auth(prepared_request):
                 authorization.take_token_off(prepared_request)
@@ -401,10 +410,11 @@ class ClientCredentialsSession(requests.Session):
         """Return the token source, or None for a request without a token, and the origin."""
         if not isinstance(request, PreparedRequest) or not request.url or request.headers is None:
             return None, None  # requests raises an error about that
-        if self.auth is not None:
-            return None, None
         tokens, origin = self._allowed_urls.find(request.url)
-        if authorization.brings_its_own(request):
+        header = "Authorization" if tokens is None else tokens._config.scheme.header
+        if self.auth is not None and not _goes_beside(request, header):
+            return None, None
+        if authorization.brings_its_own(request, header):
             return None, None
         handler = getattr(vars(request).get("hooks"), "handler", None)  # if they are `TokenHooks`
         # A redirect, or a request that was sent before by this session or by a copy of it.
@@ -419,12 +429,17 @@ class ClientCredentialsSession(requests.Session):
             allowed.note_origin(request.url, origin, tokens._client)
         return tokens, origin
 
+    def _header_for(self, request: Any) -> str:
+        """Return the name of the header that carries the token for the URL of a request."""
+        tokens = self._allowed_urls.find(str(getattr(request, "url", None)))[0]
+        return "Authorization" if tokens is None else tokens._config.scheme.header
+
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
         """Return whether a request still goes to the origin and the API that its token is for."""
         handler: Any = getattr(vars(request).get("hooks"), "handler", None)
         return (
             getattr(handler, "allowed_urls", None) is self._allowed_urls
-            and authorization.carries_token(request)
+            and authorization.carries_token(request, handler.header)
             and (handler.tokens, handler.origin) == self._allowed_urls.find(str(request.url))
         )
 
@@ -435,12 +450,12 @@ class ClientCredentialsSession(requests.Session):
         """
         if type(vars(request).get("hooks")) is not dict:
             return
-        header, url = request.headers.get("Authorization"), str(request.url)
+        url = str(request.url)
         for tokens in self._allowed_urls.values():
-            current = tokens._state.current
-            is_its_token = current is not None and header == current.header
+            current, header = tokens._state.current, tokens._config.scheme.header
+            is_its_token = current is not None and request.headers.get(header) == current.header
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
-                request.headers.pop("Authorization", None)
+                request.headers.pop(header, None)
 
     def _avoid_proxy(
         self, request: PreparedRequest, origin: Origin | None, kwargs: dict[str, Any]
@@ -528,10 +543,18 @@ def _check_source(tokens: object) -> None:
         raise ConfigurationError("tokens= takes the `tokens` of another session.")
 
 
-def _says_without(headers: Any) -> bool:
-    """Return whether a caller wants no ``Authorization``, which is then None as in requests."""
-    unset = [name for name, value in headers.items() if value is None]
-    return any(name.lower() in ("authorization", b"authorization") for name in unset)
+def _goes_beside(request: PreparedRequest, header: str) -> bool:
+    """Return whether a token in this header goes beside what an ``auth=`` has put on a request.
+
+    An ``auth=`` that writes no ``Authorization``, as ``lambda r: r``, says that no token is wanted.
+    """
+    return header != "Authorization" and "Authorization" in (request.headers or {})
+
+
+def _says_without(headers: Any, name: str) -> bool:
+    """Return whether a caller wants no header of this name, which is then None as in requests."""
+    wanted = name.lower(), name.lower().encode()
+    return any(value is None and given.lower() in wanted for given, value in headers.items())
 
 
 def _readable(error: Exception, handler: Handle401, cert: Any) -> requests.RequestException | None:

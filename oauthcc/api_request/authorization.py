@@ -37,6 +37,8 @@ class ResponseHandler:
 
     #: Whether the caller put it on the request, by an ``auth=`` of ours.
     is_from_auth = False
+    #: The name of the header that carries the token.
+    header = "Authorization"
     #: The values of the headers that were put on its request, and on the replays of it.
     values: list[str]
 
@@ -98,10 +100,10 @@ def our_headers(request: PreparedRequest) -> list[str]:
     return [name for name, value in request.headers.items() if _is_ours(value, values)]
 
 
-def carries_token(request: PreparedRequest) -> bool:
-    """Return whether the ``Authorization`` of a request is one of ours."""
-    header = request.headers.get("Authorization")
-    return header is not None and _is_ours(header, _our_values(request))
+def carries_token(request: PreparedRequest, header: str) -> bool:
+    """Return whether this header of a request is one of ours."""
+    value = request.headers.get(header)
+    return value is not None and _is_ours(value, _our_values(request))
 
 
 def _is_ours(value: object, values: Collection[str]) -> bool:
@@ -122,10 +124,11 @@ def _several(hooks: Any) -> Iterable[Any]:
     return (hooks,) if callable(hooks) else hooks or ()
 
 
-def brings_its_own(request: PreparedRequest) -> bool:
+def brings_its_own(request: PreparedRequest, header: str) -> bool:
     """Return whether the caller has decided how this request is authorized.
 
-    If a request was prepared with digest, NTLM or the like, only a hook shows that.
+    ``header`` is the one that would carry the token. If a request was prepared with digest, NTLM or
+    the like, only a hook shows that.
     """
     hooks: Any = vars(request).get("hooks")
     if isinstance(hooks, CallerHooks):
@@ -133,7 +136,7 @@ def brings_its_own(request: PreparedRequest) -> bool:
     headers: Any = request.headers
     if not isinstance(headers, CaseInsensitiveDict):  # a user put a plain dict there
         headers = CaseInsensitiveDict(headers)
-    if "Authorization" in headers and not _is_ours(headers["Authorization"], _our_values(request)):
+    if header in headers and not _is_ours(headers[header], _our_values(request)):
         return True
     found = (hooks or {}).get("response")
     return bool(found) and any(
@@ -269,7 +272,7 @@ def put_token(
     # Noted first, because another thread may send the same request, and has to recognise it.
     values = handler.values if kind is str else []
     values.append(current.header)
-    request.headers["Authorization"] = kind(current.header)
+    request.headers[scheme.header] = kind(current.header)
     if scheme.proves:
         proof = scheme.proof(str(request.method), str(request.url), current.token)
         for name, value in proof.items():
@@ -332,9 +335,12 @@ def pass_token_on(hop: PreparedRequest, sent: Any) -> None:
     if isinstance(hooks, (TokenHooks, CallerHooks)) or not isinstance(sent, PreparedRequest):
         return
     sent_hooks: Any = vars(sent).get("hooks")
-    if not isinstance(sent_hooks, TokenHooks) or not carries_token(sent) or brings_its_own(hop):
+    if not isinstance(sent_hooks, TokenHooks):
         return
-    hop.headers["Authorization"] = SecretHeader(sent.headers["Authorization"])
+    header = sent_hooks.handler.header
+    if not carries_token(sent, header) or brings_its_own(hop, header):
+        return
+    hop.headers[header] = SecretHeader(sent.headers[header])
     hop.__dict__["hooks"] = TokenHooks.of(sent_hooks.handler, hooks)
 
 

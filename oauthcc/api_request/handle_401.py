@@ -72,6 +72,7 @@ class Handle401(ResponseHandler):
         self._session = None if session is None else weakref.ref(session)
         self.tokens = tokens
         self._scheme = tokens._config.scheme
+        self.header = self._scheme.header
         #: The URL rules and the origin that the session used for its decision.
         self.allowed_urls = allowed_urls
         self.origin = origin
@@ -319,7 +320,7 @@ class Handle401(ResponseHandler):
         return str(request.url) if handed is None else handed.url
 
     def _carries_our_token(self, request: PreparedRequest) -> bool:
-        return request.headers.get("Authorization") == self._current.header
+        return request.headers.get(self.header) == self._current.header
 
     def _is_refusal(self, response: Response) -> bool:
         if response.status_code not in self._refused_status or self._lacks_scope(response):
@@ -331,7 +332,8 @@ class Handle401(ResponseHandler):
         challenge = response.headers.get("WWW-Authenticate")
         if challenge is None or response.status_code not in self._refused_status:
             return False
-        return find_error(challenge, _SCHEMES) == "insufficient_scope"
+        prefix = getattr(self._scheme, "prefix", "")
+        return find_error(challenge, (*_SCHEMES, prefix)) == "insufficient_scope"
 
 
 class _Replay(NamedTuple):

@@ -35,7 +35,7 @@ class Notice:
 
 # Why a request goes out without the token.
 OLD_HEADER = Notice(
-    "session.headers contains an Authorization, which is sent instead: delete it, or pass it to the"
+    "session.headers contains Authorization, which is sent instead: delete it, or pass it to the"
     " calls that need it",
     is_mistake=True,
 )
@@ -91,7 +91,7 @@ NONCE = Notice(
 )
 REPLACED = Notice(
     "an adapter or a class after the session has replaced the token in the request: let it keep the"
-    " Authorization, or pass auth=lambda r: r to the calls that need no token",
+    " header, or pass auth=lambda r: r to the calls that need no token",
     is_mistake=True,
 )
 UNSEEN = Notice(
@@ -127,22 +127,26 @@ def note_refusal(client: Client, url: object, notice: Notice, status: int) -> No
 
 
 def reason_without_token(
-    request: Any, session: requests.Session, allowed: AllowedURLs[Any]
+    request: Any, session: requests.Session, allowed: AllowedURLs[Any], header: str
 ) -> Notice:
-    """Return why a session sends a request without the token."""
+    """Return why a session sends a request without the token, which ``header`` would carry."""
     if not isinstance(request, PreparedRequest) or not request.url or request.headers is None:
         return UNUSUAL
-    hooks, own = vars(request).get("hooks"), request.headers.get("Authorization")
+    hooks, own = vars(request).get("hooks"), request.headers.get(header)
     if isinstance(hooks, (RedirectedHooks, TokenHooks)):
         return REDIRECTED
     if session.auth is not None:
         return SESSION_AUTH
     headers = CaseInsensitiveDict(session.headers or {})  # somebody may have put a plain dict there
-    if own is not None and own == headers.get("Authorization"):
-        return OLD_HEADER
-    if isinstance(hooks, CallerHooks) or brings_its_own(request):
-        return CALLER
+    if own is not None and own == headers.get(header):
+        return _about(header, OLD_HEADER)
+    if isinstance(hooks, CallerHooks) or brings_its_own(request, header):
+        return _about(header, CALLER)
     return reason_outside(request.url, allowed)
+
+
+def _about(header: str, notice: Notice) -> Notice:
+    return replace(notice, text=notice.text.replace("Authorization", header))
 
 
 def reason_outside(url: str, allowed: AllowedURLs[Any]) -> Notice:

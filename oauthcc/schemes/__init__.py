@@ -22,14 +22,19 @@ __all__ = ["Bearer", "DPoP", "Scheme", "SecretHeader"]
 class Scheme(Protocol):
     """A way to put a token on a request, with or without a proof of a key.
 
-    ``proves`` is False if ``Authorization`` is the only header: such requests skip everything
-    about proofs and nonces. ``thumbprint`` is the RFC 7638 thumbprint of the proof key. Tokens are
+    ``proves`` is False if ``header`` is the only header: such requests skip everything about proofs
+    and nonces. ``thumbprint`` is the RFC 7638 thumbprint of the proof key. Tokens are
     bound to that key, so the thumbprint is part of the cache key.
     """
 
     @property
     def name(self) -> str:
-        """Return the name of the scheme in ``Authorization``."""
+        """Return the name of the scheme, which is the type of its tokens."""
+        raise NotImplementedError
+
+    @property
+    def header(self) -> str:
+        """Return the name of the header that carries the token, mostly ``Authorization``."""
         raise NotImplementedError
 
     @property
@@ -47,7 +52,7 @@ class Scheme(Protocol):
         raise NotImplementedError
 
     def authorization(self, token: Token) -> SecretHeader:
-        """Return the value of ``Authorization`` for a token."""
+        """Return the value of ``header`` for a token."""
         raise NotImplementedError
 
     def proof(self, method: str, url: str, token: Token | None) -> dict[str, SecretHeader]:

@@ -53,6 +53,7 @@ class DPoP:
     """
 
     name = "DPoP"
+    header = "Authorization"
     proves = True
 
     @hide_locals

@@ -14,8 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..client_auth import ClientAuth, check_secret, client_auth_from
 from ..errors import ConfigurationError
@@ -36,6 +35,7 @@ class ConfigOptions(TypedDict, total=False):
     audience: str | Iterable[str] | None
     resource: str | Iterable[str] | None
     token_params: Mapping[str, str | Iterable[str]] | None
+    token_body: Literal["form", "json"]
     client_auth: ClientAuth | type[ClientAuth] | str | None
     scheme: Scheme | None
 
@@ -44,11 +44,10 @@ _PROCESS_KEY = secrets.token_bytes(32)
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SCHEME_MEMBERS = (
-    *("name", "proves", "thumbprint"),
+    *("name", "header", "proves", "thumbprint"),
     *("accepts", "authorization", "proof", "learn", "demands_nonce"),
 )
 _RESERVED = {
-    "grant_type": "it is always client_credentials",
     "client_assertion": "use client_auth",
     "client_assertion_type": "use client_auth",
     **{
@@ -60,7 +59,10 @@ _RESERVED = {
 
 @dataclass(frozen=True)
 class ClientConfig:
-    """A checked configuration of the client credentials grant (RFC 6749 section 4.4)."""
+    """A checked configuration of the client credentials grant (RFC 6749 section 4.4).
+
+    ``grant_type`` is another one for servers that have their own name for this grant.
+    """
 
     token_url: str | None = field(repr=False)  # its query may contain a key
     issuer: str | None
@@ -70,6 +72,8 @@ class ClientConfig:
     params: tuple[tuple[str, str], ...] = field(repr=False)  # they may contain a key
     client_auth: ClientAuth
     scheme: Scheme
+    grant_type: str
+    token_body: str
 
     @classmethod
     def of(
@@ -95,6 +99,10 @@ class ClientConfig:
         scheme = _checked_scheme(options.get("scheme"))
         audiences = _strings("audience", options.get("audience"))
         resources = _strings("resource", options.get("resource"))
+        params = [*_checked_params(options.get("token_params") or {})]
+        grant_types = [value for name, value in params if name == "grant_type"]
+        if len(grant_types) > 1:
+            raise ConfigurationError("token_params must contain one grant_type at most.")
         config = cls(
             None if issuer is not None else check_token_url(token_url or ""),
             None if issuer is None else check_issuer(issuer),
@@ -104,10 +112,12 @@ class ClientConfig:
             (
                 *(("audience", text) for text in audiences),
                 *(("resource", _checked_resource(text)) for text in resources),
-                *_checked_params(options.get("token_params") or {}),
+                *(pair for pair in params if pair[0] != "grant_type"),
             ),
             method,
             scheme,
+            *(grant_types or ["client_credentials"]),
+            _checked_token_body(options.get("token_body", "form")),
         )
         if secret is None and options.get("client_auth") is None:
             # This grant is for confidential clients (RFC 6749 section 4.4).
@@ -147,8 +157,9 @@ class ClientConfig:
             "client_id": self.client_id,
             "method": self.client_auth.name,
             "scope": sorted((self.scope or "").split()),
-            "params": sorted(self.params),
-            "scheme": self.scheme.name,
+            "params": sorted([*self.params, ("grant_type", self.grant_type)]),
+            "body": self.token_body,
+            "scheme": [self.scheme.name, self.scheme.header, getattr(self.scheme, "prefix", "")],
             "key": self.scheme.thumbprint,
         }
         text = json.dumps(public, sort_keys=True, separators=(",", ":")).encode()
@@ -191,16 +202,19 @@ def _checked_scope(scope: str | Iterable[str] | None) -> str | None:
 
 
 def _checked_resource(resource: str) -> str:
-    try:
-        has_scheme = bool(urlsplit(resource).scheme)
-    except ValueError:
-        has_scheme = False
-    if not has_scheme or "#" in resource or not resource.isprintable() or " " in resource:
+    # RFC 8707 section 2 wants an absolute URI. Some servers have names or UUIDs.
+    if "#" in resource or not resource.isprintable() or " " in resource:
         raise ConfigurationError(
-            f"resource {resource!r} must be an absolute URI without a fragment (RFC 8707 section"
-            ' 2), such as "https://api.example".'
+            f"resource {resource!r} must be one URI or name without spaces and without a fragment"
+            ' (RFC 8707 section 2), such as "https://api.example".'
         )
     return resource
+
+
+def _checked_token_body(token_body: object) -> str:
+    if token_body not in ("form", "json"):
+        raise ConfigurationError('token_body must be "form" (RFC 6749 section 4.4.2) or "json".')
+    return str(token_body)
 
 
 def _checked_params(params: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -167,6 +167,7 @@ class TokenSource:
             "client_id": config.client_id,
             "client_secret": config.client_secret,
             "client_auth": config.client_auth,
+            "token_body": config.token_body,
             "scheme": config.scheme,
             "store": self._fetcher.store,
             "renew_at": self._renew_at,
