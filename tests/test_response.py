@@ -163,7 +163,7 @@ def test_a_number_that_is_not_json_or_too_large_is_unknown(literal):
 
 def test_a_missing_lifetime_is_unknown_even_if_there_is_an_expires_at():
     token = read(answered({"access_token": TOKEN, "expires_at": 1}))
-    assert (token.expires_at, token.extra) == (None, {})
+    assert (token.expires_at, token.extra) == (None, {"expires_at": 1})
 
 
 @pytest.mark.parametrize(

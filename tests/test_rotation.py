@@ -198,7 +198,7 @@ def test_a_secret_that_changes_every_time_is_sent_only_twice(
     assert len(auth.token_requests) == 2
 
 
-@pytest.mark.parametrize("error", ["invalid_scope", "unauthorized_client", "invalid_grant"])
+@pytest.mark.parametrize("error", ["invalid_scope", "unsupported_grant_type", "invalid_grant"])
 def test_the_secret_is_not_read_again_after_another_error(
     auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault, error: str
 ) -> None:

@@ -35,7 +35,7 @@ class Notice:
 
 # Why a request goes out without the token.
 OLD_HEADER = Notice(
-    "session.headers contains Authorization, which is sent instead: delete it, or pass it to the"
+    "session.headers contains an Authorization, which is sent instead: delete it, or pass it to the"
     " calls that need it",
     is_mistake=True,
 )

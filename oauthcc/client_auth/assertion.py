@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, cast
 
 from ..errors import ConfigurationError
 from ..frames import hide_locals
-from ..jwt import Key, KeyLike, Material, least_octets, load_key, require_pyjwt, sign
+from ..jwt import (
+    Key,
+    KeyLike,
+    Material,
+    certificate_headers,
+    check_certificate,
+    least_octets,
+    load_key,
+    require_pyjwt,
+    sign,
+)
 from ..secret import Secret, SecretLike, absolute, at_construction, read_source
 from .attempt import Attempt, hashed
 
 #: RFC 7523 section 2.2.
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+#: A certificate in PEM, the path of a file that holds it, or a callable that returns it.
+CertificateLike = str | bytes | os.PathLike[str] | Callable[[], str | bytes]
+# What each assertion has anew, or what another option sets.
+_SET_HEADERS = {"alg": "use algorithm="}
+_SET_CLAIMS = {"exp": "use lifetime=", "iat": "it is the time", "jti": "it is always a new one"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +80,11 @@ class PrivateKeyJWT:
     again for each token request. ``password`` decrypts an encrypted PEM. If ``algorithm`` is None,
     it comes from the key (RS256 for RSA without ``alg``). If ``key_id`` is None, it comes from the
     JWK. ``lifetime`` of an assertion is in seconds, ``audience`` replaces the issuer or token URL,
-    ``type`` is the ``typ`` of its header. Raises ConfigurationError if the key cannot sign. Needs
-    ``pip install "oauthcc[jwt]"``.
+    ``type`` is the ``typ`` of its header. ``headers`` and ``claims`` are added to the assertion, or
+    replace what it would contain; None leaves out what it would contain. ``certificate`` is that of
+    the key, in PEM, given like the key, with its chain if the server wants it; it adds the headers
+    ``x5t#S256`` and ``x5c`` (RFC 7515 section 4.1). Raises ConfigurationError if the key cannot
+    sign, or if the certificate is not that of the key. Needs ``pip install "oauthcc[jwt]"``.
     """
 
     key: KeyLike = field(repr=False)
@@ -75,6 +95,9 @@ class PrivateKeyJWT:
     audience: str | None = None
     lifetime: int = 60
     type: str | None = None
+    headers: Mapping[str, Any] | None = field(default=None, repr=False)
+    claims: Mapping[str, Any] | None = field(default=None, repr=False)
+    certificate: CertificateLike | None = field(default=None, repr=False)
     _password: Secret | None = field(init=False, repr=False)
     name = "private_key_jwt"
     needs_secret = False
@@ -82,28 +105,47 @@ class PrivateKeyJWT:
 
     def __post_init__(self) -> None:
         _check_lifetime(self.lifetime)
-        if isinstance(self.key, os.PathLike):
-            object.__setattr__(self, "key", absolute(self.key))
+        for name, set_here in (("headers", _SET_HEADERS), ("claims", _SET_CLAIMS)):
+            given = _checked_members(name, getattr(self, name), set_here)
+            object.__setattr__(self, name, given)
+        for name in ("key", "certificate"):
+            if isinstance(getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, absolute(getattr(self, name)))
         password = None if self.password is None else Secret.of(self.password, "password")
         object.__setattr__(self, "_password", password)
         require_pyjwt(cryptography=True)
         if not callable(self.key) and not callable(self.password):
-            at_construction(self._load)
+            at_construction(self._check)
 
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
         key = self._load()
+        headers: dict[str, Any] = {**_header(self.type, key.key_id)}
+        if self.certificate is not None:
+            headers |= certificate_headers(self._read_certificate())
         claims = _claims(attempt, self.audience, self.lifetime)
-        _assert(attempt, key.sign(claims, _header(self.type, key.key_id)))
+        _assert(attempt, key.sign(_merged(claims, self.claims), _merged(headers, self.headers)))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
-        """Return a digest of the current key, its password and the options."""
+        """Return a digest of the current key, its password, its certificate and the options."""
         options = self.algorithm, self.key_id, self.audience, self.lifetime, self.type
-        return hashed(self.name, *self._read(), *options)
+        parts: tuple[object, ...] = self.name, *self._read(), *options
+        more = self.headers, self.claims, self._read_certificate()
+        return hashed(*parts, *more) if any(more) else hashed(*parts)
+
+    def _check(self) -> None:
+        key = self._load()
+        if self.certificate is not None and not callable(self.certificate):
+            check_certificate(self._read_certificate(), key.private)
 
     def _load(self) -> Key:
         material, password = self._read()
         return load_key(material, password, algorithm=self.algorithm, key_id=self.key_id)
+
+    def _read_certificate(self) -> str | bytes | None:
+        if self.certificate is None:
+            return None
+        return cast("str | bytes", read_source(self.certificate, "certificate"))
 
     def _read(self) -> tuple[Material, str | None]:
         # `load_key` checks the type of the value that a callable returned.
@@ -159,6 +201,31 @@ def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, 
         "exp": now + lifetime,
         "jti": str(uuid.uuid4()),
     }
+
+
+def _checked_members(
+    name: str, given: object, set_here: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Return a copy of the additional headers or claims of an assertion."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ConfigurationError(f"{name} of PrivateKeyJWT must be a mapping with names as keys.")
+    for key, advice in set_here.items():
+        if given.get(key) is not None:
+            raise ConfigurationError(f"{name} of PrivateKeyJWT must not contain {key!r}: {advice}.")
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(dict(given)))
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"{name} of PrivateKeyJWT must contain only what JSON can express."
+        ) from None
+    return copied
+
+
+def _merged(own: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    both = {**own, **(given or {})}
+    return {name: value for name, value in both.items() if value is not None}
 
 
 def _header(typ: str | None, key_id: str | None = None) -> dict[str, str]:

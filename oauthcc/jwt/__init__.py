@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigurationError
+from .certificates import certificate_headers, check_certificate
 from .formats import Material, describe, read_key, require_pyjwt
 
 __all__ = [
     "Key",
     "KeyLike",
     "Material",
+    "certificate_headers",
+    "check_certificate",
     "generate_key",
     "least_octets",
     "load_key",

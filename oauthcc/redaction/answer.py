@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -259,9 +260,19 @@ def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
         yield value
         yield value.partition(" ")[2]
     if isinstance(body, (str, bytes)):
-        for name, value in parse_qsl(plain_text(body)):
+        for name, value in _parameters(plain_text(body)):
             if name in _SECRET_PARAMETERS:
                 yield value
+
+
+def _parameters(body: str) -> Iterable[tuple[str, str]]:
+    """Return the parameters in the body of a token request, a form or a JSON object."""
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        return parse_qsl(body)
+    pairs = members.items() if isinstance(members, dict) else ()
+    return [(name, value) for name, value in pairs if isinstance(value, str)]
 
 
 def _tokens_in(document: Any, *, everywhere: bool) -> set[str] | None:

@@ -40,6 +40,8 @@ class ConfigOptions(TypedDict, total=False):
     scheme: Scheme | None
 
 
+#: RFC 6749 section 4.4.2.
+GRANT_TYPE = "client_credentials"
 _PROCESS_KEY = secrets.token_bytes(32)
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -116,7 +118,7 @@ class ClientConfig:
             ),
             method,
             scheme,
-            *(grant_types or ["client_credentials"]),
+            grant_types[0] if grant_types else GRANT_TYPE,
             _checked_token_body(options.get("token_body", "form")),
         )
         if secret is None and options.get("client_auth") is None:
@@ -157,11 +159,19 @@ class ClientConfig:
             "client_id": self.client_id,
             "method": self.client_auth.name,
             "scope": sorted((self.scope or "").split()),
-            "params": sorted([*self.params, ("grant_type", self.grant_type)]),
-            "body": self.token_body,
-            "scheme": [self.scheme.name, self.scheme.header, getattr(self.scheme, "prefix", "")],
+            "params": sorted(self.params),
+            "scheme": self.scheme.name,
             "key": self.scheme.thumbprint,
         }
+        scheme = self.scheme
+        more = (
+            ("grant_type", self.grant_type, GRANT_TYPE),
+            ("body", self.token_body, "form"),
+            ("header", scheme.header, "Authorization"),
+            ("prefix", getattr(scheme, "prefix", scheme.name), scheme.name),
+        )
+        # Nothing of what is usual, so that the keys of other configurations stay as they were.
+        public |= {name: value for name, value, usual in more if value != usual}
         text = json.dumps(public, sort_keys=True, separators=(",", ":")).encode()
         secret = fingerprint
         if set_on_endpoint:

@@ -8,6 +8,7 @@ that was asked.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -36,6 +37,9 @@ MAX_AGE = 3600.0
 PAUSE = 60.0
 
 _OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
+#: The end of the path of most token endpoints.
+_TOKEN_PATH = re.compile(r"/(?:access_?)?token/?\Z", re.IGNORECASE)
+_ENTRA_V1 = "sts.windows.net"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
 
@@ -141,7 +145,12 @@ def discover(issuer: str, *, get: Get) -> Metadata:
     """
     found: list[str] = []
     outage: TokenEndpointUnavailable | None = None
-    for location in locations(check_issuer(issuer)):
+    places = locations(check_issuer(issuer))
+    # Some servers append the well-known part of RFC 8414 too. Without a path it is the same place.
+    appended = issuer.rstrip("/") + _OAUTH
+    for location in dict.fromkeys([*places, appended]):
+        if location == appended and outage is not None:
+            break
         try:
             return read_metadata(_document(get(location)), issuer)
         except _NotHere as reason:
@@ -153,8 +162,13 @@ def discover(issuer: str, *, get: Get) -> Metadata:
                 raise
             # Some servers answer 500 for a path that they do not know, and have the other one.
             outage = outage or error
-    fault = f"publishes no metadata: {'; '.join(found)}"
-    raise outage or _error(issuer, fault, f"check the issuer, {_ALTERNATIVE}")
+    fault, advice = (
+        f"publishes no metadata: {'; '.join(found)}",
+        f"check the issuer, {_ALTERNATIVE}",
+    )
+    if _TOKEN_PATH.search(issuer):
+        advice = "it looks like a token endpoint, which is passed as token_url, not as issuer"
+    raise outage or _error(issuer, fault, advice)
 
 
 def _document(response: requests.Response) -> dict[str, Any]:
@@ -178,11 +192,8 @@ def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
     if not isinstance(named, str):
         _refuse(issuer, "publishes metadata that names no issuer")
     if named != issuer:
-        _refuse(
-            issuer,
-            f"publishes metadata of another issuer, {_printable(named)}",
-            f"write that one exactly if it is the one you mean, or {_ALTERNATIVE}",
-        )
+        fault = f"publishes metadata of another issuer, {_printable(named)}"
+        _refuse(issuer, fault, _advice_for(named, issuer))
     aliases = document.get("mtls_endpoint_aliases")
     if aliases is not None and not isinstance(aliases, dict):
         _refuse(issuer, "publishes mtls_endpoint_aliases that are not a JSON object")
@@ -194,6 +205,21 @@ def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
         None if alias is None else _endpoint(alias, "mtls_endpoint_aliases.token_endpoint", issuer),
         _names(document, "grant_types_supported", issuer),
     )
+
+
+def _advice_for(named: str, issuer: str) -> str:
+    """Return what to write if metadata names another issuer than the one that was asked."""
+    if named.rstrip("/") == issuer.rstrip("/"):
+        slash = "with" if named.endswith("/") else "without"
+        return f"write that one exactly, {slash} the slash at its end"
+    if "{tenantid}" in named:  # Microsoft Entra ID, for /common, /organizations and /consumers
+        return (
+            "this one is for users of any tenant. Write the id of your tenant in its place, as in"
+            " https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0"
+        )
+    if urlsplit(named).netloc == _ENTRA_V1:
+        return f"write /v2.0 at the end of the issuer, or that one exactly, or {_ALTERNATIVE}"
+    return f"write that one exactly if it is the one you mean, or {_ALTERNATIVE}"
 
 
 def _endpoint(url: object, member: str, issuer: str) -> str:

@@ -7,11 +7,12 @@ request has one oauthlib `BackendApplicationClient`, which writes its body and r
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import requests
 from oauthlib.common import urldecode
@@ -33,6 +34,7 @@ from ..errors import (
     limits_requests,
 )
 from ..events import is_first, log
+from ..redaction import names_token
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .client_config import ClientConfig
@@ -44,9 +46,14 @@ from .transport import Owner, TransportSession, repeats
 ATTEMPTS = 3
 #: The longest pause between two attempts, in seconds. A longer ``Retry-After`` ends the fetch.
 MAX_PAUSE = 5.0
+#: Errors of RFC 6749 section 5.2 and RFC 8707 that no other secret can end.
+_OTHER_CAUSES = {
+    *("invalid_request", "invalid_grant", "invalid_scope", "invalid_target"),
+    "unsupported_grant_type",
+}
 _RETRIED_STATUSES = {None, 429, 502, 503, 504}
 _JSON = "application/json"
-_FORM = {"Accept": _JSON, "Content-Type": "application/x-www-form-urlencoded"}
+_BODY_TYPES = {"form": "application/x-www-form-urlencoded", "json": _JSON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class TokenEndpoint(TransportSession):
         """Fetch a token; ``deadline`` is on the monotonic clock.
 
         An unavailable endpoint is asked ``attempts`` times, if the adapter does not repeat the
-        request by itself. After a 401, a 403 or ``invalid_client`` the secret or key is read again.
+        request by itself. After a refusal that may be due to the secret or key, it is read again.
         If it has changed, the request is sent again with it.
         """
         policy = Retry(total=attempts - 1, backoff_factor=0.5, backoff_jitter=0.5)
@@ -120,6 +127,7 @@ class TokenEndpoint(TransportSession):
         url, audience = self._locate(deadline)
         scheme = self._scheme
         client = BackendApplicationClient(self._config.client_id)
+        client.grant_type = self._config.grant_type
         exchange = self._send(client, url, audience, client_secret, deadline)
         if scheme.proves:
             scheme.learn(url, exchange.response.headers)
@@ -151,7 +159,8 @@ class TokenEndpoint(TransportSession):
         for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
             if warning is not None and is_first((self._config.client, warning)):
                 log.warning("%s (%s)", warning, self._config.client)
-        alias = None if method.cert is None else metadata.mtls_token_endpoint
+        has_cert = method.cert is not None or self.cert is not None
+        alias = metadata.mtls_token_endpoint if has_cert else None
         return alias or metadata.token_endpoint, metadata.issuer
 
     def _send(
@@ -163,8 +172,10 @@ class TokenEndpoint(TransportSession):
         deadline: float,
     ) -> _Exchange:
         config = self._config
-        secrets = [] if client_secret is None else [client_secret]
-        attempt = Attempt(config.client_id, client_secret, audience, dict(_FORM), [], secrets)
+        secrets = [value for name, value in config.params if names_token(name)]
+        secrets += [] if client_secret is None else [client_secret]
+        given = {"Accept": _JSON, "Content-Type": _BODY_TYPES[config.token_body]}
+        attempt = Attempt(config.client_id, client_secret, audience, given, [], secrets)
         config.client_auth.authenticate(attempt)
         headers: dict[str, Any] = attempt.headers
         if self._scheme.proves:
@@ -177,6 +188,8 @@ class TokenEndpoint(TransportSession):
         hooks = self.compliance_hook["access_token_request"]  # type: ignore[typeddict-item]
         if hooks:
             url, headers, body = _apply_request_hooks(hooks, url, headers, body)
+        if config.token_body == "json" and not body.startswith("{"):  # a hook may have made it
+            body = _as_json(body)
         asked_at = clock.system.time()
         response = self.send_bounded(
             "POST",
@@ -246,6 +259,12 @@ def _apply_request_hooks(
     return url, headers, data if isinstance(data, str) else urlencode(data, doseq=True)
 
 
+def _as_json(body: str) -> str:
+    """Return a form as a JSON object, in which the values of a repeated name are a list."""
+    form = parse_qs(body, keep_blank_values=True)
+    return json.dumps({name: some if len(some) > 1 else some[0] for name, some in form.items()})
+
+
 def _call_request_hook(
     hook: Any, url: str, headers: dict[str, Any], kwargs: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -268,7 +287,10 @@ def _call_request_hook(
 
 
 def _may_be_the_secret(error: TokenError) -> bool:
-    return error.status_code in (401, 403) or error.error == "invalid_client"
+    if error.status_code in (401, 403):
+        return True
+    # Many servers have errors of their own for a wrong secret.
+    return isinstance(error, TokenRequestDenied) and error.error not in _OTHER_CAUSES
 
 
 def _name(hook: Any) -> str:

@@ -29,7 +29,8 @@ from ..errors import (
     TokenError,
     TokenRequestDenied,
 )
-from ..redaction import Redactor
+from ..events import is_first, log
+from ..redaction import REDACTED, Redactor
 
 #: The largest answer that is read, in bytes.
 MAX_BYTES = 1 << 20
@@ -38,7 +39,10 @@ MAX_BYTES = 1 << 20
 MAX_RETRY_AFTER = 21600.0
 #: A longer lifetime is a mistake, a date, or a way to say "without end"; in seconds (ten years).
 MAX_LIFETIME = 10 * 366 * 86400
-_MAX_TEXT, _MAX_DIGITS, _MAX_DEPTH = 500, 300, 32
+_YEAR = 366 * 86400
+#: How much of an answer without an OAuth error is quoted in a message, in characters.
+MAX_QUOTED = 200
+_MAX_TEXT, _MAX_DIGITS, _MAX_DEPTH, _MAX_SHOWN_NUMBER = 500, 300, 32, 16
 #: A body with more commas, colons and brackets is not read as JSON: no answer needs so many.
 _MAX_VALUES = 50_000
 _LEAVES = (str, int, float, type(None))
@@ -51,6 +55,8 @@ _CODES = set(
     " invalid_target server_error temporarily_unavailable unauthorized_client"
     " unsupported_grant_type use_dpop_nonce".split()
 )
+_TAG = re.compile(r"<[^<>]*>")
+_HTML = re.compile(r"\s*<(?:!doctype\s+)?html", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"\s*([\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60})\s*(?:;|\Z)", re.ASCII)
 # The characters that RFC 6749 section 5.2 does not allow in error_description and error_uri.
 _NOT_TEXT = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]+")
@@ -60,8 +66,9 @@ _BUSY_STATUSES = {408, 425, 429}
 # RFC 6749 has these at the authorization endpoint alone. Servers answer them here too, with a 400.
 _BUSY_ERRORS = {"temporarily_unavailable", "server_error"}
 _DECIMAL = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{0,20})?\s*")
-#: Members that are read here. They are neither given to oauthlib nor kept as extra members.
+#: Members that are read here and not given to oauthlib, which would convert them.
 _READ_HERE = {"expires_in", "expires_at", "scope", "error"}
+_EBAY_TYPES = ("Application Access Token", "User Access Token")
 _ADVICE = {
     "invalid_request": "Check audience, resource and token_params. Some servers require a scope or"
     " another client authentication method.",
@@ -136,15 +143,34 @@ class Answer:
         # Redacted once more, because dropping characters can join the parts of a secret or token.
         return self.redactor.content(text)[:_MAX_TEXT] or None
 
+    @cached_property
+    def _content(self) -> str:
+        """Return the body as an error may show it."""
+        if self.value is NOT_JSON:
+            return self.redactor.body(self.text)
+        return json.dumps(self._shown, ensure_ascii=False)
+
+    @property
+    def quoted(self) -> str:
+        """Return the beginning of the body for a message, on one line, with a colon before it."""
+        text = self._content
+        if not self.members and (self.kind == "text/html" or _HTML.match(self.text)):
+            return ""  # a page for people
+        if self.value is NOT_JSON:
+            text = _TAG.sub(" ", text)
+        text = " ".join(text[: 20 * MAX_QUOTED].split())
+        text = "".join(character if character.isprintable() else "?" for character in text)
+        # Hidden once more, because what was dropped can join the parts of a secret or token.
+        text = self.redactor.content(text)
+        if len(text) > MAX_QUOTED:
+            text = text[: MAX_QUOTED - 3] + "..."
+        return f": {text}" if text.strip(REDACTED + " ") else ""
+
     def error(self, kind: type[TokenError], message: str) -> TokenError:
         """Return an error with the error members of this answer and a redacted response."""
-        if self.value is NOT_JSON:
-            content = self.redactor.body(self.text)
-        else:
-            content = json.dumps(self._shown, ensure_ascii=False)
         return kind(
             message,
-            response=self.redactor.response(self.response, content),
+            response=self.redactor.response(self.response, self._content),
             error=self.error_member("error"),
             error_description=self.error_member("error_description"),
             error_uri=self.error_member("error_uri"),
@@ -194,6 +220,7 @@ def read_token(
             del error  # its traceback refers to this frame, which refers to the error
     access_token, extra = _parsed(answer, parse)
     lifetime = _lifetime(answer.members.get("expires_in"))
+    _note_lifetime(answer)
     return Token(
         access_token,
         scheme_name,
@@ -226,7 +253,9 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
         )
     if status < 400 and not answer.members.get("error"):
         return None
-    cause = error or f"{answer.kind} and no error"
+    cause = error or (
+        f"{answer.kind}{answer.quoted}" if answer.quoted else f"{answer.kind} and no error"
+    )
     description = answer.error_member("error_description")
     happened = f"{answer.status_line} with {cause}" + (f" ({description})" if description else "")
     if _is_unavailable(status, error):
@@ -240,7 +269,7 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
             advice += " If it stays so, check whether a firewall lets this client through."
         message = f"The token endpoint is unavailable: {happened}. {advice}"
         return answer.error(TokenEndpointUnavailable, message)
-    advice = _advice(error, status, scope, method)
+    advice = _advice(error, status, scope, method) + _about_issuer(answer)
     return answer.error(TokenRequestDenied, f"The token request was refused: {happened}. {advice}")
 
 
@@ -266,6 +295,14 @@ def _advice(error: str | None, status: int, scope: str | None, method: str | Non
     return _ADVICE.get(error or "", "Check token_url, and how the client is registered.")
 
 
+def _about_issuer(answer: Answer) -> str:
+    """Return advice for a token URL that is probably the URL of an issuer."""
+    url, status = answer.redactor.url(answer.response.url), answer.response.status_code
+    if answer.members.get("error") or "token" in url.lower() or status in (400, 401, 403):
+        return ""
+    return f" If {url} is an issuer, write ClientCredentialsSession.from_issuer() with it."
+
+
 def _body_error(answer: Answer) -> TokenError | None:
     """Return the error of a body that should contain a token and does not."""
     content = answer.response._content
@@ -283,13 +320,14 @@ def _body_error(answer: Answer) -> TokenError | None:
         fault = "it answered with an informational status"
     else:
         return _token_error(answer)
-    return answer.invalid(f"Check token_url: {fault}.")
+    return answer.invalid(f"Check token_url: {fault}.{_about_issuer(answer)}")
 
 
 def _token_error(answer: Answer) -> TokenError | None:
     token, scope = answer.members.get("access_token"), answer.members.get("scope")
     if token is None:
-        fault = "Check token_url: the answer has no access_token."
+        fault = f"Check token_url: the answer has no access_token{answer.quoted}."
+        fault += _about_issuer(answer)
     elif not isinstance(token, str) or not token.strip():
         fault = "The access_token is empty or not a string: report this to the server's operator."
     elif not (token.isascii() and token.isprintable()):
@@ -310,8 +348,14 @@ def _type_error(
     given = "" if given is None else given
     if not isinstance(given, str):
         return answer.invalid("The token_type is not a string.")
-    if accepts(given):
+    if accepts(given.strip()):
         return None
+    if given in _EBAY_TYPES and accepts("Bearer"):
+        return answer.invalid(
+            f"The token_type is {given!r}, as at eBay: call"
+            " requests_oauthlib.compliance_fixes.ebay_compliance_fix(session.tokens.endpoint)"
+            " before the first request."
+        )
     shown = repr(answer.error_member("token_type")) if given else "missing"
     if scheme_name.lower() != "bearer" and given.lower() in ("", "bearer", "bearertoken"):
         return answer.invalid(
@@ -337,11 +381,31 @@ def _parsed(answer: Answer, parse: Callable[..., Mapping[str, Any]]) -> tuple[st
         name = type(error).__name__
     else:
         extra.pop("token_type", None)
+        if "expires_at" in answer.members:
+            extra["expires_at"] = answer.members["expires_at"]
         return access_token, extra
     # Outside of the handler, so that the exception of oauthlib is not the context of ours.
     raise answer.invalid(
         f"oauthlib rejects the answer ({name}): check the OAUTHLIB_... environment variables."
     )
+
+
+def _note_lifetime(answer: Answer) -> None:
+    """Write to the log that a lifetime is unusual. Some servers give it in milliseconds."""
+    value = answer.members.get("expires_in")
+    lifetime = _lifetime(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_unusual = is_number if lifetime is None else lifetime > _YEAR
+    url = answer.redactor.url(answer.response.url)
+    if is_unusual and is_first((url, "lifetime")):
+        log.warning(
+            "The token of %s has an expires_in of %s seconds, %s. If these are milliseconds, divide"
+            " the number by 1000 in a hook: session.tokens.endpoint.register_compliance_hook("
+            '"access_token_response", hook).',
+            url,
+            value if len(repr(value)) <= _MAX_SHOWN_NUMBER else "very many",
+            "which is not used" if lifetime is None else "which is more than a year",
+        )
 
 
 def _lifetime(value: Any) -> float | None:

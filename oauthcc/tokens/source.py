@@ -162,6 +162,9 @@ class TokenSource:
         config = self._config
         if not {"token_url", "issuer"} & options.keys():
             options |= {"token_url": config.token_url, "issuer": config.issuer}
+            # The name of the grant belongs to the server, and the other parameters to an API.
+            grant_type = {"grant_type": config.grant_type}
+            options["token_params"] = {**grant_type, **(options.get("token_params") or {})}
         inherited = {
             "token_url": None,
             "client_id": config.client_id,
