@@ -36,6 +36,7 @@ from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
+from .token_request.api_metadata import IssuerOfAPI
 from .tokens.source import SourceOptions, TimeoutLike, TokenSource
 from .urls import Origin, is_on_this_machine, is_plain_on_loopback
 
@@ -194,6 +195,31 @@ class ClientCredentialsSession(requests.Session):
         The issuer is asked when the first token is needed.
         """
         return cls(None, client_id, client_secret, scope, issuer=issuer, **options)
+
+    @classmethod
+    @hide_locals
+    def from_api(
+        cls,
+        url: str,
+        client_id: str,
+        client_secret: SecretLike | None = None,
+        scope: str | Iterable[str] | None = None,
+        *,
+        trusted_issuers: str | Iterable[str],
+        **options: Unpack[SessionOptions],
+    ) -> Self:
+        """Return a session for an API that names its authorization server (RFC 9728).
+
+        ``url`` is the URL of the API exactly as the API publishes it, such as that of a server of
+        the Model Context Protocol. The API is asked when the first token is needed. Its first
+        authorization server that is one of the ``trusted_issuers`` gets the client's secret, and no
+        other. By default, ``resource`` (RFC 8707) and ``api_url`` are this URL. Raises
+        `ConfigurationError`; the first request raises `DiscoveryError` if the API has no usable
+        metadata or names no trusted issuer.
+        """
+        issuer = IssuerOfAPI.of(url, trusted_issuers)
+        given: SessionOptions = {"resource": url, "api_url": url, **options}
+        return cls(None, client_id, client_secret, scope, issuer=issuer, **given)
 
     @classmethod
     @hide_locals

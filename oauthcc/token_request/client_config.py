@@ -22,6 +22,7 @@ from ..events import Client
 from ..schemes import Bearer, DPoP, Scheme
 from ..secret import Secret, SecretLike
 from ..urls import check_token_url, public_url
+from .api_metadata import IssuerOfAPI
 from .discovery import check_issuer
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class ClientConfig:
             raise ConfigurationError("token_params must contain one grant_type at most.")
         config = cls(
             None if issuer is not None else check_token_url(token_url or ""),
-            None if issuer is None else check_issuer(issuer),
+            issuer if issuer is None or isinstance(issuer, IssuerOfAPI) else check_issuer(issuer),
             client_id,
             secret,
             _checked_scope(scope),
@@ -164,7 +165,9 @@ class ClientConfig:
             "key": self.scheme.thumbprint,
         }
         scheme = self.scheme
-        more = (
+        trusted = self.issuer.trusted if isinstance(self.issuer, IssuerOfAPI) else ()
+        more: tuple[tuple[str, Any, Any], ...] = (
+            ("trusted", sorted(trusted), []),
             ("grant_type", self.grant_type, GRANT_TYPE),
             ("body", self.token_body, "form"),
             ("header", scheme.header, "Authorization"),

@@ -71,13 +71,16 @@ class Discovery:
         self._metadata: Metadata | None = None
         self._until = -math.inf
 
-    def metadata(self, get: Get, now: Instant) -> Metadata:
-        """Return the metadata, fetched if there is none or it is old; raise as `discover`."""
+    def metadata(self, get: Get, now: Instant, get_public: Get | None = None) -> Metadata:
+        """Return the metadata, fetched if there is none or it is old; raise as `discover`.
+
+        ``get_public`` sends requests to other servers than the issuer, without what was set for it.
+        """
         known = self._metadata
         if known is not None and now.monotonic < self._until:
             return known
         try:
-            fetched = discover(self.issuer, get=get)
+            fetched = self._fetch(get, get_public or get)
         except (DiscoveryError, TokenEndpointUnavailable) as error:
             if known is None:
                 raise
@@ -90,6 +93,9 @@ class Discovery:
         self._metadata, self._until = fetched, now.monotonic + MAX_AGE
         return fetched
 
+    def _fetch(self, get: Get, get_public: Get) -> Metadata:
+        return discover(self.issuer, get=get)
+
     def forget(self) -> None:
         """Renew the metadata at the next call."""
         self._until = -math.inf
@@ -101,7 +107,7 @@ class Discovery:
         return f"Discovery({public_url(self.issuer)!r})"
 
 
-class _NotHere(Exception):
+class NotHere(Exception):
     """A location that has no metadata; the message says what was found instead."""
 
 
@@ -152,8 +158,8 @@ def discover(issuer: str, *, get: Get) -> Metadata:
         if location == appended and outage is not None:
             break
         try:
-            return read_metadata(_document(get(location)), issuer)
-        except _NotHere as reason:
+            return read_metadata(read_json(get(location), "issuer"), issuer)
+        except NotHere as reason:
             found.append(f"{public_url(location)} {reason}")
         except InvalidTokenResponse:
             found.append(f"{public_url(location)} is too large or broken")
@@ -171,18 +177,18 @@ def discover(issuer: str, *, get: Get) -> Metadata:
     raise outage or _error(issuer, fault, advice)
 
 
-def _document(response: requests.Response) -> dict[str, Any]:
-    """Return the JSON object in an answer."""
+def read_json(response: requests.Response, whose: str) -> dict[str, Any]:
+    """Return the JSON object in an answer; raise `NotHere` if there is none."""
     status, answer = response.status_code, Answer.of(response, ())
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        message = f"The issuer answered {status} to the request for its metadata; try again later."
+        message = f"The {whose} answered {status} to the request for its metadata; try again later."
         raise answer.error(TokenEndpointUnavailable, message)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        raise _NotHere(f"redirects ({status}), which is not followed")
+        raise NotHere(f"redirects ({status}), which is not followed")
     if status != HTTPStatus.OK:
-        raise _NotHere(f"answers with status {status}")
+        raise NotHere(f"answers with status {status}")
     if not isinstance(answer.value, dict):
-        raise _NotHere("is not JSON" if answer.value is NOT_JSON else "contains no JSON object")
+        raise NotHere("is not JSON" if answer.value is NOT_JSON else "contains no JSON object")
     return answer.value
 
 
@@ -192,7 +198,7 @@ def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
     if not isinstance(named, str):
         _refuse(issuer, "publishes metadata that names no issuer")
     if named != issuer:
-        fault = f"publishes metadata of another issuer, {_printable(named)}"
+        fault = f"publishes metadata of another issuer, {printable(named)}"
         _refuse(issuer, fault, _advice_for(named, issuer))
     aliases = document.get("mtls_endpoint_aliases")
     if aliases is not None and not isinstance(aliases, dict):
@@ -254,7 +260,7 @@ def method_warning(metadata: Metadata, method_name: str) -> str | None:
     # RFC 8414 section 2: a missing member means client_secret_basic.
     if method_name in (listed if listed is not None else ("client_secret_basic",)):
         return None
-    shown = ", ".join(map(_printable, listed[:10])) if listed else "nothing, which means Basic"
+    shown = ", ".join(map(printable, listed[:10])) if listed else "nothing, which means Basic"
     return (
         f"The issuer {public_url(metadata.issuer)} does not list {method_name} among its"
         f" token_endpoint_auth_methods_supported ({shown}); {method_name} is used as configured."
@@ -271,7 +277,7 @@ def grant_type_warning(metadata: Metadata) -> str | None:
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return the beginning of a server's text, without what a terminal or log would interpret."""
     visible = "".join(character if character.isprintable() else "?" for character in text[:200])
     return repr(visible)

@@ -37,6 +37,7 @@ from ..events import is_first, log
 from ..redaction import names_token
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
+from .api_metadata import APIDiscovery, IssuerOfAPI
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
 from .response import read_token
@@ -74,7 +75,7 @@ class TokenEndpoint(TransportSession):
         self._scheme: Scheme = config.scheme
         if isinstance(config.scheme, DPoP):
             self._scheme = config.scheme._for_token_requests()
-        self._discovery = None if config.issuer is None else Discovery(config.issuer)
+        self._discovery = _discovery(config.issuer)
         self._last_fingerprint: bytes | None = None
 
     def use_certificate_of(self, fingerprint: bytes) -> None:
@@ -154,8 +155,14 @@ class TokenEndpoint(TransportSession):
         def get(url: str) -> requests.Response:
             return self.send_bounded("GET", url, headers={"Accept": _JSON}, deadline=deadline)
 
+        def get_public(url: str) -> requests.Response:
+            is_api = url == self._config.issuer  # its answer may be a stream without end
+            return self.without_secrets().send_bounded(
+                "GET", url, headers={"Accept": _JSON}, deadline=deadline, reads_body=not is_api
+            )
+
         method = self._config.client_auth
-        metadata = self._discovery.metadata(get, clock.now())
+        metadata = self._discovery.metadata(get, clock.now(), get_public)
         for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
             if warning is not None and is_first((self._config.client, warning)):
                 log.warning("%s (%s)", warning, self._config.client)
@@ -223,6 +230,12 @@ class TokenEndpoint(TransportSession):
                 )
             response = changed
         return response
+
+
+def _discovery(issuer: str | None) -> Discovery | None:
+    if isinstance(issuer, IssuerOfAPI):
+        return APIDiscovery(issuer)
+    return None if issuer is None else Discovery(issuer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,17 +46,8 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
 #: A token must not be kept by a cache, and the connection is not used again.
 _UNCACHED = {"Cache-Control": "no-store", "Connection": "close"}
 #: The attributes that a pickle or a copy of the session takes along.
-_SETTINGS = (
-    "adapters",
-    "proxies",
-    "cert",
-    "headers",
-    "params",
-    "hooks",
-    "compliance_hook",
-    "_verify",
-    "_trust_env",
-)
+_TRANSPORT = ("adapters", "proxies", "_verify", "_trust_env")
+_SETTINGS = (*_TRANSPORT, "cert", "headers", "params", "hooks", "compliance_hook")
 
 
 class Owner:
@@ -144,6 +135,12 @@ class TransportSession(OAuth2Session):
     def apply(self, settings: Mapping[str, Any]) -> None:
         """Set here what `settings` returned for another session."""
         self.__dict__.update(settings)
+
+    def without_secrets(self) -> TransportSession:
+        """Return a session with this transport, for a server that gets no secret of this one."""
+        session = TransportSession("", self._owner)
+        session.apply({name: getattr(self, name) for name in _TRANSPORT})
+        return session
 
     def set_here(self) -> SetHere:
         """Return what was set here and can change the token, as it is now.
@@ -257,8 +254,9 @@ class TransportSession(OAuth2Session):
         cert: Any = None,
         deadline: float,
         secrets: Sequence[str] = (),
+        reads_body: bool = True,
     ) -> requests.Response:
-        """Send one request and read its answer completely.
+        """Send one request and read its answer completely, or only its headers.
 
         ``deadline`` is on the monotonic clock. Raises `TokenEndpointTimeout`,
         `TokenEndpointUnreachable`, `InvalidTokenResponse` (too large) or `ConfigurationError`.
@@ -279,7 +277,8 @@ class TransportSession(OAuth2Session):
                 response = self.send(prepared, timeout=timeout, allow_redirects=False, **settings)
                 if response.raw is not None:  # else an adapter has made it, with its content
                     with response:
-                        _read(response, url, deadline)
+                        if reads_body:
+                            _read(response, url, deadline)
             if exchange.is_over:  # a part of the answer looks complete if it has no length
                 raise _too_slow(url)
         except OAuthCCError:
