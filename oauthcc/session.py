@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import new_class
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import requests
 from requests import PreparedRequest, Request, Response
@@ -37,6 +37,7 @@ from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
 from .token_request.api_metadata import IssuerOfAPI
+from .token_request.endpoint import TokenEndpoint
 from .tokens.source import SourceOptions, TimeoutLike, TokenSource
 from .urls import Origin, is_on_this_machine, is_plain_on_loopback
 
@@ -60,6 +61,12 @@ class APIOptions(SourceOptions, total=False):
     client_id: str
     client_secret: SecretLike | None
     scope: str | Iterable[str] | None
+
+
+#: A compliance hook of requests-oauthlib.
+Hook: TypeAlias = Callable[..., Any]
+#: Compliance hooks by the names of their types, or a compliance fix, which registers some.
+Hooks: TypeAlias = Mapping[str, Hook] | Callable[[TokenEndpoint], object]
 
 
 class _Left(threading.local):
@@ -608,12 +615,16 @@ def fetch_token(
     issuer: str | None = None,
     timeout: TimeoutLike = None,
     verify: bool | str = True,
+    headers: Mapping[str, str] | None = None,
+    hooks: Hooks | None = None,
     **options: Unpack[SessionOptions],
 ) -> Token:
     """Fetch one token, for a script that needs no session.
 
     ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). ``verify`` is as in requests.
-    The other options are those of `ClientCredentialsSession`. Raises `ConfigurationError`, or
+    ``headers`` are added to the token request. ``hooks`` are compliance hooks of requests-oauthlib
+    by the names of their types, such as ``{"access_token_response": hook}``, or one of its
+    compliance fixes, which is called with ``session.tokens.endpoint``. The other options are those of `ClientCredentialsSession`. Raises `ConfigurationError`, or
     `TokenError` with ``status_code``, ``error`` and ``error_description`` if the server answered
     with them (RFC 6749 section 5.2).
     """
@@ -621,4 +632,21 @@ def fetch_token(
         token_url, client_id, client_secret, scope, issuer=issuer, **options
     ) as session:
         session.verify = verify
+        if headers is not None:
+            session.tokens.endpoint.headers.update(headers)
+        if callable(hooks):
+            hooks(session.tokens.endpoint)
+        else:
+            _register(hooks or {}, session.tokens.endpoint)
         return session.tokens.get(timeout)
+
+
+def _register(hooks: Mapping[str, Hook], endpoint: TokenEndpoint) -> None:
+    try:
+        for kind, hook in hooks.items():
+            endpoint.register_compliance_hook(kind, hook)
+    except (AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            'hooks must be a mapping, such as {"access_token_response": hook}, or a compliance fix'
+            " of requests-oauthlib."
+        ) from error
