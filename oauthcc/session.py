@@ -624,9 +624,10 @@ def fetch_token(
     ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). ``verify`` is as in requests.
     ``headers`` are added to the token request. ``hooks`` are compliance hooks of requests-oauthlib
     by the names of their types, such as ``{"access_token_response": hook}``, or one of its
-    compliance fixes, which is called with ``session.tokens.endpoint``. The other options are those of `ClientCredentialsSession`. Raises `ConfigurationError`, or
-    `TokenError` with ``status_code``, ``error`` and ``error_description`` if the server answered
-    with them (RFC 6749 section 5.2).
+    compliance fixes, which is called with ``session.tokens.endpoint``. The other options are those
+    of `ClientCredentialsSession`. Raises `ConfigurationError`, or `TokenError` with
+    ``status_code``, ``error`` and ``error_description`` if the server answered with them (RFC 6749
+    section 5.2).
     """
     with ClientCredentialsSession(
         token_url, client_id, client_secret, scope, issuer=issuer, **options
@@ -641,7 +642,7 @@ def fetch_token(
         return session.tokens.get(timeout)
 
 
-def _register(hooks: Mapping[str, Hook], endpoint: TokenEndpoint) -> None:
+def _register(hooks: Mapping[str, Hook], endpoint: Any) -> None:
     try:
         for kind, hook in hooks.items():
             endpoint.register_compliance_hook(kind, hook)

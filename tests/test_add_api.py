@@ -208,7 +208,7 @@ def test_a_request_fetches_no_token_for_another_api(net: Internet) -> None:
         ({"api_url": "https://x.example"}, "api_url"),
         ({"refused_status": (403,)}, "refused_status"),
         ({"scope": "two\nlines"}, "scope"),
-        ({"resource": "no-uri"}, "resource"),
+        ({"resource": "a b"}, "resource"),
         ({"client_secret": ""}, "secret"),
         ({"client_auth": "unheard_of"}, "unheard_of"),
         ({"store": "redis://x"}, "store"),

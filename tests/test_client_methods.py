@@ -392,15 +392,15 @@ BAD: dict[str, tuple[Bad, str]] = {
         "needs a client_secret",
     ),
     "name of a scheme": (lambda *_: {"scheme": "DPoP"}, r"Bearer\(\) or DPoP\(key\)"),
-    "resource that is not a URI": (lambda *_: {"resource": "orders"}, "absolute URI"),
+    "resource with a space": (lambda *_: {"resource": "all orders"}, "absolute URI or a name"),
     "resource with a fragment": (lambda *_: {"resource": "https://a.example/#x"}, "fragment"),
     "parameter that has an option": (
         lambda *_: {"token_params": {"scope": "x"}},
         "use the option scope",
     ),
-    "another grant type": (
-        lambda *_: {"token_params": {"grant_type": "password"}},
-        "it is always client_credentials",
+    "two grant types": (
+        lambda *_: {"token_params": {"grant_type": ["a", "b"]}},
+        "one grant_type at most",
     ),
 }
 

@@ -92,7 +92,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"audience": "\ud800"}, r"audience must be"),
     ({"resource": "https://api.example/#x"}, r"without a fragment"),
     ({"resource": "https://api.example/#"}, r"without a fragment"),
-    ({"resource": "https://api.example/a b"}, r"without spaces.*RFC 8707.*https://api"),
+    ({"resource": "https://api.example/a b"}, r"absolute URI or a name.*RFC 8707.*https://api"),
     ({"resource": ["https://a.example", "b\n"]}, r"resource 'b\\n'"),
     ({"resource": 5}, r"resource must be"),
     ({"token_params": {"grant_type": ["a", "b"]}}, r"one grant_type at most"),

@@ -321,7 +321,7 @@ FUNCTIONS: dict[str, Way] = {
     "an unknown argument": new(scop="a"),
     "too many arguments": new(TOKEN_URL, "my-id", SECRET, "scope", SECRET),
     "a bad scope": new(scope='a"b'),
-    "a bad resource": new(resource="relative"),
+    "a bad resource": new(resource="a b"),
     "a bad audience": new(audience=[""]),
     "a bad parameter": new(token_params={"password": [SECRET, ""]}),
     "a reserved parameter": new(token_params={"client_secret": SECRET}),

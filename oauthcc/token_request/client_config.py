@@ -218,8 +218,8 @@ def _checked_resource(resource: str) -> str:
     # RFC 8707 section 2 wants an absolute URI. Some servers have names or UUIDs.
     if "#" in resource or not resource.isprintable() or " " in resource:
         raise ConfigurationError(
-            f"resource {resource!r} must be one URI or name without spaces and without a fragment"
-            ' (RFC 8707 section 2), such as "https://api.example".'
+            f"resource {resource!r} must be an absolute URI or a name, without spaces and without"
+            ' a fragment (RFC 8707 section 2), such as "https://api.example".'
         )
     return resource
 

@@ -396,8 +396,10 @@ def _note_lifetime(answer: Answer) -> None:
     lifetime = _lifetime(value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     is_unusual = is_number if lifetime is None else lifetime > _YEAR
+    if not is_unusual:
+        return
     url = answer.redactor.url(answer.response.url)
-    if is_unusual and is_first((url, "lifetime")):
+    if is_first((url, "lifetime")):
         log.warning(
             "The token of %s has an expires_in of %s seconds, %s. If these are milliseconds, divide"
             " the number by 1000 in a hook: session.tokens.endpoint.register_compliance_hook("
