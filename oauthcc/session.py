@@ -72,6 +72,9 @@ class _Left(threading.local):
 
 _left = _Left()
 
+# The packages in whose frames the headers of a request, or its bytes, are local variables.
+_HOLD_HEADERS = ("http", "urllib3", "ssl", "gevent")
+
 # What this class adds to the attributes of a session, also in pickles.
 _OURS = ("tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive")
 
@@ -317,7 +320,8 @@ class ClientCredentialsSession(requests.Session):
         try:
             authorization.put_token(copied, current, tokens._config.scheme, handler)
             response = super().send(copied, **kwargs)
-        except (OSError, ValueError) as error:  # all errors of requests are OSErrors
+        except BaseException as error:  # also a time limit, or what a body raises
+            clear_frames(error, packages=_HOLD_HEADERS)
             readable = _readable(error, handler, cert)
             if readable is None:
                 raise
@@ -534,11 +538,12 @@ def _says_without(headers: Any) -> bool:
     return any(name.lower() in ("authorization", b"authorization") for name in unset)
 
 
-def _readable(error: Exception, handler: Handle401, cert: Any) -> requests.RequestException | None:
+def _readable(
+    error: BaseException, handler: Handle401, cert: Any
+) -> requests.RequestException | None:
     """Return an error to raise in the place of one that requests did not make readable, or None."""
     if isinstance(error, requests.RequestException):
         handler.redact_error(error)
-        clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
         return None
     if isinstance(error, ValueError):  # the parser of URLs quotes an odd target of a redirect
         is_theirs = type(error).__module__ != "builtins"  # of a hook of the user
