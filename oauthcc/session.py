@@ -62,12 +62,14 @@ class APIOptions(SourceOptions, total=False):
 
 
 class _Left(threading.local):
-    """The session and the URL of the hop that a thread is about to send, if it has left its API.
+    """What a thread is sending, because a class may send another request in the place of ours.
 
-    A class before ours may send another request in the place of the one that we have marked.
+    ``hop`` is the session and the URL of a hop that has left its API. ``handler`` is that of the
+    request that is sent now, with its redirects.
     """
 
     hop: tuple[int, str | None] | None = None
+    handler: Handle401 | None = None
 
 
 _left = _Left()
@@ -317,6 +319,7 @@ class ClientCredentialsSession(requests.Session):
         if cert is not None and not kwargs.get("cert", self.cert):
             wait_for_files(tokens._config.client_auth)
             kwargs["cert"] = cert
+        outer, _left.handler = _left.handler, handler
         try:
             authorization.put_token(copied, current, tokens._config.scheme, handler)
             response = super().send(copied, **kwargs)
@@ -331,7 +334,7 @@ class ClientCredentialsSession(requests.Session):
             return response
         finally:
             handler.is_over = True
-            _left.hop = None
+            _left.hop, _left.handler = None, outer
         readable.request = copied
         handler.redact_error(readable)
         raise readable  # here, so that the first error is not its context
@@ -440,9 +443,11 @@ class ClientCredentialsSession(requests.Session):
         if type(vars(request).get("hooks")) is not dict:
             return
         header, url = request.headers.get("Authorization"), str(request.url)
+        sent = _left.handler  # its token may have been renewed meanwhile
         for tokens in self._allowed_urls.values():
             current = tokens._state.current
             is_its_token = current is not None and header == current.header
+            is_its_token |= sent is not None and sent.tokens is tokens and header in sent.values
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
                 request.headers.pop("Authorization", None)
 
