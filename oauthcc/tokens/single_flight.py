@@ -152,6 +152,12 @@ class SingleFlight(Generic[N, R, T]):
                 self._flight = None
             return started
 
+    @property
+    def is_overdue(self) -> bool:
+        """Return whether a flight is still in progress after its budget; under the lock."""
+        flight = self._flight
+        return flight is not None and not flight.is_joinable and not flight.is_done
+
     def abandon(self) -> None:
         """Let the next caller start a new flight, even if one is in progress."""
         with self.lock:
