@@ -581,6 +581,7 @@ def test_an_error_of_a_redirect_has_no_frame_that_contains_the_token(
 ) -> None:
     def fail(response: Response, **_: Any) -> None:
         if not response.is_redirect:
+            response.close()
             raise RuntimeError("a hook")
 
     api.add_route("/loop", lambda _: faults.redirect("/loop"))
