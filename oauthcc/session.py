@@ -70,15 +70,20 @@ Hooks: TypeAlias = Mapping[str, Hook] | Callable[[TokenEndpoint], object]
 
 
 class _Left(threading.local):
-    """The session and the URL of the hop that a thread is about to send, if it has left its API.
+    """What a thread is sending, because a class may send another request in the place of ours.
 
-    A class before ours may send another request in the place of the one that we have marked.
+    ``hop`` is the session and the URL of a hop that has left its API. ``handler`` is that of the
+    request that is sent now, with its redirects.
     """
 
     hop: tuple[int, str | None] | None = None
+    handler: Handle401 | None = None
 
 
 _left = _Left()
+
+# The packages in whose frames the headers of a request, or its bytes, are local variables.
+_HOLD_HEADERS = ("http", "urllib3", "ssl", "gevent")
 
 # What this class adds to the attributes of a session, also in pickles.
 _OURS = ("tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive")
@@ -354,10 +359,12 @@ class ClientCredentialsSession(requests.Session):
         if cert is not None and not kwargs.get("cert", self.cert):
             wait_for_files(tokens._config.client_auth)
             kwargs["cert"] = cert
+        outer, _left.handler = _left.handler, handler
         try:
             authorization.put_token(copied, current, tokens._config.scheme, handler)
             response = super().send(copied, **kwargs)
-        except (OSError, ValueError) as error:  # all errors of requests are OSErrors
+        except BaseException as error:  # also a time limit, or what a body raises
+            clear_frames(error, packages=_HOLD_HEADERS)
             readable = _readable(error, handler, cert)
             if readable is None:
                 raise
@@ -367,7 +374,7 @@ class ClientCredentialsSession(requests.Session):
             return response
         finally:
             handler.is_over = True
-            _left.hop = None
+            _left.hop, _left.handler = None, outer
         readable.request = copied
         handler.redact_error(readable)
         raise readable  # here, so that the first error is not its context
@@ -483,10 +490,12 @@ class ClientCredentialsSession(requests.Session):
         """
         if type(vars(request).get("hooks")) is not dict:
             return
-        url = str(request.url)
+        url, sent = str(request.url), _left.handler  # its token may have been renewed meanwhile
         for tokens in self._allowed_urls.values():
             current, header = tokens._state.current, tokens._config.scheme.header
-            is_its_token = current is not None and request.headers.get(header) == current.header
+            value = request.headers.get(header)
+            is_its_token = current is not None and value == current.header
+            is_its_token |= sent is not None and sent.tokens is tokens and value in sent.values
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
                 request.headers.pop(header, None)
 
@@ -590,11 +599,12 @@ def _says_without(headers: Any, name: str) -> bool:
     return any(value is None and given.lower() in wanted for given, value in headers.items())
 
 
-def _readable(error: Exception, handler: Handle401, cert: Any) -> requests.RequestException | None:
+def _readable(
+    error: BaseException, handler: Handle401, cert: Any
+) -> requests.RequestException | None:
     """Return an error to raise in the place of one that requests did not make readable, or None."""
     if isinstance(error, requests.RequestException):
         handler.redact_error(error)
-        clear_frames(error, packages=("http", "urllib3"))  # http.client holds the header there
         return None
     if isinstance(error, ValueError):  # the parser of URLs quotes an odd target of a redirect
         is_theirs = type(error).__module__ != "builtins"  # of a hook of the user

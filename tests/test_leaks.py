@@ -13,11 +13,13 @@ import json
 import logging
 import pickle
 import pprint
+import ssl
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -49,6 +51,9 @@ from .clock import flights_done, shift_clocks, skip_pauses
 from .inside import fetcher_of, flight_of, held_by, pauses_of, state_of
 from .internet import TOKEN_URL, Internet, SeenEvents
 from .sessions import session_for
+
+if TYPE_CHECKING:
+    from .servers.certificates import Certificates
 
 CLIENT = "my id"
 SECRET = 'S3cr3t"%/+ &=:\u00fc~\\ende'
@@ -576,6 +581,7 @@ def test_an_error_of_a_redirect_has_no_frame_that_contains_the_token(
 ) -> None:
     def fail(response: Response, **_: Any) -> None:
         if not response.is_redirect:
+            response.close()
             raise RuntimeError("a hook")
 
     api.add_route("/loop", lambda _: faults.redirect("/loop"))
@@ -584,12 +590,49 @@ def test_an_error_of_a_redirect_has_no_frame_that_contains_the_token(
         for path in ("/loop", "/cut", "/redirect-to"):
             with pytest.raises((requests.RequestException, RuntimeError)) as caught:
                 session.get(f"{api.url}{path}", timeout=1, hooks={"response": fail})
-            for one in chain(caught.value):
-                for frame, _ in traceback.walk_tb(one.__traceback__):
-                    if "/tests/" not in frame.f_code.co_filename:
-                        shown = repr(frame.f_locals)
-                        assert not any(token in shown for token in auth.issued), frame
+            assert frames_with_a_token(caught.value, auth) == []
     gc.collect()
+
+
+@pytest.mark.parametrize("kind", [KeyError, ValueError, OSError, KeyboardInterrupt])
+def test_what_interrupts_a_request_has_no_frame_that_contains_the_token(
+    auth: AuthorizationServer, api: ProtectedAPI, kind: type[BaseException]
+) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"x"
+        raise kind("a body, or a handler of a signal")
+
+    with session_for(auth) as session:
+        with pytest.raises((kind, requests.ConnectionError)) as caught:
+            session.post(f"{api.url}/x", data=body())
+        assert frames_with_a_token(caught.value, auth) == []
+
+
+def test_an_error_of_tls_has_no_frame_that_contains_the_token(
+    auth: AuthorizationServer, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(*_: Any) -> int:
+        raise ConnectionResetError("the connection is closed")
+
+    tls = certificates.server_context()
+    with ProtectedAPI(auth, tls=tls) as api, session_for(auth, trust_env=False) as session:
+        session.verify = certificates.ca_bundle
+        monkeypatch.setattr(ssl.SSLSocket, "send", send)
+        with pytest.raises(requests.ConnectionError) as caught:
+            session.get(f"{api.url}/x")
+        assert frames_with_a_token(caught.value, auth) == []
+
+
+def frames_with_a_token(error: BaseException, auth: AuthorizationServer) -> list[FrameType]:
+    """Return the frames that contain a token, of an error and of all that led to it."""
+    found = [frame for one in chain(error) for frame, _ in traceback.walk_tb(one.__traceback__)]
+    assert auth.issued
+    return [
+        frame
+        for frame in found
+        if "/tests/" not in frame.f_code.co_filename
+        and any(token in repr(frame.f_locals) for token in auth.issued)
+    ]
 
 
 def test_a_foreign_error_has_no_frames(auth: AuthorizationServer) -> None:

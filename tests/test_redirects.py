@@ -539,6 +539,24 @@ def test_a_redirect_that_a_mix_in_sends_anew_carries_no_token_to_another_origin(
     assert [hop for hop in scene.trail if hop[0] == "/v1/x"] == [("/v1/x", None)]
 
 
+@pytest.mark.parametrize("kind", [Dropping, Rebuilding, Unhooking])
+def test_a_redirect_that_a_mix_in_sends_anew_carries_no_token_beyond_the_prefix(
+    scene: Scene, kind: type
+) -> None:
+    class Renewing(HTTPAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> Response:
+            response = super().send(*args, **kwargs)
+            session.tokens.renew()  # as another thread may do at any time
+            return response
+
+    url = moved_to(scene, "/outside")
+    made: Any = type("Made", (ClientCredentialsSession, kind), {})
+    with made(*scene.client, api_url=f"{scene.api.url}/v1") as session:
+        session.mount(scene.api.url, Renewing())
+        session.get(url)
+    assert scene.trail == [("/v1/go", 1), ("/outside", None)]
+
+
 def test_a_url_that_a_redirect_has_led_to_gets_the_token_if_it_is_requested(scene: Scene) -> None:
     scene.api.add_route("/outside", lambda _: redirect("/v1/x"))
     scene.api.protected = False

@@ -100,6 +100,27 @@ def test_hooks_that_a_mix_in_puts_in_the_place_of_others_are_called(scene: Scene
 
 
 @pytest.mark.parametrize("is_first", [True, False])
+def test_a_request_that_a_mix_in_sends_once_more_is_replayed_each_time(
+    scene: Scene, *, is_first: bool
+) -> None:
+    class Repeating(requests.Session):
+        def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+            first = super().send(request, **kwargs)
+            scene.auth.revoke_all()
+            return first if first.status_code == 200 else super().send(request, **kwargs)
+
+    kinds = (Repeating, ClientCredentialsSession)
+    session = _refused(scene, *(kinds if is_first else reversed(kinds)))
+    scene.api.answer_next((503, {}, b""))
+    assert session.post(scene.url, data=BODY).status_code == 200
+    scene.revoke(session.tokens)  # type: ignore[attr-defined]
+    scene.api.answer_next((401, {}, b""))
+    scene.api.answer_next((503, {}, b""))
+    assert session.post(scene.url, data=BODY).status_code == 200
+    assert {seen.body for seen in scene.api.requests} == {BODY}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
 def test_what_a_mix_in_adds_in_place_is_replayed(scene: Scene, is_first: bool) -> None:
     kinds = (Marking, ClientCredentialsSession)
     session = _refused(scene, *(kinds if is_first else reversed(kinds)))

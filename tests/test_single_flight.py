@@ -292,6 +292,19 @@ def test_a_flight_in_the_caller_takes_no_longer_than_the_caller_waits() -> None:
     assert budgets == [pytest.approx(5.0, abs=1.0)]
 
 
+def test_a_flight_in_the_caller_gets_no_older_than_the_caller_waits_for_one() -> None:
+    budgets: list[float] = []
+    result(of(lambda need: budgets.append(need.budget)), 20.0, in_caller=True, max_age=2.0)
+    assert budgets == [pytest.approx(2.0, abs=1.0)]
+
+
+def test_a_caller_that_waits_for_no_flight_carries_out_none() -> None:
+    several = of(lambda need: "from another caller")
+    with pytest.raises(StillRunning):
+        result(several, in_caller=True, max_age=0)
+    assert result(several) == "from another caller"
+
+
 def test_what_is_recorded_is_reported_when_all_callers_were_released() -> None:
     steps: list[Any] = []
 

@@ -30,6 +30,7 @@ from oauthcc import (
 from oauthcc.events import Event, RefusalRemembered, RenewalFailed, RequestReplayed, TokenObtained
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest
 from oauthcc.testing.faults import Outcome, hang, oauth_error, unavailable
+from oauthcc.tokens import source
 
 from .clock import (
     FLIGHT,
@@ -568,6 +569,29 @@ def test_without_a_thread_an_aging_token_is_used_and_the_next_thread_is_tried_la
 
 
 # -- abandoned fetches -----------------------------------------------------------------------------
+
+
+def test_early_renewals_that_hang_become_rare(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, calls = threading.Event(), []
+
+    def secret() -> str:
+        calls.append(1)
+        assert len(calls) == 1 or free.wait(20)
+        return world.auth.client_secret
+
+    session = world.session(secret)
+    world.get(session)
+    world.clock.advance(3000)
+    monkeypatch.setattr(source, "EARLY_BUDGET", 0.0)
+    begun = []
+    for _ in range(3):
+        assert [world.get(session) for _ in range(20)] == [200] * 20
+        begun.append(len(flights()))
+        world.clock.advance(2)
+    assert begun == [2, 3, 3]
+    free.set()
 
 
 class SlowFirst:

@@ -90,7 +90,9 @@ class Handle401(ResponseHandler):
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
-        if self.is_spent:
+        if self.is_spent and not self.is_over and isinstance(response.request, SentRequest):
+            self._current = self._first  # a class after ours has sent the request once more
+        elif self.is_spent:
             # Called again, because the request was sent through a plain session.
             if self.is_over and response.is_redirect and response.request is not None:
                 take_token_off(response.request)  # it cannot decide for the hops

@@ -120,11 +120,15 @@ class SingleFlight(Generic[N, R, T]):
                 if flight is None or not flight.is_joinable:
                     need = begin()
                     flight, is_running = self._start(need, on_thread=not in_caller)
+                    if not is_running and max_age <= 0:  # this caller waits for none
+                        self._flight = None
+                        raise StillRunning
                 elif flight.is_mine:
                     raise InsideItself
                 flight.waiters += 1
             if need is not None and not is_running:
-                self._run(flight, need.within(until - _real.monotonic()))
+                moment = min(until, flight.began + max_age)
+                self._run(flight, need.within(moment - _real.monotonic()))
             result, error = flight.wait_until(min(until, flight.began + max_age))
             if error is None:
                 return result  # type: ignore[return-value]  # None only if T is None
@@ -147,6 +151,12 @@ class SingleFlight(Generic[N, R, T]):
             if not started:
                 self._flight = None
             return started
+
+    @property
+    def is_overdue(self) -> bool:
+        """Return whether a flight is still in progress after its budget; under the lock."""
+        flight = self._flight
+        return flight is not None and not flight.is_joinable and not flight.is_done
 
     def abandon(self) -> None:
         """Let the next caller start a new flight, even if one is in progress."""

@@ -414,6 +414,8 @@ class TokenSource:
             # Checked under the lock: another fetch may have ended meanwhile.
             if not state.may_renew_early():
                 return None
+            if flights.is_overdue:  # what hangs has no timeout, for example a secret callable
+                state.pause_early_renewal()
             need = self._need("aging", state.current)
             return state.number(need.within(EARLY_BUDGET))
 
