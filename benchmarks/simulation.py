@@ -122,6 +122,10 @@ class Flights:
                 self._begin(need)
         return True
 
+    @property
+    def is_overdue(self) -> bool:
+        return self._flight is not None and self._world.now >= self._flight.deadline
+
     def _begin(self, need: TokenNeed) -> Any:
         now = self._world.now
         flight = self._flight = SimpleNamespace(
