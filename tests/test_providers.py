@@ -1,0 +1,131 @@
+"""Tests that run each block of the page on providers against an imitation of the provider."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import requests
+
+from oauthcc import ClientCredentialsSession, TokenError
+
+from .providers import IMITATIONS
+from .providers.imitation import Imitation, Keys
+from .scripts import ROOT
+
+PAGE = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^<!-- provider: (\S+) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS: dict[str, str] = dict(BLOCK.findall(PAGE))
+#: Headings without a block: each says in its text why.
+WITHOUT_BLOCK = {"Google": "another grant"}
+HEADINGS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+
+#: A block, what is changed in it, and what the provider answers to that: a part of the error of the
+#: token request, or the status of the API.
+REFUSED: list[tuple[str, str, str, str | int]] = [
+    ("auth0", 'audience="https://orders.example"', 'audience="https://x"', "Service not found"),
+    ("auth0", 'audience="https://orders.example",', "", "No audience parameter"),
+    ("auth0", "client_secret,", '"wrong",', "401 with access_denied (Unauthorized)"),
+    ("okta", 'key_id="my-key-id"', 'key_id="old"', "must use the private_key_jwt"),
+    ("okta", 'key_id="my-key-id"', 'key_id="my-key-id", lifetime=7200', "invalid_client"),
+    ("okta", "scheme=DPoP()", "scheme=None", "The DPoP proof JWT header is missing"),
+    ("okta", '"okta.users.read"', '"users"', "invalid_scope"),
+    ("entra-secret", "/.default", "/orders", "AADSTS1002012"),
+    ("entra-secret", "client_secret,", '"the id of the secret",', "AADSTS7000215"),
+    ("entra-certificate", 'algorithm="PS256", ', "", "AADSTS700027"),
+    ("entra-certificate", ", certificate=certificate", "", "AADSTS700027"),
+    ("entra-federated", "ClientAssertion(token_file)", '"none"', "AADSTS7000218"),
+    ("keycloak", "client_secret)", '"wrong")', "Invalid client or Invalid client credentials"),
+    ("keycloak-http", "client_secret,", '"wrong",', "unauthorized_client"),
+    ("cognito", "client_secret,", '"wrong",', "400 with invalid_client"),
+    ("cognito", "orders/read", "read", "invalid_grant"),
+]
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    """Make the private key and the certificate of a client."""
+    from .providers.keys import make_keys  # cryptography is slow to import
+
+    return make_keys()
+
+
+class Run:
+    """What runs a block against its imitation, with the file and the variables that it needs."""
+
+    def __init__(self, keys: Keys, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._keys, self._folder, self._patch = keys, folder, patch
+        self.imitation: Imitation | None = None
+
+    def __call__(self, name: str, code: str) -> Imitation:
+        self.imitation = imitation = IMITATIONS[name](self._keys)
+        names = {"__name__": "__main__", **imitation.names()}
+        if "file_contents" in names:
+            names["token_file"] = self._folder / "token"
+            names["token_file"].write_text(names.pop("file_contents"), encoding="utf-8")
+        for variable, value in imitation.environment.items():
+            self._patch.setenv(variable, value)
+        with imitation.running():
+            try:
+                exec(compile(code, f"docs/providers.md ({name})", "exec"), names)  # noqa: S102
+                # The second token is good, so it comes to the API, and must not go further.
+                assert names["api"].get(imitation.moved_url).text == "nothing here"
+            finally:
+                for each in names.values():
+                    if isinstance(each, ClientCredentialsSession):
+                        each.close()
+        return imitation
+
+
+@pytest.fixture
+def run(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(keys, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_block_of_a_provider_gets_its_answer_with_the_second_token(
+    name: str, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    imitation = run(name, BLOCKS[name])
+    first, second = imitation.calls
+    assert [first.token, second.token] == imitation.issued
+    assert first.status != second.status == 200
+    assert first.request.body == second.request.body
+    assert caplog.records
+    secrets = [*imitation.issued, imitation.client_secret]
+    (elsewhere,) = imitation.seen_elsewhere
+    for text in (caplog.text, f"{elsewhere.headers} {elsewhere.url} {elsewhere.body!r}"):
+        assert not [secret for secret in secrets if secret in text]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "expected"), REFUSED)
+def test_a_request_that_the_provider_refuses_is_refused(
+    name: str, old: str, new: str, expected: str | int, run: Run
+) -> None:
+    assert BLOCKS[name].count(old) == 1
+    code = BLOCKS[name].replace(old, new)
+    with pytest.raises(requests.RequestException) as refused:
+        run(name, code)
+    assert run.imitation is not None
+    if isinstance(expected, str):
+        assert isinstance(refused.value, TokenError)
+        assert expected in str(refused.value)
+        assert not run.imitation.issued
+    else:
+        assert run.imitation.calls[-1].status == expected
+
+
+def test_each_imitation_has_a_block_and_is_seen_to_refuse_something() -> None:
+    assert Counter(name for name, _ in BLOCK.findall(PAGE)) == Counter(IMITATIONS)
+    assert {name for name, *_ in REFUSED} == set(IMITATIONS)
+
+
+@pytest.mark.parametrize(("heading", "text"), HEADINGS)
+def test_each_heading_has_a_block_or_says_why_not(heading: str, text: str) -> None:
+    reason = WITHOUT_BLOCK.get(heading)
+    assert BLOCK.search(text) if reason is None else reason in text
+    assert "\n- " in text, "each provider has its quirks"
