@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import identity
+from . import business, commerce, health, identity, platforms
 from .imitation import Imitation
 
-MODULES = (identity,)
+MODULES = (business, commerce, health, identity, platforms)
 
 
 def _named(kind: type[Imitation]) -> list[type[Imitation]]:

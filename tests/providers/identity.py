@@ -194,7 +194,9 @@ class KeycloakInCompose(Keycloak):
     issuer = "http://keycloak:8080/realms/shop"
     token_url = f"{issuer}/protocol/openid-connect/token"
     api_url = "http://orders:8000/v1/orders"
-    environment: ClassVar = {"OAUTHLIB_INSECURE_TRANSPORT": "1"}
+
+    def environment(self) -> Mapping[str, str]:
+        return {"OAUTHLIB_INSECURE_TRANSPORT": "1"}
 
 
 class Cognito(Imitation):

@@ -86,10 +86,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Call:
-    """One request to the API: the token in it, and the status of the answer."""
+    """One request to the API: the token in it, the status of the answer, and whether it is good."""
 
     token: str | None
     status: int
+    accepted: bool
     request: Asked
 
 
@@ -116,7 +117,8 @@ class Imitation:
     client_secret: ClassVar[str] = "q8Zr-2yVbT_0mXw5"
     #: What else the block uses: names and values.
     also: ClassVar[Mapping[str, str]] = {}
-    environment: ClassVar[Mapping[str, str]] = {}
+    #: Those of them that nobody may see.
+    secrets: ClassVar[tuple[str, ...]] = ()
 
     body: ClassVar[str] = FORM
     grant_type: ClassVar[str] = "client_credentials"
@@ -157,6 +159,15 @@ class Imitation:
             "certificate": self.keys.certificate,
             **self.also,
         }
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the environment variables of the program with the block."""
+        return {}
+
+    def hidden(self) -> list[str]:
+        """Return what no other host and no log may see."""
+        others = [self.also[name] for name in self.secrets]
+        return [*self.issued, self.client_secret, *others]
 
     def pages(self) -> Iterator[tuple[str, str, Callable[[Asked], Answer]]]:
         """Yield the methods and the URLs that this provider serves, and what answers there."""
@@ -220,9 +231,9 @@ class Imitation:
             self.check_call(asked)
             self.check_token(token)
         except Refused as refused:
-            self.calls.append(Call(token, refused.answer[0], asked))
+            self.calls.append(Call(token, refused.answer[0], False, asked))  # noqa: FBT003
             raise
-        self.calls.append(Call(token, 200, asked))
+        self.calls.append(Call(token, 200, True, asked))  # noqa: FBT003
         return answer(200, {"fine": True})
 
     def check_token(self, token: str | None) -> None:
