@@ -65,7 +65,6 @@ class Ariba(Imitation):
         "?realm=example"
     )
     also: ClassVar = {"application_key": "Yq3vK0tUw8bN5xZr"}
-    secrets = ("application_key",)
     grant_type = "openapi_2lo"
     token_members: ClassVar = {"token_type": "bearer", "expires_in": 1440}
     wrong_token = (401, {"fault": {"faultstring": "Invalid Access Token"}})

@@ -18,8 +18,8 @@ from .imitation import Keys
 
 
 def make_keys() -> Keys:
-    """Return an RSA key of 3072 bits, which NetSuite asks for, and a certificate of its own."""
-    key = rsa.generate_private_key(65537, 3072)
+    """Return an RSA key and a certificate that it has signed."""
+    key = rsa.generate_private_key(65537, 2048)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "orders")])
     now = datetime.now(timezone.utc)
     certificate = (

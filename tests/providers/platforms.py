@@ -49,8 +49,10 @@ class Databricks(Imitation):
         yield from super().pages()
         path = "/.well-known/oauth-authorization-server"
         document = {"issuer": self.issuer, "token_endpoint": self.token_url}
-        yield "GET", self.issuer.replace("/oidc", f"{path}/oidc"), lambda _: answer(404, "")
-        yield "GET", f"{self.issuer}/.well-known/openid-configuration", lambda _: answer(404, "")
+        workspace = self.issuer.removesuffix("/oidc")
+        openid = "/.well-known/openid-configuration"
+        for missing in (f"{path}/oidc", f"/oidc{openid}", path, openid):
+            yield "GET", f"{workspace}{missing}", lambda _: answer(404, "")
         yield "GET", f"{self.issuer}{path}", lambda _: answer(200, document)
 
 
