@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests_oauthlib.compliance_fixes import ebay_compliance_fix
 
-from oauthcc import ClientCredentialsSession, OAuthCCError
+from oauthcc import ClientCredentialsSession, OAuthCCError, fetch_token
 
 from .providers import IMITATIONS
 from .providers.imitation import Imitation, Keys
@@ -169,6 +170,30 @@ def test_no_secret_of_a_block_is_in_the_log_or_on_a_redirect_to_another_host(
         assert not [secret for secret in imitation.hidden() if secret in text]
 
 
+@pytest.mark.parametrize("name", IMITATIONS)
+def test_an_imitation_refuses_what_no_provider_accepts(name: str, keys: Keys) -> None:
+    imitation = IMITATIONS[name](keys)
+    wrong = [
+        ("PUT", {}),
+        ("GET" if imitation.token_method == "POST" else "POST", {}),
+        (imitation.token_method, {"data": {"grant_type": imitation.grant_type}}),
+        (imitation.token_method, {"auth": (imitation.client_id, "wrong")}),
+        (imitation.token_method, {"data": "text", "headers": {"Content-Type": "text/plain"}}),
+        (imitation.token_method, {"json": {"client_id": imitation.client_id}}),
+    ]
+    with imitation.running():
+        for method, options in wrong:
+            response = requests.request(method, imitation.token_url, **options)
+            assert response.status_code >= 400 or "error" in response.json()
+        for header in ({}, {imitation.header: f"{imitation.prefix}wrong"}):
+            response = requests.request(imitation.api_method, imitation.api_url, headers=header)
+            assert response.status_code >= 400 or response.json()["errors"]
+        with pytest.raises(requests.ConnectionError, match="refused by Responses"):
+            requests.get("https://unknown.example/", timeout=1)
+    assert not imitation.issued
+    assert not [call for call in imitation.calls if call.accepted]
+
+
 @pytest.mark.parametrize(("name", "old", "new", "expected"), REFUSED)
 def test_a_request_that_the_provider_refuses_is_refused(
     name: str, old: str, new: str, expected: str | int, run: Run
@@ -189,6 +214,19 @@ def test_a_request_that_the_provider_refuses_is_refused(
         assert (last.status, last.accepted) == (expected, False)
 
 
+def test_a_script_without_a_session_can_do_what_a_block_does(keys: Keys) -> None:
+    ebay, reddit = IMITATIONS["ebay"](keys), IMITATIONS["reddit"](keys)
+    client = ebay.client_id, ebay.client_secret
+    with ebay.running():
+        scope = ebay.params["scope"]
+        token = fetch_token(ebay.token_url, *client, scope, hooks=ebay_compliance_fix)
+    assert [token.access_token] == ebay.issued
+    with reddit.running():
+        agent = {"User-Agent": "linux:example.orders:v1.0 (by /u/example)"}
+        token = fetch_token(reddit.token_url, *client, headers=agent)
+    assert [token.access_token] == reddit.issued
+
+
 def test_each_imitation_has_a_block_and_is_seen_to_refuse_something() -> None:
     assert sorted(name for name, _ in BLOCK.findall(PAGE)) == sorted(IMITATIONS)
     assert {name for name, *_ in REFUSED} == set(IMITATIONS)
@@ -199,3 +237,14 @@ def test_each_heading_has_a_block_or_says_why_not(heading: str, text: str) -> No
     reason = WITHOUT_BLOCK.get(heading)
     assert BLOCK.search(text) if reason is None else reason in text
     assert "\n- " in text, "each provider has its quirks"
+
+
+@pytest.mark.parametrize(("heading", "text"), HEADINGS)
+def test_each_heading_has_a_row_in_the_table_that_writes_what_its_block_writes(
+    heading: str, text: str
+) -> None:
+    rows = re.findall(rf"^\| \[{re.escape(heading)}\]\(#[\w-]+\) \| (.+) \|$", PAGE, re.MULTILINE)
+    assert len(rows) == 1
+    options = re.findall(r"(\w+)=|(\w+)\(", " ".join(re.findall(r"`(.+?)`", rows[0])))
+    code = "".join(block for _, block in BLOCK.findall(text))
+    assert not [name for pair in options for name in pair if name not in code]

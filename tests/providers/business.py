@@ -76,9 +76,7 @@ class Ariba(Imitation):
 
 class NetSuite(SignedByKey):
     name = "netsuite"
-    token_url = (
-        "https://123456.suitetalk.api.netsuite.com/services/rest/auth/oauth2/v1/token"
-    )
+    token_url = "https://123456.suitetalk.api.netsuite.com/services/rest/auth/oauth2/v1/token"
     api_url = "https://123456.suitetalk.api.netsuite.com/services/rest/record/v1/customer"
     algorithm = "PS256"
     key_id = "my-certificate-id"

@@ -44,9 +44,7 @@ class SMART(SignedByKey):
 class NHS(SignedByKey):
     name = "nhs"
     token_url = "https://api.service.nhs.uk/oauth2/token"
-    api_url = (
-        "https://api.service.nhs.uk/personal-demographics/FHIR/R4/Patient/9000000009"
-    )
+    api_url = "https://api.service.nhs.uk/personal-demographics/FHIR/R4/Patient/9000000009"
     algorithm = "RS512"
     key_id = "my-key-id"
     token_members: ClassVar = {"token_type": "Bearer", "expires_in": "599"}

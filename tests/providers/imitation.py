@@ -231,9 +231,9 @@ class Imitation:
             self.check_call(asked)
             self.check_token(token)
         except Refused as refused:
-            self.calls.append(Call(token, refused.answer[0], False, asked))  # noqa: FBT003
+            self.calls.append(Call(token, refused.answer[0], False, asked))
             raise
-        self.calls.append(Call(token, 200, True, asked))  # noqa: FBT003
+        self.calls.append(Call(token, 200, True, asked))
         return answer(200, {"fine": True})
 
     def check_token(self, token: str | None) -> None:
