@@ -196,7 +196,10 @@ def test_an_imitation_refuses_what_no_provider_accepts(name: str, keys: Keys) ->
     assert not [call for call in imitation.calls if call.accepted]
 
 
-@pytest.mark.parametrize(("name", "old", "new", "expected"), REFUSED)
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [pytest.param(*row, id=f"{row[0]}-{number}") for number, row in enumerate(REFUSED)],
+)
 def test_a_request_that_the_provider_refuses_is_refused(
     name: str, old: str, new: str, expected: str | int, run: Run
 ) -> None:

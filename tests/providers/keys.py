@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.x509.oid import NameOID
 
 from .imitation import Keys
 
@@ -20,7 +21,7 @@ from .imitation import Keys
 def make_keys() -> Keys:
     """Return an RSA key and a certificate that it has signed."""
     key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "orders")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "orders")])
     now = datetime.now(timezone.utc)
     certificate = (
         x509.CertificateBuilder()
