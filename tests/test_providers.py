@@ -39,6 +39,8 @@ REFUSED: list[tuple[str, str, str, str | int]] = [
     ("entra-certificate", 'algorithm="PS256", ', "", "AADSTS700027"),
     ("entra-certificate", ", certificate=certificate", "", "AADSTS700027"),
     ("entra-federated", "ClientAssertion(token_file)", '"none"', "AADSTS7000218"),
+    ("entra-v1", "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d", "https://x", "AADSTS500011"),
+    ("entra-v1", "client_secret,", '"the id of the secret",', "AADSTS7000215"),
     ("keycloak", "client_secret)", '"wrong")', "Invalid client or Invalid client credentials"),
     ("keycloak-http", "client_secret,", '"wrong",', "unauthorized_client"),
     ("cognito", "client_secret,", '"wrong",', "400 with invalid_client"),

@@ -159,6 +159,20 @@ class EntraFederated(Entra):
             raise Refused(401, entra("invalid_client", 70021, described))
 
 
+class EntraV1(Imitation):
+    """The older endpoint, which takes the GUID of an application as the resource."""
+
+    name = "entra-v1"
+    token_url = f"https://login.microsoftonline.com/{TENANT}/oauth2/token"
+    api_url = "https://adb-1234567890123456.7.azuredatabricks.net/api/2.0/clusters/list"
+    also: ClassVar = {"tenant": TENANT}
+    secret_in = "either"
+    params: ClassVar = {"resource": "2ff814a6-3304-4ab8-85cb-cd0e6f879c1d"}
+    token_members: ClassVar = {"token_type": "Bearer", "expires_in": "3599", **params}
+    wrong_client = (401, entra("invalid_client", 7000215, "Invalid client secret provided."))
+    wrong_params = (400, entra("invalid_resource", 500011, "The resource principal was not found."))
+
+
 class Keycloak(Imitation):
     name = "keycloak"
     issuer = "https://keycloak.example/realms/shop"
