@@ -64,6 +64,8 @@ REFUSED: list[tuple[str, str, str, str | int]] = [
     ("zoom", "account_id}", '"another"}', "400 with invalid_request"),
     ("vanta", '    token_body="json",', "", "invalid_request"),
     ("vanta", "    client_auth=ClientSecretPost(),", "", "invalid_client"),
+    ("pax8", '    token_body="json",', "", "invalid_request"),
+    ("pax8", '    audience="https://api.pax8.com",', "", "invalid_request"),
     ("ebay", "ebay_compliance_fix(api.tokens.endpoint)", "", "as at eBay"),
     ("ebay", "client_secret, scope)", "client_secret)", "invalid_scope"),
     ("paypal", "client_secret)", '"wrong")', "Client Authentication failed"),

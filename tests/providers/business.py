@@ -1,4 +1,4 @@
-"""Business software: Salesforce, ServiceNow, SAP, NetSuite, Marketo, Zoho, Zoom, Vanta."""
+"""Business software: Salesforce, ServiceNow, SAP, NetSuite, Marketo, Zoho, Zoom, Vanta, Pax8."""
 
 from __future__ import annotations
 
@@ -168,3 +168,17 @@ class Vanta(Imitation):
         super().check_token(token)
         if token != self.issued[-1]:
             raise Refused(*self.wrong_token)
+
+
+class Pax8(Imitation):
+    name = "pax8"
+    token_url = "https://api.pax8.com/v1/token"
+    api_url = "https://api.pax8.com/v1/companies"
+    secret_in = "body"
+    body = JSON
+    params: ClassVar = {"audience": "https://api.pax8.com"}
+    token_members: ClassVar = {
+        "token_type": "Bearer",
+        "expires_in": 86400,
+        "expires_at": "2030-12-20T17:53:50.460+00:00",
+    }
