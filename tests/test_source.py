@@ -234,6 +234,22 @@ def test_in_the_margin_callers_wait_and_use_the_token_if_the_renewal_fails(
         source.get()
 
 
+def test_a_caller_in_the_margin_waits_for_half_of_the_rest_at_most(
+    source: TokenSource, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, limits = source.get(), list[float]()
+
+    def result(self: object, ready: object, begin: object, timeout: float, **how: Any) -> None:
+        limits.append(timeout)
+        raise StillRunning
+
+    monkeypatch.setattr(SingleFlight, "result", result)
+    clock.advance(3596)
+    assert source.get() is token
+    (limit,) = limits
+    assert 0 < limit <= 2
+
+
 def test_a_token_that_expires_while_a_caller_waits_in_its_margin_is_not_used(
     auth: AuthorizationServer, source: TokenSource, clock: Clock
 ) -> None:
