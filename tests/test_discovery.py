@@ -255,8 +255,6 @@ def test_an_invalid_issuer_is_a_configuration_error_with_advice(issuer: Any, adv
     assert "pw" not in str(caught.value)
     with pytest.raises(ConfigurationError):
         discover(issuer, get=Web())
-    with pytest.raises(ConfigurationError):
-        Discovery(issuer)
 
 
 # What the metadata must contain

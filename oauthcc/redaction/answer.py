@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,7 +80,9 @@ class Redactor:
         tokens = _tokens_in(document, everywhere=may_contain_token)
         #: Whether the answer has so many values that none of its texts is shown.
         self._too_many = tokens is None
-        self._secrets = Secrets(plain_text(s) for s in (*secrets, *_sent(request), *(tokens or ())))
+        known = [plain_text(secret) for secret in (*secrets, *_sent(request))]
+        encoded = [text for secret in known for text in _in_base64(secret)]
+        self._secrets = Secrets([*known, *encoded, *map(plain_text, tokens or ())])
         # Apart from the others, because such a token may be a part of a secret.
         self._named = Secrets(())
 
@@ -250,6 +253,13 @@ def plain_text(text: str | bytes) -> str:
     """Return the true characters of a text that may be bytes or a `SecretHeader`."""
     octets = text if isinstance(text, bytes) else text.encode("utf-8", "ignore")
     return octets.decode("utf-8", "replace")
+
+
+def _in_base64(secret: str) -> list[str]:
+    """Return a secret in both alphabets of base64, without the padding."""
+    octets = secret.encode()
+    encoded = (base64.b64encode(octets), base64.urlsafe_b64encode(octets))
+    return [text.decode().rstrip("=") for text in encoded]
 
 
 def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
