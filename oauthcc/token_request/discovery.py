@@ -39,7 +39,7 @@ PAUSE = 60.0
 _OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 #: The end of the path of most token endpoints.
 _TOKEN_PATH = re.compile(r"/(?:access_?)?token/?\Z", re.IGNORECASE)
-_ENTRA_V1 = "sts.windows.net"
+_ENTRA_V1 = "https://sts.windows.net/"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
 
@@ -241,7 +241,7 @@ def _advice_for(named: str, issuer: str) -> str:
             "this one is for users of any tenant. Write the id of your tenant in its place, as in"
             " https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0"
         )
-    if urlsplit(named).netloc == _ENTRA_V1:
+    if named.startswith(_ENTRA_V1):
         return f"write /v2.0 at the end of the issuer, or that one exactly, or {_ALTERNATIVE}"
     return f"write that one exactly if it is the one you mean, or {_ALTERNATIVE}"
 
