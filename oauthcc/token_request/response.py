@@ -155,9 +155,7 @@ class Answer:
         """Return the beginning of the body for a message, on one line, with a colon before it."""
         if not self.members and ("html" in self.kind or _HTML.search(self.text[:1000])):
             return ""  # a page for people
-        text = self._content
-        if self.value is NOT_JSON:
-            text = _TAG.sub(" ", text)
+        text = _TAG.sub(" ", self._content)
         text = " ".join(text[: 20 * MAX_QUOTED].split())
         text = "".join(character if character.isprintable() else "?" for character in text)
         # Hidden once more, because what was dropped can join the parts of a secret or token.
