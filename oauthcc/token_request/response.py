@@ -30,7 +30,7 @@ from ..errors import (
     TokenRequestDenied,
 )
 from ..events import is_first, log
-from ..redaction import REDACTED, Redactor
+from ..redaction import REDACTED, Redactor, redact
 
 #: The largest answer that is read, in bytes.
 MAX_BYTES = 1 << 20
@@ -395,7 +395,7 @@ def _note_lifetime(answer: Answer) -> None:
         return
     url = answer.redactor.url(answer.response.url)
     if is_first((url, "lifetime")):
-        shown = answer.redactor.text(str(int(seconds)))
+        shown = redact(str(int(seconds)), [*answer.secrets, answer.members["access_token"]])
         log.warning(
             "The token of %s has an expires_in of %s seconds, %s. If these are milliseconds, divide"
             " the number by 1000 in a hook: session.tokens.endpoint.register_compliance_hook("
