@@ -1076,6 +1076,16 @@ def test_a_secret_header_and_a_body_of_bytes_are_redacted_too():
     assert clean.request.headers["User-Agent"] == "bytes"
 
 
+@pytest.mark.parametrize("value", ["of-the-body", ["of-the-body"], None])
+def test_the_secret_in_a_json_body_is_redacted_too(value):
+    response = answered(b"Bad: of-the-body", 400, {})
+    response.request.body = json.dumps({"client_secret": value, "scope": "a"})
+    is_a_text = isinstance(value, str)
+    assert in_an_error(response).text == ("Bad: ***" if is_a_text else "Bad: of-the-body")
+    response.request.body = json.dumps([value])
+    assert in_an_error(response).text == "Bad: of-the-body"
+
+
 @pytest.mark.parametrize("body", [None, iter(["x"])], ids=["no body", "an iterator"])
 def test_the_request_of_an_error_has_no_body(body):
     response = answered(b"x")
