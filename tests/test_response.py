@@ -599,6 +599,16 @@ def test_a_body_of_which_nothing_can_be_shown_is_not_quoted(body):
     assert "with text/plain and no error. Check" in str(error)
 
 
+def test_a_description_without_an_error_is_in_the_message_once():
+    for body in (
+        {"error_description": "no client"},
+        {"error": 7, "error_description": "no client"},
+    ):
+        error = fault(answered(body, 400), TokenRequestDenied)
+        assert str(error).count("no client") == 1
+        assert error.error_description == "no client"
+
+
 def test_an_error_of_the_rfc_is_not_quoted_a_second_time():
     body = {"error": "invalid_client", "message": "more"}
     assert "more" not in str(fault(answered(body, 401), TokenRequestDenied))

@@ -252,7 +252,7 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
     if status < 400 and not answer.members.get("error"):
         return None
     cause = error or answer.kind + (answer.quoted or " and no error")
-    description = answer.error_member("error_description")
+    description = error and answer.error_member("error_description")  # else it was quoted
     happened = f"{answer.status_line} with {cause}" + (f" ({description})" if description else "")
     if _is_unavailable(status, error):
         pause = retry_after(answer.response)
