@@ -231,6 +231,15 @@ def test_an_api_on_this_machine_may_name_a_place_on_this_machine_or_a_secure_one
     assert find_issuer(api, (ISSUER,), get=web) == ISSUER
 
 
+@pytest.mark.parametrize("place", ["http://meta.example/x", "http://169.254.169.254/latest"])
+def test_no_request_goes_over_plain_http_to_another_machine(place: str) -> None:
+    api = "http://127.0.0.1:5000/mcp"
+    web = Web({api: challenge(f'Bearer resource_metadata="{place}"')})
+    with pytest.raises(DiscoveryError, match="that cannot be used"):
+        find_issuer(api, (ISSUER,), get=web)
+    assert web.asked == [well_known(api), api]
+
+
 # Outages
 
 
