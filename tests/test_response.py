@@ -679,6 +679,17 @@ def test_no_quote_shows_a_secret_that_the_server_echoes(shape, echo):
             assert squeezed(spelling)[:10] not in message, message
 
 
+@pytest.mark.parametrize("client_id", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("after", ["", "/", ":more", " and more"])
+def test_a_secret_in_the_base64_of_a_longer_text_is_hidden(client_id, after):
+    secret = "hunterhunters"
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        encoded = encode(f"{client_id}:{secret}{after}".encode()).decode()
+        body = {"message": f"got {encoded}", "encoded": encoded[:2] + "-" + encoded[2:]}
+        error = fault(answered(body, 400), TokenRequestDenied, secrets=[secret])
+        assert encoded[6:18] not in shown_by(error)
+
+
 @pytest.mark.parametrize("secret", ["hunter", "hunter2", "hunter22", "h?>~~~"])
 def test_a_short_secret_in_base64_is_hidden_in_a_word_too(secret):
     for encode in (base64.b64encode, base64.urlsafe_b64encode):

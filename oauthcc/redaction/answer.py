@@ -80,9 +80,10 @@ class Redactor:
         tokens = _tokens_in(document, everywhere=may_contain_token)
         #: Whether the answer has so many values that none of its texts is shown.
         self._too_many = tokens is None
-        known = [plain_text(secret) for secret in (*secrets, *_sent(request))]
-        encoded = [text for secret in known for text in _in_base64(secret)]
-        self._secrets = Secrets([*known, *encoded, *map(plain_text, tokens or ())])
+        used = [plain_text(secret) for secret in secrets]
+        encoded = [text for secret in used for text in _in_base64(secret)]
+        others = map(plain_text, (*_sent(request), *(tokens or ())))
+        self._secrets = Secrets([*used, *encoded, *others])
         # Apart from the others, because such a token may be a part of a secret.
         self._named = Secrets(())
 
@@ -255,11 +256,20 @@ def plain_text(text: str | bytes) -> str:
     return octets.decode("utf-8", "replace")
 
 
-def _in_base64(secret: str) -> list[str]:
-    """Return a secret in both alphabets of base64, without the padding."""
+def _in_base64(secret: str) -> Iterator[str]:
+    """Yield what a secret looks like in base64, also as a part of a longer text, such as of Basic.
+
+    There it begins at one of three places in a group of three bytes. The characters that other
+    bytes have a share in are left out.
+    """
     octets = secret.encode()
-    encoded = (base64.b64encode(octets), base64.urlsafe_b64encode(octets))
-    return [text.decode().rstrip("=") for text in encoded]
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(octets).decode().rstrip("=")
+        for before, first in enumerate((0, 2, 3)):
+            end = (before + len(octets)) * 8 // 6
+            inner = encode(bytes(before) + octets).decode()[first:end]
+            if len(inner) >= MIN_TOKEN:
+                yield inner
 
 
 def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
