@@ -690,6 +690,11 @@ def test_a_secret_in_the_base64_of_a_longer_text_is_hidden(client_id, after):
         assert encoded[6:18] not in shown_by(error)
 
 
+def test_a_secret_of_few_characters_hides_no_words_that_are_a_part_of_its_base64():
+    error = fault(answered({"message": "YWJj FiY"}, 400), TokenRequestDenied, secrets=["abc"])
+    assert '{"message": "*** FiY"}' in str(error)
+
+
 @pytest.mark.parametrize("secret", ["hunter", "hunter2", "hunter22", "h?>~~~"])
 def test_a_short_secret_in_base64_is_hidden_in_a_word_too(secret):
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
