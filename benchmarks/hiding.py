@@ -55,6 +55,9 @@ BODIES: dict[str, Any] = {
     "names of tokens": b"id_token ",
     "latin-1": b"\xe9s3cr3t ",
     "null bytes": b"\0",
+    "tags": b"<a>",
+    "beginnings of tags": b"<a ",
+    "xml": b"<m a='word'>word and more</m>",
 }
 
 
@@ -84,7 +87,8 @@ def error_of(body: bytes, status: int) -> TokenError:
     response.request = requests.Request(
         "POST", response.url, headers={"Authorization": "Basic bWU6czNjcjN0"}
     ).prepare()
-    return Answer.of(response, [SECRET]).error(TokenError, "no token")
+    answer = Answer.of(response, [SECRET])
+    return answer.error(TokenError, f"no token{answer.quoted}")
 
 
 def best_of(action: Callable[[], object], times: int = 3) -> float:

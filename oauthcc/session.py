@@ -225,12 +225,14 @@ class ClientCredentialsSession(requests.Session):
         ``url`` is the URL of the API exactly as the API publishes it, such as that of a server of
         the Model Context Protocol. The API is asked when the first token is needed. Its first
         authorization server that is one of the ``trusted_issuers`` gets the client's secret, and no
-        other. By default, ``resource`` (RFC 8707) and ``api_url`` are this URL. Raises
+        other. By default, ``resource`` (RFC 8707) and ``api_url`` are this URL (without its query).
+        Raises
         `ConfigurationError`; the first request raises `DiscoveryError` if the API has no usable
         metadata or names no trusted issuer.
         """
         issuer = IssuerOfAPI.of(url, trusted_issuers)
-        given: SessionOptions = {"resource": url, "api_url": url, **options}
+        prefix = url.partition("?")[0]
+        given: SessionOptions = {"resource": url, "api_url": prefix, **options}
         return cls(None, client_id, client_secret, scope, issuer=issuer, **given)
 
     @classmethod

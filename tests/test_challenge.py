@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oauthcc.challenge import find_error
+from oauthcc.challenge import find_error, find_parameter
 
 from .fuzz.urls import check_challenges, steps
 
@@ -100,6 +101,51 @@ def test_an_escaped_quote_does_not_end_a_quoted_string(text: str) -> None:
     assert find_error(f'Bearer realm="{text}", error="invalid_token"') == "invalid_token"
 
 
+PLACE = "https://api.example/.well-known/oauth-protected-resource/mcp?a=b,c&d=e"
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (f'Bearer resource_metadata="{PLACE}"', PLACE),
+        (f'bearer RESOURCE_METADATA = "{PLACE}"', PLACE),
+        (f'DPoP algs="ES256", resource_metadata="{PLACE}", error="invalid_token"', PLACE),
+        (f'Basic realm="a", Bearer resource_metadata="{PLACE}"', PLACE),
+        (f'resource_metadata="{PLACE}"', PLACE),
+        (f'Bearer scope="a b" resource_metadata="{PLACE}" error="x"', PLACE),
+        ("Bearer resource_metadata=https://api.example/x, error=x", "https://api.example/x"),
+        ('Bearer resource_metadata=""', ""),
+        (f'Bearer resource_metadata="first", resource_metadata="{PLACE}"', "first"),
+        (f'Bearer x_resource_metadata="{PLACE}"', None),
+        (f'Bearer resource_metadata_uri="{PLACE}"', None),
+        (f'Bearer realm="resource_metadata={PLACE}"', None),
+        (f'Bearer realm="\\"resource_metadata={PLACE}"', None),
+        ('Bearer error="invalid_token"', None),
+        ("Bearer resource_metadata", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_place_of_the_metadata_is_found_in_a_challenge_of_any_scheme(
+    value: str | None, place: str | None
+) -> None:
+    assert find_parameter(value, "resource_metadata") == place
+
+
+def test_the_place_of_the_metadata_may_be_looked_for_in_some_schemes_only() -> None:
+    value = 'Basic resource_metadata="a", Bearer resource_metadata="b", error="c"'
+    assert find_parameter(value, "resource_metadata", ("Bearer",)) == "b"
+    assert find_parameter(value, "resource_metadata", ()) is None
+    assert find_parameter(value, "error") == find_error(value) == "c"
+
+
+@every_time_the_same
+@given(st.text() | st.text('Bearer resource_metadata=,"\\\t'))
+def test_no_text_raises_if_the_place_of_the_metadata_is_looked_for(value: str) -> None:
+    place = find_parameter(value, "resource_metadata")
+    assert place is None or set(place) <= set(value)
+
+
 @every_time_the_same
 @given(st.text() | st.text('Bearer =,"\\ro\t') | TEXT.map("Bearer error={}".format))
 def test_no_text_raises(value: str) -> None:
@@ -145,7 +191,10 @@ def test_a_header_that_follows_the_grammar_is_read_as_it_is_meant(seed: int) -> 
 @pytest.mark.parametrize(
     "unit", [",", '"', "\\", '\\"', "=", " ", "a ", "a=,", 'a="\\', ',"', 'Bearer error="b\\"']
 )
-def test_the_work_grows_linearly_with_the_text(unit: str, start: str) -> None:
+@pytest.mark.parametrize(
+    "read", [find_error, lambda value: find_parameter(value, "resource_metadata")]
+)
+def test_the_work_grows_linearly_with_the_text(unit: str, start: str, read: Any) -> None:
     half, whole = (start + unit * (size // len(unit)) for size in (8 * 1024, 16 * 1024))
-    assert steps(whole) <= 2.1 * steps(half)
-    assert steps(whole) <= 20 * len(whole)
+    assert steps(whole, read) <= 2.1 * steps(half, read)
+    assert steps(whole, read) <= 20 * len(whole)

@@ -48,6 +48,7 @@ ISSUER = "https://as.example/tenant"
 TOKEN_URL = "https://as.example/token"
 OAUTH = "https://as.example/.well-known/oauth-authorization-server/tenant"
 OPENID = "https://as.example/tenant/.well-known/openid-configuration"
+APPENDED = "https://as.example/tenant/.well-known/oauth-authorization-server"
 GOOD = {"issuer": ISSUER, "token_endpoint": TOKEN_URL}
 
 
@@ -67,7 +68,7 @@ class Web:
     """Answers by location, and the list of the requested URLs."""
 
     def __init__(self, **pages: requests.Response | Exception) -> None:
-        locations = {"OAUTH": OAUTH, "OPENID": OPENID}
+        locations = {"OAUTH": OAUTH, "OPENID": OPENID, "APPENDED": APPENDED}
         self.answers = {locations[name]: page for name, page in pages.items()}
         self.asked: list[str] = []
 
@@ -189,6 +190,42 @@ def test_a_document_may_begin_with_a_byte_order_mark() -> None:
     assert discover(ISSUER, get=Web(OAUTH=page)).token_endpoint == TOKEN_URL
 
 
+@pytest.mark.parametrize(
+    "issuer", ["https://x.cloud.example/oidc", "https://x.cloud.example/oidc/"]
+)
+def test_the_part_of_oauth_may_be_after_the_path_too(issuer: str) -> None:
+    place = "https://x.cloud.example/oidc/.well-known/oauth-authorization-server"
+    asked: list[str] = []
+
+    def get(url: str) -> requests.Response:
+        asked.append(url)
+        return answer(
+            {**GOOD, "issuer": issuer} if url == place else {}, 200 if url == place else 404
+        )
+
+    assert discover(issuer, get=get).token_endpoint == TOKEN_URL
+    assert asked == [*locations(issuer), place]
+
+
+def test_three_places_are_in_the_error_and_two_if_the_issuer_has_no_path() -> None:
+    with pytest.raises(DiscoveryError) as caught:
+        discover(ISSUER, get=Web(APPENDED=answer(b"<html>")))
+    assert f"{OPENID} answers with status 404; {APPENDED} is not JSON." in str(caught.value)
+    for issuer in ("https://as.example", "https://as.example/"):
+        web = Web()
+        with pytest.raises(DiscoveryError):
+            discover(issuer, get=web)
+        assert web.asked == list(locations(issuer))
+
+
+@pytest.mark.parametrize("trouble", ["OAUTH", "OPENID"])
+def test_the_third_place_is_not_asked_if_one_of_the_others_is_unavailable(trouble: str) -> None:
+    web = Web(**{trouble: answer(b"", 503)}, APPENDED=answer(GOOD))
+    with pytest.raises(TokenEndpointUnavailable):
+        discover(ISSUER, get=web)
+    assert web.asked == [OAUTH, OPENID]
+
+
 # Outages
 
 
@@ -255,8 +292,6 @@ def test_an_invalid_issuer_is_a_configuration_error_with_advice(issuer: Any, adv
     assert "pw" not in str(caught.value)
     with pytest.raises(ConfigurationError):
         discover(issuer, get=Web())
-    with pytest.raises(ConfigurationError):
-        Discovery(issuer)
 
 
 # What the metadata must contain
@@ -296,6 +331,75 @@ def test_metadata_of_another_issuer_is_refused_and_the_error_names_both(named: s
     message = fault({**GOOD, "issuer": named})
     assert f"another issuer, {named!r}" in message
     assert "write that one exactly" in message
+
+
+@pytest.mark.parametrize(
+    ("issuer", "named", "advice"),
+    [
+        (
+            "https://me.eu.auth0.com",
+            "https://me.eu.auth0.com/",
+            "write that one exactly, with the slash at its end",
+        ),
+        (ISSUER, f"{ISSUER}/", "write that one exactly, with the slash at its end"),
+        (f"{ISSUER}/", ISSUER, "write that one exactly, without the slash at its end"),
+        (
+            "https://me.eu.auth0.com//",
+            "https://me.eu.auth0.com/",
+            "write that one exactly, with the slash at its end",
+        ),
+        *[
+            (
+                f"https://login.microsoftonline.com/{tenants}/v2.0",
+                "https://login.microsoftonline.com/{tenantid}/v2.0",
+                "this one is for users of any tenant. Write the id of your tenant in its place, as",
+            )
+            for tenants in ("common", "organizations")
+        ],
+        (
+            "https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0",
+            "https://login.microsoftonline.com/0b1c7e6e-5a4f-4a44-9d3a-000000000001/v2.0",
+            "write that one exactly if it is the one you mean",
+        ),
+        (
+            "https://login.microsoftonline.com/0b1c7e6e-5a4f-4a44-9d3a-000000000001",
+            "https://sts.windows.net/0b1c7e6e-5a4f-4a44-9d3a-000000000001/",
+            "write /v2.0 at the end of the issuer, or that one exactly",
+        ),
+        (
+            "https://sts.windows.net/0b1c7e6e-5a4f-4a44-9d3a-000000000001",
+            "https://sts.windows.net/0b1c7e6e-5a4f-4a44-9d3a-000000000001/",
+            "write that one exactly, with the slash at its end",
+        ),
+        (ISSUER, "https://sts.windows.net.evil.example/", "write that one exactly if it is"),
+        (ISSUER, "https://[broken", "write that one exactly if it is"),
+    ],
+)
+def test_the_error_for_another_issuer_says_what_to_write(
+    issuer: str, named: str, advice: str
+) -> None:
+    page = answer({"issuer": named, "token_endpoint": TOKEN_URL})
+    with pytest.raises(DiscoveryError) as caught:
+        discover(issuer, get=lambda _: page)
+    assert f"another issuer, {named!r}. To correct it: {advice}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://as.example/oauth2/token",
+        "https://as.example/oauth2/v2.0/token/",
+        "https://as.example/oauth/access_token",
+        "https://as.example/api/AccessToken",
+    ],
+)
+def test_the_error_for_a_token_endpoint_in_the_place_of_an_issuer_says_what_it_is(
+    issuer: str,
+) -> None:
+    with pytest.raises(DiscoveryError, match="it looks like a token endpoint, which is passed as"):
+        discover(issuer, get=Web())
+    with pytest.raises(DiscoveryError, match="check the issuer, pass token_url"):
+        discover(f"{issuer.rstrip('/')}s", get=Web())
 
 
 def test_the_name_of_another_issuer_is_shown_shortened_and_printable() -> None:

@@ -34,7 +34,7 @@ from oauthcc.token_request import endpoint as endpoint_module
 from oauthcc.token_request import transport
 from oauthcc.token_request.endpoint import MAX_PAUSE
 
-from .clock import skip_pauses
+from .clock import Clock, skip_pauses
 from .internet import SeenEvents
 from .sessions import session_for
 
@@ -299,6 +299,27 @@ def test_a_server_that_limits_requests_and_names_no_time_is_asked_once(
     with session_for(auth) as session, pytest.raises(TokenEndpointUnavailable, match="429"):
         session.get(API)
     assert (len(auth.token_requests), pauses) == (1, [])
+
+
+@pytest.mark.unmeasured
+def test_a_server_that_limits_requests_and_names_no_time_is_asked_with_growing_pauses(
+    auth: AuthorizationServer, pauses: list[float]
+) -> None:
+    clock = Clock().install()
+    auth.answer_next(faults.unavailable(429, retry_after=None), None)
+    with session_for(auth) as session:
+        asked = list[int]()
+        for _ in range(600):
+            with pytest.raises(TokenEndpointUnavailable, match="429"):
+                session.get(API)
+            asked.append(len(auth.token_requests))
+            clock.advance(1.0)
+        assert asked[29] <= 6
+        assert asked[599] <= 18
+        auth.answer_normally()
+        clock.advance(61)
+        session.tokens.get()
+    assert pauses == []
 
 
 def test_a_server_that_limits_requests_is_asked_again_when_it_says(

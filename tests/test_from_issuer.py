@@ -28,6 +28,7 @@ from oauthcc.testing import (
 from oauthcc.token_request.discovery import MAX_AGE
 
 from .clock import Clock, flights_done, moved_clock
+from .servers.certificates import Certificates
 from .servers.oidc import SCOPE, OIDCServer
 from .sessions import session_for
 
@@ -257,3 +258,62 @@ def test_each_api_of_one_issuer_has_a_token_of_its_own(
     assert session.get(api.url + "/a").status_code == 200
     assert session.get(api.url + "/b").status_code == 200
     assert [dict(seen.form).get("audience") for seen in auth.token_requests] == [None, "b"]
+
+
+@pytest.mark.parametrize("has_cert", [True, False])
+def test_the_alias_for_mutual_tls_is_used_if_a_certificate_was_set_on_the_endpoint(
+    auth: AuthorizationServer, make: Make, certificates: Certificates, has_cert: bool
+) -> None:
+    with AuthorizationServer(auth.client_id, auth.client_secret) as alias:
+        auth.metadata = {"mtls_endpoint_aliases": {"token_endpoint": alias.token_url}}
+        session = make()
+        if has_cert:
+            session.tokens.endpoint.cert = certificates.client.pair
+        session.tokens.get()
+        assert (len(auth.issued), len(alias.issued)) == ((0, 1) if has_cert else (1, 0))
+
+
+def test_a_certificate_of_the_session_is_for_its_apis_and_does_not_choose_the_alias(
+    auth: AuthorizationServer, make: Make, certificates: Certificates
+) -> None:
+    auth.metadata = {"mtls_endpoint_aliases": {"token_endpoint": "http://127.0.0.1:1/"}}
+    session = make()
+    session.cert = certificates.client.pair
+    session.tokens.get()
+    assert len(auth.issued) == 1
+
+
+def test_an_issuer_with_its_metadata_behind_the_path_is_found(auth: AuthorizationServer) -> None:
+    issuer = f"{auth.url}/oidc"
+    document = {"issuer": issuer, "token_endpoint": auth.token_url}
+    auth.answer_next(json_answer(document), None, "/oidc" + OAUTH)
+    with session_for(auth, token_url=None, issuer=issuer) as session:
+        session.tokens.get()
+    assert paths(auth) == [OAUTH + "/oidc", "/oidc" + OPENID, "/oidc" + OAUTH, "/token"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ("{}/", r"write that one exactly, without the slash at its end"),
+        ("{}/token", r"it looks like a token endpoint, which is passed as token_url"),
+    ],
+)
+def test_the_error_for_a_wrong_issuer_says_what_to_write(
+    auth: AuthorizationServer, make: Make, wrong: str, advice: str
+) -> None:
+    with pytest.raises(DiscoveryError, match=advice):
+        make(wrong.format(auth.issuer)).tokens.get()
+    assert auth.token_requests == []
+
+
+def test_the_error_for_an_issuer_in_the_place_of_a_token_url_names_from_issuer(
+    auth: AuthorizationServer,
+) -> None:
+    with (
+        session_for(auth, token_url=f"{auth.url}/realms/a") as session,
+        pytest.raises(
+            TokenRequestDenied, match=r"If .*/realms/a is an issuer, write .*from_issuer"
+        ),
+    ):
+        session.tokens.get()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import importlib
 import json
 import pickle
+import re
 import string
 import sys
 import traceback
@@ -12,7 +16,7 @@ from datetime import timedelta
 from email.utils import formatdate
 from time import time
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 import requests
@@ -20,6 +24,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oauthlib.oauth2 import BackendApplicationClient
 
+from oauthcc import ClientCredentialsSession
 from oauthcc.access_token import Token
 from oauthcc.errors import (
     InvalidTokenResponse,
@@ -29,6 +34,8 @@ from oauthcc.errors import (
 )
 from oauthcc.schemes import Bearer
 from oauthcc.token_request.response import Answer, read_token, retry_after
+from tests.fuzz.urls import steps
+from tests.inside import forget_warnings
 from tests.json_values import nested
 
 URL = "https://as.example/tenant/token"
@@ -161,9 +168,94 @@ def test_a_number_that_is_not_json_or_too_large_is_unknown(literal):
     assert (token.expires_at, token.extra) == (None, {"other": [None]})
 
 
-def test_a_missing_lifetime_is_unknown_even_if_there_is_an_expires_at():
-    token = read(answered({"access_token": TOKEN, "expires_at": 1}))
-    assert (token.expires_at, token.extra) == (None, {"expires_at": 1})
+@pytest.mark.parametrize(
+    "given",
+    [
+        1,
+        1_900_000_000.5,
+        "2027-01-01T00:00:00Z",
+        "1900000000",
+        "",
+        None,
+        True,
+        {"at": [1]},
+        "\ud800",
+    ],
+)
+def test_an_expires_at_is_kept_unchanged_and_not_used(given):
+    token = read(answered({"access_token": TOKEN, "expires_at": given}))
+    assert (token.expires_at, token.extra) == (None, {"expires_at": given})
+    token = read(answered({**GOOD, "expires_at": given}))
+    assert (token.expires_at, token.extra) == (4600.0, {"expires_at": given})
+    stored = Token.from_dict(json.loads(json.dumps(token.to_dict())))
+    for other in (stored, pickle.loads(pickle.dumps(token)), copy.deepcopy(token)):
+        assert (other, other.extra) == (token, {"expires_at": given})
+    assert "2027" not in repr(token)
+
+
+def lifetime_noted(caplog, given, **options):
+    """Return what is written to the log about a lifetime, once."""
+    caplog.clear()
+    forget_warnings()
+    for _ in range(3):
+        read(answered({**GOOD, "expires_in": given}), **options)
+    [*messages] = [record.getMessage() for record in caplog.records]
+    assert len(messages) <= 1
+    return "".join(messages)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (31_622_401, "31622401 seconds, which is more than a year."),
+        ("86400000", "86400000 seconds, which is more than a year."),
+        (86_400_000.5, "86400000 seconds, which is more than a year."),
+        (316_224_000, "316224000 seconds, which is more than a year."),
+        (316_224_001, "316224001 seconds, which is not used."),
+        ("3600000000", "3600000000 seconds, which is not used."),
+        (1_900_000_000_000, "1900000000000 seconds, which is not used."),
+        (-316_224_001, "-316224001 seconds, which is not used."),
+        (10**290, "very many seconds, which is not used."),
+        (1e300, "very many seconds, which is not used."),
+        ("9" * 20, "very many seconds, which is not used."),
+    ],
+    ids=shortened,
+)
+def test_a_lifetime_far_beyond_a_year_is_in_the_log_once(given, shown, caplog):
+    message = lifetime_noted(caplog, given)
+    assert message == (
+        f"The token of {URL} has an expires_in of {shown} If these are milliseconds, divide the"
+        " number by 1000 in a hook: session.tokens.endpoint.register_compliance_hook("
+        '"access_token_response", hook).'
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        0,
+        -5,
+        3600,
+        3_600_000,
+        31_622_400,
+        "31622400",
+        None,
+        True,
+        "soon",
+        "9" * 21,
+        [1e12],
+        {"a": 1e12},
+    ],
+    ids=shortened,
+)
+def test_nothing_is_logged_about_an_ordinary_lifetime_and_about_what_is_no_number(given, caplog):
+    assert lifetime_noted(caplog, given) == ""
+
+
+@pytest.mark.parametrize("given", [1234567890123, "1234567890123", 1234567890123.0])
+def test_a_secret_in_the_place_of_a_lifetime_is_not_logged(given, caplog):
+    message = lifetime_noted(caplog, given, secrets=["1234567890123"])
+    assert "an expires_in of *** seconds" in message
 
 
 @pytest.mark.parametrize(
@@ -190,14 +282,38 @@ def test_the_scope_is_unknown_if_none_was_requested_and_none_is_named():
     assert read(answered(GOOD), scope=None).scope is None
 
 
-@pytest.mark.parametrize("given", ["Bearer", "bearer", "BearerToken", "", None])
+@pytest.mark.parametrize(
+    "given", ["Bearer", "bearer", "BearerToken", "", None, "Bearer ", " bearer\n", "\tBEARER", "  "]
+)
 def test_every_spelling_of_bearer_counts_as_bearer(given):
     assert read(answered({**GOOD, "token_type": given})).token_type == "Bearer"
     assert read(answered({"access_token": TOKEN})).token_type == "Bearer"
 
 
-def test_a_token_of_the_requested_scheme_is_accepted():
-    body = {**GOOD, "token_type": "dpop"}
+@pytest.mark.parametrize(
+    "given", ["Application Access Token", "User Access Token", " User Access Token "]
+)
+def test_the_error_for_the_token_type_of_ebay_says_how_to_correct_it(given):
+    error = fault(answered({**GOOD, "token_type": given}), InvalidTokenResponse)
+    assert f"The token_type is {given.strip()!r}, as at eBay: call" in str(error)
+    line = re.search(r"call (\S+?)\.(\w+)\(session\.tokens\.endpoint\) before", str(error))
+    assert line is not None
+    fix = getattr(importlib.import_module(line[1]), line[2])
+    with ClientCredentialsSession(URL, "me", "secret") as session:
+        fix(session.tokens.endpoint)
+        [hook] = session.tokens.endpoint.compliance_hook["access_token_response"]
+    assert read(hook(answered({**GOOD, "token_type": given.strip()}))).token_type == "Bearer"
+
+
+def test_the_compliance_fix_of_ebay_is_not_named_if_the_scheme_is_another_one():
+    response = answered({**GOOD, "token_type": "Application Access Token"})
+    dpop = {"accepts": lambda given: given == "DPoP", "scheme_name": "DPoP"}
+    assert "only DPoP can be used" in str(fault(response, InvalidTokenResponse, **dpop))
+
+
+@pytest.mark.parametrize("given", ["dpop", " dpop "])
+def test_a_token_of_the_requested_scheme_is_accepted(given):
+    body = {**GOOD, "token_type": given}
     token = read(answered(body), accepts=lambda t: t.lower() == "dpop", scheme_name="DPoP")
     assert token.token_type == "DPoP"
 
@@ -375,6 +491,260 @@ def test_a_standard_error_code_is_shown_even_if_a_secret_is_a_part_of_it():
     assert error.error == "invalid_client"
 
 
+# An error in another shape
+
+
+@pytest.mark.parametrize(
+    ("body", "quoted"),
+    [
+        (
+            {"errors": [{"code": "NOT.AUTHORIZED.ERROR", "message": "The client is not valid."}]},
+            '{"errors": [{"code": "NOT.AUTHORIZED.ERROR", "message": "The client is not valid."}]}',
+        ),
+        (
+            {"fault": {"faultstring": "Invalid ApiKey", "detail": {"code": "InvalidApiKey"}}},
+            '{"fault": {"faultstring": "Invalid ApiKey", "detail": {"code": "InvalidApiKey"}}}',
+        ),
+        ({"message": "No such client."}, '{"message": "No such client."}'),
+        (
+            {"ErrorCode": "invalid_client", "Error": "ClientId is Invalid"},
+            '{"ErrorCode": "invalid_client", "Error": "ClientId is Invalid"}',
+        ),
+        (
+            {"error": {"code": 7, "message": "in\nside"}},
+            '{"error": {"code": 7, "message": "in\\nside"}}',
+        ),
+        ({"data": {"error": {"why": [None, True]}}}, '{"data": {"error": {"why": [null, true]}}}'),
+        ([{"message": "Zoë", "errorCode": "NO"}], '[{"message": "Zoë", "errorCode": "NO"}]'),
+        (b'"no"', '"no"'),
+        (
+            b"<?xml version='1.0'?>\n<Error>\n <Code>Denied</Code><Text>No such client</Text>",
+            "Denied No such client",
+        ),
+        (
+            b"<s:Envelope xmlns:s='x'><s:Fault><text>Not &lt;here&gt;</text></s:Fault>",
+            "Not &lt;here&gt;",
+        ),
+        (b"Unknown client\r\n\tat line 7\x1b[31m\x00", "Unknown client at line 7?[31m?"),
+        ("Client gesperrt, Zoë".encode(), "Client gesperrt, Zoë"),
+        ("Client gesperrt, Zoë".encode("latin-1"), "Client gesperrt, Zoë"),
+    ],
+    ids=shortened,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        (400, ". Check token_url, and how the client is registered."),
+        (401, ". Check client_id, client_secret and the client authentication method."),
+        (500, ". Try again later."),
+    ],
+)
+def test_an_error_in_another_shape_is_quoted_on_one_line(body, quoted, status, end):
+    kind = TokenEndpointUnavailable if status == 500 else TokenRequestDenied
+    error = fault(answered(body, status, {"Content-Type": "application/x-any; a=b"}), kind)
+    assert f"answered {status} with application/x-any: {quoted}{end}" in str(error)
+    assert str(error).isprintable()
+
+
+def test_an_error_in_another_shape_with_status_200_is_quoted_too():
+    error = fault(answered({"errcode": 40001, "message": "wrong secret"}), InvalidTokenResponse)
+    assert 'no access_token: {"errcode": 40001, "message": "wrong secret"}.' in str(error)
+    error = fault(answered({"error": {"code": 7, "message": "no client"}}), TokenRequestDenied)
+    assert '200 with application/json: {"error": {"code": 7, "message": "no client"}}.' in str(
+        error
+    )
+
+
+def test_two_hundred_characters_are_quoted_at_most():
+    for length in (185, 186, 187, 1000, 100_000):
+        text = "word " * (length // 5) + "a" * (length % 5)
+        error = fault(answered({"message": text}, 400), TokenRequestDenied)
+        quoted = str(error).partition(" application/json: ")[2].partition(". Check token_url")[0]
+        assert len(quoted) == 200
+        assert quoted.endswith('"}' if length == 185 else "...")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html><p>Sign in",
+        b"<!DOCTYPE HTML><p>Sign in",
+        b"\xef\xbb\xbf\n <html lang='de'>Sign in",
+        b"<?xml version='1.0'?><!DOCTYPE html PUBLIC ''><html xmlns='x'>Sign in</html>",
+        b"<!-- of the proxy --><html>Sign in",
+    ],
+)
+def test_a_page_for_people_is_not_quoted(page):
+    for kind, body in (
+        ("", page),
+        ("text/html", b"Sign in"),
+        ("application/xhtml+xml", b"Sign in"),
+    ):
+        error = fault(answered(body, 404, {"Content-Type": kind}), TokenRequestDenied)
+        assert " and no error. Check" in str(error)
+        assert "Sign in" not in str(error)
+
+
+def test_json_is_quoted_even_if_its_type_is_html():
+    response = answered({"message": "Not valid"}, 400, {"Content-Type": "text/html"})
+    assert 'text/html: {"message": "Not valid"}' in str(fault(response, TokenRequestDenied))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"  ", b"<a/>", b"s3cr3t-s3cr3t", b" *** ", b"A1b2C3d4E5f6G7h8"]
+)
+def test_a_body_of_which_nothing_can_be_shown_is_not_quoted(body):
+    response = answered(body, 400, {"Content-Type": "text/plain"})
+    error = fault(response, TokenRequestDenied, secrets=["s3cr3t-s3cr3t"])
+    assert "with text/plain and no error. Check" in str(error)
+
+
+def test_a_description_without_an_error_is_in_the_message_once():
+    for body in (
+        {"error_description": "no client"},
+        {"error": 7, "error_description": "no client"},
+    ):
+        error = fault(answered(body, 400), TokenRequestDenied)
+        assert str(error).count("no client") == 1
+        assert error.error_description == "no client"
+
+
+def test_an_error_of_the_rfc_is_not_quoted_a_second_time():
+    body = {"error": "invalid_client", "message": "more"}
+    assert "more" not in str(fault(answered(body, 401), TokenRequestDenied))
+
+
+def in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+#: A secret as a server may echo it.
+ECHOES: dict[str, Callable[[str], str]] = {
+    "plain": lambda s: s,
+    "urlencoded": quote_plus,
+    "quoted": lambda s: quote(s, safe=""),
+    "twice": lambda s: quote(quote(s)),
+    "base64": in_base64,
+    "base64 for URLs": lambda s: base64.urlsafe_b64encode(s.encode()).decode().rstrip("="),
+    "Basic": lambda s: f"Basic {in_base64(f'me:{s}')}",
+    "part of Basic": lambda s: in_base64(f"me:{s}"),
+    "on two lines": lambda s: f"{s[:5]}\n{s[5:]}",
+    "with spaces": " ".join,
+    "with zeros": "\0".join,
+    "with invisible spaces": "\u200b".join,
+    "in tags": lambda s: f"{s[:5]}<b>{s[5:9]}</b>{s[9:]}",
+    "with backslashes": lambda s: s.replace("/", "\\/"),
+    "entities": lambda s: "".join(f"&#{ord(c)};" for c in s),
+}
+#: An answer that contains it.
+SHAPES: dict[str, Callable[[str], Any]] = {
+    "message": lambda s: {"message": f"got {s}"},
+    "errors": lambda s: {"errors": [{"code": 7, "what": [s]}]},
+    "name": lambda s: {s: 1},
+    "text": lambda s: f"got {s} here".encode(),
+    "xml": lambda s: f"<Error><Message>got {s}</Message></Error>".encode(),
+    "attribute": lambda s: f"<Error got='{s}'>no</Error>".encode(),
+    "half a tag": lambda s: f"no <Error got='{s}".encode(),
+    "tag": lambda s: f"<{s}>no</{s}>".encode(),
+    "form": lambda s: f"error=no&client_secret={s}".encode(),
+    **{
+        f"after {n}": lambda s, n=n: {"message": "word " * (n // 5) + "x" * (n % 5) + s}
+        for n in (160, 170, 180, 184, 185, 190, 3970, 3985, 32_750)
+    },
+}
+
+
+def squeezed(text: str) -> str:
+    """Return a text without what may be between the parts of a secret."""
+    return re.sub(r"[\s?\\'\"]|\*\*\*", "", text)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("echo", ECHOES)
+def test_no_quote_shows_a_secret_that_the_server_echoes(shape, echo):
+    secret = "k3y/with+odd%chars:7"
+    for status in (200, 400, 401, 403, 500):
+        response = answered(SHAPES[shape](ECHOES[echo](secret)), status, {})
+        response.request.headers["Authorization"] = f"Basic {in_base64(f'me:{secret}')}"
+        with pytest.raises(TokenError) as caught:
+            read(response, secrets=[secret])
+        message = squeezed(str(caught.value))
+        # Not even the first half, which the end of the quote may cut off.
+        for spelling in (
+            secret,
+            quote(secret, safe=""),
+            in_base64(secret),
+            in_base64(f"me:{secret}"),
+        ):
+            assert squeezed(spelling)[:10] not in message, message
+
+
+@pytest.mark.parametrize("client_id", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("after", ["", "/", ":more", " and more"])
+def test_a_secret_in_the_base64_of_a_longer_text_is_hidden(client_id, after):
+    secret = "hunterhunters"
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        encoded = encode(f"{client_id}:{secret}{after}".encode()).decode()
+        body = {"message": f"got {encoded}", "encoded": encoded[:2] + "-" + encoded[2:]}
+        error = fault(answered(body, 400), TokenRequestDenied, secrets=[secret])
+        assert encoded[6:18] not in shown_by(error)
+
+
+def test_a_secret_of_few_characters_hides_no_words_that_are_a_part_of_its_base64():
+    error = fault(answered({"message": "YWJj FiY"}, 400), TokenRequestDenied, secrets=["abc"])
+    assert '{"message": "*** FiY"}' in str(error)
+
+
+@pytest.mark.parametrize("secret", ["hunter", "hunter2", "hunter22", "h?>~~~"])
+def test_a_short_secret_in_base64_is_hidden_in_a_word_too(secret):
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        encoded = encode(secret.encode()).decode()
+        for body in (
+            {"message": f"got {encoded} here"},
+            {"message": f"got:{encoded.rstrip('=')},"},
+        ):
+            error = fault(answered(body, 400), TokenRequestDenied, secrets=[secret])
+            assert encoded.rstrip("=") not in shown_by(error)
+
+
+@pytest.mark.parametrize(
+    "name", ["access_token", "accessToken", "token", "id_token", "jwt", "data", "value", "message"]
+)
+@pytest.mark.parametrize(
+    "token", [TOKEN, "36a5f02a3e5f47bad38c0a0899a862f35dfae159", "T0ken-7.of~test=="]
+)
+def test_no_quote_shows_a_token_of_any_name(name, token):
+    for body in (
+        {"result": {name: token}},
+        {"errors": [{name: [token]}]},
+        {"message": f"see {name}={token}"},
+        f"<r><{name}>{token}</{name}></r>".encode(),
+        f"<r {name}='{token}'>no</r>".encode(),
+        f"no <r {name}='{token}".encode(),
+        f"{name}={token}&a=b".encode(),
+    ):
+        for status in (200, 400, 500):
+            with pytest.raises(TokenError) as caught:
+                read(answered(body, status, {}))
+            assert token[:12] not in str(caught.value)
+
+
+PIECES = [
+    *[b"<", b"<a ", b"<a>", b"a<b>", b"</", b"<!--", b"<html", b"<!doctype ", b"&lt;", b"%41"],
+    *[b"word ", b"a", b" ", b"\n", b"***", b"\\", b'"', b"\x00", b"\xe9", b"eyJ", b"token="],
+]
+
+
+@pytest.mark.unmeasured
+@pytest.mark.parametrize("piece", PIECES, ids=shortened)
+def test_the_work_for_a_quote_does_not_grow_faster_than_the_answer(piece):
+    def work(size: int) -> int:
+        answer = Answer.of(answered(piece * (size // len(piece)), 400, {}), [SECRET])
+        return steps("", lambda _: answer.quoted)
+
+    assert work(1 << 20) <= 2.1 * work(1 << 19) + 1000
+
+
 # An unavailable endpoint
 
 
@@ -514,6 +884,60 @@ def test_the_error_for_an_answer_without_a_token_says_what_the_answer_is(body, m
     assert str(error).startswith(beginning)
 
 
+FROM_ISSUER = "is an issuer, write ClientCredentialsSession.from_issuer() with it."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me.eu.auth0.com/",
+        "https://keycloak.example/realms/shop",
+        "https://login.microsoftonline.com/0b1c7e6e/v2.0?secret=hidden",
+    ],
+)
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"<html>", 404),
+        (b"Not Found", 404),
+        ({"error": "RESTEASY003650: No resource method found for POST"}, 405),
+        (b"", 405),
+        (b"<html>", 200),
+        (b"", 200),
+        ({"issuer": "https://as.example"}, 200),
+    ],
+)
+def test_the_error_of_a_token_url_that_may_be_an_issuer_names_from_issuer(url, body, status):
+    response = answered(body, status)
+    response.url = url
+    kind = InvalidTokenResponse if status == 200 else TokenRequestDenied
+    message = str(fault(response, kind))
+    assert message.endswith(f" If {url.partition('?')[0]} {FROM_ISSUER}")
+    assert "hidden" not in message
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "status"),
+    [
+        (URL, b"<html>", 404),
+        ("https://as.example/oauth/AccessToken", b"", 200),
+        ("https://as.example/oauth", {"error": "invalid_client"}, 404),
+        ("https://as.example/oauth", b"no", 400),
+        ("https://as.example/oauth", b"no", 401),
+        ("https://as.example/oauth", b"no", 403),
+        ("https://as.example/oauth", b"no", 503),
+        ("https://as.example/oauth", {**GOOD, "token_type": "mac"}, 200),
+        ("https://as.example/oauth", {**GOOD, "scope": 7}, 200),
+    ],
+)
+def test_from_issuer_is_not_named_for_what_is_a_token_endpoint(url, body, status):
+    response = answered(body, status)
+    response.url = url
+    with pytest.raises(TokenError) as caught:
+        read(response)
+    assert "from_issuer" not in str(caught.value)
+
+
 def test_nesting_of_thirty_levels_is_accepted():
     deep: Any = "leaf"
     for _ in range(30):
@@ -560,6 +984,8 @@ def test_the_target_of_a_redirect_is_shown_without_userinfo_and_query(location, 
         ("bearertoken", "not bound by DPoP (token_type is 'bearertoken')"),
         ("", "not bound by DPoP (token_type is missing)"),
         (None, "not bound by DPoP (token_type is missing)"),
+        (" Bearer ", "not bound by DPoP (token_type is 'Bearer')"),
+        (" ", "not bound by DPoP (token_type is missing)"),
         ("mac", "'mac', and only DPoP can be used"),
     ],
 )
@@ -674,6 +1100,16 @@ def test_a_secret_header_and_a_body_of_bytes_are_redacted_too():
     clean = in_an_error(response)
     assert clean.text == "token *** ***"
     assert clean.request.headers["User-Agent"] == "bytes"
+
+
+@pytest.mark.parametrize("value", ["of-the-body", ["of-the-body"], None])
+def test_the_secret_in_a_json_body_is_redacted_too(value):
+    response = answered(b"Bad: of-the-body", 400, {})
+    response.request.body = json.dumps({"client_secret": value, "scope": "a"})
+    is_a_text = isinstance(value, str)
+    assert in_an_error(response).text == ("Bad: ***" if is_a_text else "Bad: of-the-body")
+    response.request.body = json.dumps([value])
+    assert in_an_error(response).text == "Bad: of-the-body"
 
 
 @pytest.mark.parametrize("body", [None, iter(["x"])], ids=["no body", "an iterator"])

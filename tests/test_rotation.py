@@ -24,11 +24,13 @@ from oauthcc import (
     ClientSecretPost,
     PrivateKeyJWT,
     TLSClientAuth,
+    TokenEndpointUnavailable,
+    TokenError,
     TokenRequestDenied,
     events,
 )
 from oauthcc.stores import MemoryStore
-from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults
+from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults, json_answer
 
 from .clock import Clock, flights_done, moved_clock
 from .internet import SeenEvents
@@ -189,6 +191,92 @@ def test_the_secret_is_read_again_after_a_401_a_403_and_invalid_client(
     assert len(auth.token_requests) == vault.reads == 2
 
 
+#: How providers answer a wrong secret.
+WRONG_SECRET: dict[str, Answer] = {
+    "RFC 6749": faults.oauth_error("invalid_client", status=401),
+    "Entra": json_answer(
+        {"error": "invalid_client", "error_description": "AADSTS7000215", "error_codes": [7000215]},
+        401,
+    ),
+    "Auth0": faults.oauth_error("access_denied", "Unauthorized", 401),
+    "ServiceNow": faults.oauth_error("server_error", "access_denied", 401),
+    "Salesforce": faults.oauth_error("invalid_client_id", "client identifier invalid", 400),
+    "unauthorized_client": faults.oauth_error("unauthorized_client", status=400),
+    "a code of its own": faults.oauth_error("Unauthorized", status=400),
+    "FedEx": json_answer(
+        {"errors": [{"code": "NOT.AUTHORIZED.ERROR", "message": "Not valid"}]}, 401
+    ),
+    "Apigee": json_answer({"ErrorCode": "invalid_client", "Error": "ClientId is Invalid"}, 401),
+    "a fault": json_answer({"fault": {"faultstring": "Invalid ApiKey"}}, 400),
+    "a gateway": json_answer({"message": "Forbidden"}, 403),
+    "XML": Answer(400, {"Content-Type": "text/xml"}, b"<Error><Message>Bad</Message></Error>"),
+    "a page": faults.html(403),
+    "nothing": faults.empty(401),
+    "an error with 200": json_answer({"error": "invalid_client"}),
+    "another error with 200": json_answer({"errcode": 40001, "errmsg": "invalid credential"}),
+    "an error in an error": json_answer({"error": {"code": 401, "message": "Bad secret"}}, 400),
+}
+
+
+@pytest.mark.parametrize("kind", ["callable", "file"])
+@pytest.mark.parametrize("provider", WRONG_SECRET)
+def test_a_rotated_secret_is_used_in_the_same_call_however_the_old_one_is_refused(
+    api: ProtectedAPI, make: Make, vault: Vault, provider: str, kind: str
+) -> None:
+    auth = api.auth
+    auth.answer_next(WRONG_SECRET[provider])
+    auth.add_client(auth.client_id, "second")
+    session = make(source_of(vault, kind))
+    rotate_during(session, lambda: vault.put("second"))
+    assert session.get(api.url).status_code == 200
+    assert len(auth.token_requests) == 2
+    if kind == "callable":
+        assert vault.reads == 2
+
+
+@pytest.mark.parametrize("provider", WRONG_SECRET)
+def test_the_refusal_stands_if_the_secret_is_the_same(
+    api: ProtectedAPI, make: Make, vault: Vault, provider: str
+) -> None:
+    api.auth.answer_next(WRONG_SECRET[provider], None)
+    with pytest.raises(TokenError):
+        make(vault).get(api.url)
+    assert len(api.auth.token_requests) == 1
+    assert vault.reads == 2
+
+
+@pytest.mark.parametrize("error", ["server_error", "access_denied", "temporarily_unavailable"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_oauth_error_with_401_or_403_is_a_refusal_and_asked_with_its_pauses(
+    api: ProtectedAPI, make: Make, clock: Clock, error: str, status: int
+) -> None:
+    auth = api.auth
+    auth.refuse_next(None, error=error, status=status)
+    session = make("first")
+    for _ in range(600):
+        with pytest.raises(TokenRequestDenied, match=error):
+            session.get(api.url)
+        clock.advance(1.0)
+    # Ten minutes with pauses that double from 1 s to 60 s.
+    assert len(auth.token_requests) <= 16
+    auth.answer_normally()
+    clock.advance(60)
+    assert session.get(api.url).status_code == 200
+
+
+@pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable"])
+def test_a_temporary_error_with_another_status_is_asked_again_soon(
+    auth: AuthorizationServer, api: ProtectedAPI, make: Make, clock: Clock, error: str
+) -> None:
+    auth.refuse_next(3, error=error, status=400)
+    session = make("first")
+    with pytest.raises(TokenEndpointUnavailable):
+        session.get(api.url)
+    auth.answer_normally()
+    clock.advance(5)
+    assert session.get(api.url).status_code == 200
+
+
 def test_a_secret_that_changes_every_time_is_sent_only_twice(
     auth: AuthorizationServer, api: ProtectedAPI, make: Make
 ) -> None:
@@ -198,7 +286,13 @@ def test_a_secret_that_changes_every_time_is_sent_only_twice(
     assert len(auth.token_requests) == 2
 
 
-@pytest.mark.parametrize("error", ["invalid_scope", "unsupported_grant_type", "invalid_grant"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *("invalid_scope", "invalid_request", "invalid_target", "invalid_grant"),
+        "unsupported_grant_type",
+    ],
+)
 def test_the_secret_is_not_read_again_after_another_error(
     auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault, error: str
 ) -> None:

@@ -42,6 +42,18 @@ def sessions() -> None:
     assert_type(Ours.using(session.tokens), Ours)
     assert_type(Ours.from_env(), Ours)
     assert_type(Ours.from_issuer("https://as.example", "id"), Ours)
+    assert_type(
+        Ours.from_api("https://api.example/mcp", "id", trusted_issuers="https://as.example"), Ours
+    )
+    Ours.from_api(
+        "https://api.example/mcp",
+        "id",
+        Path("/run/secrets/id"),
+        ["a", "b"],
+        trusted_issuers=["https://as.example"],
+        resource=None,
+        api_url=None,
+    )
     assert_type(Ours.from_profile("orders", Path("profiles.ini")), Ours)
     requests.get("https://api.example", auth=ClientCredentialsAuth("https://as.example/t", "id"))
     plain.close()
@@ -76,6 +88,8 @@ def keywords(session: ClientCredentialsSession) -> None:
     url = "https://as.example/token"
     ClientCredentialsSession.from_issuer(url, "id", audience="a", api_url="https://a.example")
     ClientCredentialsSession.from_issuer(url, "id", audiance="a")  # type: ignore[call-arg]
+    ClientCredentialsSession.from_api(url, "id", audiance="a", trusted_issuers=url)  # type: ignore[call-arg]
+    ClientCredentialsSession.from_api(url, "id", audience="a")  # type: ignore[call-arg]
     ClientCredentialsSession.from_env(audience="a", refused_status=(401, 403))
     ClientCredentialsSession.from_env(audiance="a")  # type: ignore[call-arg]
     ClientCredentialsSession.from_profile("orders", audience="a", store=MemoryStore())

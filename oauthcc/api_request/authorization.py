@@ -38,7 +38,7 @@ class ResponseHandler:
     #: Whether the caller put it on the request, by an ``auth=`` of ours.
     is_from_auth = False
     #: The name of the header that carries the token.
-    header = "Authorization"
+    header: str = "Authorization"
     #: The values of the headers that were put on its request, and on the replays of it.
     values: list[str]
 

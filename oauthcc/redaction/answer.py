@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,7 +80,10 @@ class Redactor:
         tokens = _tokens_in(document, everywhere=may_contain_token)
         #: Whether the answer has so many values that none of its texts is shown.
         self._too_many = tokens is None
-        self._secrets = Secrets(plain_text(s) for s in (*secrets, *_sent(request), *(tokens or ())))
+        used = [plain_text(secret) for secret in secrets]
+        encoded = [text for secret in used for text in _in_base64(secret)]
+        others = map(plain_text, (*_sent(request), *(tokens or ())))
+        self._secrets = Secrets([*used, *encoded, *others])
         # Apart from the others, because such a token may be a part of a secret.
         self._named = Secrets(())
 
@@ -250,6 +254,22 @@ def plain_text(text: str | bytes) -> str:
     """Return the true characters of a text that may be bytes or a `SecretHeader`."""
     octets = text if isinstance(text, bytes) else text.encode("utf-8", "ignore")
     return octets.decode("utf-8", "replace")
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """Yield what a secret looks like in base64, also as a part of a longer text, such as of Basic.
+
+    There it begins at one of three places in a group of three bytes. The characters that other
+    bytes have a share in are left out.
+    """
+    octets = secret.encode()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(octets).decode().rstrip("=")
+        for before, first in enumerate((0, 2, 3)):
+            end = (before + len(octets)) * 8 // 6
+            inner = encode(bytes(before) + octets).decode()[first:end]
+            if len(inner) >= MIN_TOKEN:
+                yield inner
 
 
 def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:

@@ -7,27 +7,21 @@ that the caller does not trust. An API says nothing about another one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from http import HTTPStatus
-from typing import Any
+from functools import partial
 from urllib.parse import urlsplit, urlunsplit
 
 from ..challenge import find_parameter
-from ..errors import (
-    ConfigurationError,
-    DiscoveryError,
-    InvalidTokenResponse,
-    TokenEndpointUnavailable,
-)
+from ..errors import ConfigurationError, DiscoveryError
 from ..urls import is_secure, origin_of, public_url, raise_bad_url, read_configured
 from .discovery import (
     Discovery,
     Get,
     Metadata,
-    NotHere,
     check_issuer,
     discover,
+    first_document,
     printable,
-    read_json,
+    raise_if_unavailable,
 )
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -51,7 +45,7 @@ class IssuerOfAPI(str):
             raise_bad_url("url", url, "would be read over plain http", "write https://")
         given = (trusted_issuers,) if isinstance(trusted_issuers, str) else trusted_issuers
         try:
-            trusted = tuple(map(check_issuer, given))
+            trusted = tuple(map(partial(check_issuer, name="trusted_issuers"), given))
         except TypeError:
             trusted = ()
         if not trusted:
@@ -62,6 +56,9 @@ class IssuerOfAPI(str):
         made = cls(url)
         made.trusted = trusted
         return made
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({public_url(self)!r})"  # its query may contain a key
 
 
 class APIDiscovery(Discovery):
@@ -81,10 +78,14 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
     The metadata is at the well-known location of the API. If not, the challenge of a 401 says where
     it is. Raises DiscoveryError, or TokenEndpointUnavailable if the API is unavailable.
     """
-    document = _metadata(api, get)
+    document, faults = first_document(_places(api, get), "API", get=get)
+    if document is None:
+        raise _error(api, f"publishes no metadata: {faults}", "use from_issuer()")
     named, offered = document.get("resource"), document.get("authorization_servers")
     if named != api:
         shown = printable(named) if isinstance(named, str) else "none"
+        if "?" in api and isinstance(named, str):  # the query may contain a key, which it quotes
+            shown = public_url(named)
         raise _error(
             api,
             f"publishes metadata of another API, {shown}",
@@ -112,39 +113,24 @@ def well_known(api: str) -> str:
     return urlunsplit(parts._replace(path=_WELL_KNOWN + path))
 
 
-def _metadata(api: str, get: Get) -> dict[str, Any]:
-    """Return the metadata document of an API."""
-    found: list[str] = []
-    for location in _locations(api, get):
-        try:
-            return read_json(get(location), "API")
-        except NotHere as reason:
-            found.append(f"{public_url(location)} {reason}")
-        except InvalidTokenResponse:
-            found.append(f"{public_url(location)} is too large or broken")
-        except TokenEndpointUnavailable as error:
-            if error.status_code in (None, HTTPStatus.TOO_MANY_REQUESTS):
-                raise
-            found.append(f"{public_url(location)} answers with status {error.status_code}")
-    raise _error(api, f"publishes no metadata: {'; '.join(found)}", "use from_issuer()")
-
-
-def _locations(api: str, get: Get) -> Iterable[str]:
+def _places(api: str, get: Get) -> Iterable[str]:
     """Yield the places of the metadata, the next one if there is nothing at the last one."""
     yield well_known(api)
-    challenge = get(api).headers.get("WWW-Authenticate")
-    location = find_parameter(challenge, "resource_metadata")
-    if location is None:
+    response = get(api)
+    place = find_parameter(response.headers.get("WWW-Authenticate"), "resource_metadata")
+    if place is None:
+        raise_if_unavailable(response, "API")
         return
-    origin, home = origin_of(location), origin_of(api)
-    # Otherwise an API could let us send requests to services on this machine.
-    if origin is None or not is_secure(origin) or (home and home.scheme != origin.scheme):
+    origin = origin_of(place)
+    # An API elsewhere must not let us send requests to services on this machine.
+    is_downgrade = api.lower().startswith("https:") and place.lower().startswith("http:")
+    if origin is None or not is_secure(origin) or is_downgrade:
         raise _error(
             api,
-            f"names a place of its metadata that cannot be used, {public_url(location)}",
+            f"names a place of its metadata that cannot be used, {public_url(place)}",
             "use from_issuer()",
         )
-    yield location
+    yield place
 
 
 def _error(api: str, fault: str, advice: str) -> DiscoveryError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -39,7 +39,7 @@ PAUSE = 60.0
 _OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 #: The end of the path of most token endpoints.
 _TOKEN_PATH = re.compile(r"/(?:access_?)?token/?\Z", re.IGNORECASE)
-_ENTRA_V1 = "sts.windows.net"
+_ENTRA_V1 = "https://sts.windows.net/"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
 
@@ -67,7 +67,7 @@ class Discovery:
     """
 
     def __init__(self, issuer: str) -> None:
-        self.issuer: str = check_issuer(issuer)
+        self.issuer: str = issuer
         self._metadata: Metadata | None = None
         self._until = -math.inf
 
@@ -101,30 +101,30 @@ class Discovery:
         self._until = -math.inf
 
     def __reduce__(self) -> tuple[type[Discovery], tuple[str]]:
-        return Discovery, (self.issuer,)
+        return type(self), (self.issuer,)
 
     def __repr__(self) -> str:
-        return f"Discovery({public_url(self.issuer)!r})"
+        return f"{type(self).__name__}({public_url(self.issuer)!r})"
 
 
 class NotHere(Exception):
     """A location that has no metadata; the message says what was found instead."""
 
 
-def check_issuer(issuer: str) -> str:
+def check_issuer(issuer: str, name: str = "issuer") -> str:
     """Return the issuer unchanged if it can be one (RFC 8414 section 2).
 
     An issuer is an https URL (http for loopback only) without query and fragment. Raises
-    ConfigurationError that says what to write instead.
+    ConfigurationError that says what to write instead. ``name`` is its name in the message.
     """
-    check_token_url(issuer, "issuer")
+    check_token_url(issuer, name)
     if "?" in issuer:
         advice = "leave out the ? and everything after it"
-        raise ConfigurationError(f"issuer has a query: {advice}. Given: {public_url(issuer)}")
+        raise ConfigurationError(f"{name} has a query: {advice}. Given: {public_url(issuer)}")
     for part in (_OAUTH, _OPENID):
         if part in issuer:
             raise ConfigurationError(
-                f"issuer is the URL of its metadata: write the issuer itself, without {part}."
+                f"{name} is the URL of its metadata: write the issuer itself, without {part}."
                 f" Given: {public_url(issuer)}"
             )
     return issuer
@@ -149,40 +149,50 @@ def discover(issuer: str, *, get: Get) -> Metadata:
     Raises ConfigurationError if ``issuer`` cannot be one, DiscoveryError if there is no usable
     metadata, and TokenEndpointUnavailable or one of its subclasses if the issuer is unavailable.
     """
-    found: list[str] = []
-    outage: TokenEndpointUnavailable | None = None
     places = locations(check_issuer(issuer))
     # Some servers append the well-known part of RFC 8414 too. Without a path it is the same place.
     appended = issuer.rstrip("/") + _OAUTH
-    for location in dict.fromkeys([*places, appended]):
-        if location == appended and outage is not None:
+    document, faults = first_document([*dict.fromkeys([*places, appended])], "issuer", get=get)
+    if document is not None:
+        return read_metadata(document, issuer)
+    advice = f"check the issuer, {_ALTERNATIVE}"
+    if _TOKEN_PATH.search(issuer):
+        advice = "it looks like a token endpoint, which is passed as token_url, not as issuer"
+    raise _error(issuer, f"publishes no metadata: {faults}", advice)
+
+
+def first_document(
+    places: Iterable[str], whose: str, *, get: Get
+) -> tuple[dict[str, Any] | None, str]:
+    """Return the first JSON object at these places, and else what was found instead of one.
+
+    Raises TokenEndpointUnavailable if one of the places was unavailable.
+    """
+    found: list[str] = []
+    outage: TokenEndpointUnavailable | None = None
+    for number, place in enumerate(places):
+        if outage is not None and number == 2:
             break
         try:
-            return read_metadata(read_json(get(location), "issuer"), issuer)
+            return read_json(get(place), whose), ""
         except NotHere as reason:
-            found.append(f"{public_url(location)} {reason}")
+            found.append(f"{public_url(place)} {reason}")
         except InvalidTokenResponse:
-            found.append(f"{public_url(location)} is too large or broken")
+            found.append(f"{public_url(place)} is too large or broken")
         except TokenEndpointUnavailable as error:
             if error.status_code in (None, HTTPStatus.TOO_MANY_REQUESTS):
                 raise
-            # Some servers answer 500 for a path that they do not know, and have the other one.
+            # Some servers answer 500 for a path that they do not know, and have another one.
             outage = outage or error
-    fault, advice = (
-        f"publishes no metadata: {'; '.join(found)}",
-        f"check the issuer, {_ALTERNATIVE}",
-    )
-    if _TOKEN_PATH.search(issuer):
-        advice = "it looks like a token endpoint, which is passed as token_url, not as issuer"
-    raise outage or _error(issuer, fault, advice)
+    if outage is not None:
+        raise outage
+    return None, "; ".join(found)
 
 
 def read_json(response: requests.Response, whose: str) -> dict[str, Any]:
     """Return the JSON object in an answer; raise `NotHere` if there is none."""
+    raise_if_unavailable(response, whose)
     status, answer = response.status_code, Answer.of(response, ())
-    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        message = f"The {whose} answered {status} to the request for its metadata; try again later."
-        raise answer.error(TokenEndpointUnavailable, message)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise NotHere(f"redirects ({status}), which is not followed")
     if status != HTTPStatus.OK:
@@ -190,6 +200,14 @@ def read_json(response: requests.Response, whose: str) -> dict[str, Any]:
     if not isinstance(answer.value, dict):
         raise NotHere("is not JSON" if answer.value is NOT_JSON else "contains no JSON object")
     return answer.value
+
+
+def raise_if_unavailable(response: requests.Response, whose: str) -> None:
+    """Raise TokenEndpointUnavailable for a status that means "later"."""
+    status = response.status_code
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        message = f"The {whose} answered {status} to the request for its metadata; try again later."
+        raise Answer.of(response, ()).error(TokenEndpointUnavailable, message)
 
 
 def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
@@ -223,7 +241,7 @@ def _advice_for(named: str, issuer: str) -> str:
             "this one is for users of any tenant. Write the id of your tenant in its place, as in"
             " https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0"
         )
-    if urlsplit(named).netloc == _ENTRA_V1:
+    if named.startswith(_ENTRA_V1):
         return f"write /v2.0 at the end of the issuer, or that one exactly, or {_ALTERNATIVE}"
     return f"write that one exactly if it is the one you mean, or {_ALTERNATIVE}"
 

@@ -103,7 +103,7 @@ class TokenEndpoint(TransportSession):
             made += 1
             try:
                 return FetchedToken(self._attempt(client_secret, deadline), made, fingerprint)
-            except (TokenRequestDenied, TokenEndpointUnavailable) as error:
+            except TokenError as error:
                 if self._discovery is not None and error.status_code in (404, 410):
                     self._discovery.forget()  # the token endpoint may have moved
                 if _may_be_the_secret(error) and not rotated:
@@ -112,7 +112,7 @@ class TokenEndpoint(TransportSession):
                     rotated = fingerprint != before
                     if rotated:
                         continue
-                if isinstance(error, TokenRequestDenied) or self._is_repeated(error):
+                if not isinstance(error, TokenEndpointUnavailable) or self._is_repeated(error):
                     raise
                 policy = _pause_after(error, policy, deadline)
 
@@ -302,8 +302,9 @@ def _call_request_hook(
 def _may_be_the_secret(error: TokenError) -> bool:
     if error.status_code in (401, 403):
         return True
-    # Many servers have errors of their own for a wrong secret.
-    return isinstance(error, TokenRequestDenied) and error.error not in _OTHER_CAUSES
+    # Many servers have errors of their own for a wrong secret, some with status 200.
+    kinds = (TokenRequestDenied, InvalidTokenResponse)
+    return isinstance(error, kinds) and error.error not in _OTHER_CAUSES
 
 
 def _name(hook: Any) -> str:

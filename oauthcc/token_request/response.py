@@ -30,7 +30,7 @@ from ..errors import (
     TokenRequestDenied,
 )
 from ..events import is_first, log
-from ..redaction import REDACTED, Redactor
+from ..redaction import REDACTED, Redactor, redact
 
 #: The largest answer that is read, in bytes.
 MAX_BYTES = 1 << 20
@@ -56,7 +56,7 @@ _CODES = set(
     " unsupported_grant_type use_dpop_nonce".split()
 )
 _TAG = re.compile(r"<[^<>]*>")
-_HTML = re.compile(r"\s*<(?:!doctype\s+)?html", re.IGNORECASE)
+_HTML = re.compile(r"<(?:!doctype\s+)?html\b", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"\s*([\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60})\s*(?:;|\Z)", re.ASCII)
 # The characters that RFC 6749 section 5.2 does not allow in error_description and error_uri.
 _NOT_TEXT = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]+")
@@ -150,14 +150,12 @@ class Answer:
             return self.redactor.body(self.text)
         return json.dumps(self._shown, ensure_ascii=False)
 
-    @property
+    @cached_property
     def quoted(self) -> str:
         """Return the beginning of the body for a message, on one line, with a colon before it."""
-        text = self._content
-        if not self.members and (self.kind == "text/html" or _HTML.match(self.text)):
+        if not self.members and ("html" in self.kind or _HTML.search(self.text[:1000])):
             return ""  # a page for people
-        if self.value is NOT_JSON:
-            text = _TAG.sub(" ", text)
+        text = _TAG.sub(" ", self._content)
         text = " ".join(text[: 20 * MAX_QUOTED].split())
         text = "".join(character if character.isprintable() else "?" for character in text)
         # Hidden once more, because what was dropped can join the parts of a secret or token.
@@ -253,10 +251,8 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
         )
     if status < 400 and not answer.members.get("error"):
         return None
-    cause = error or (
-        f"{answer.kind}{answer.quoted}" if answer.quoted else f"{answer.kind} and no error"
-    )
-    description = answer.error_member("error_description")
+    cause = error or answer.kind + (answer.quoted or " and no error")
+    description = error and answer.error_member("error_description")  # else it was quoted
     happened = f"{answer.status_line} with {cause}" + (f" ({description})" if description else "")
     if _is_unavailable(status, error):
         pause = retry_after(answer.response)
@@ -298,7 +294,8 @@ def _advice(error: str | None, status: int, scope: str | None, method: str | Non
 def _about_issuer(answer: Answer) -> str:
     """Return advice for a token URL that is probably the URL of an issuer."""
     url, status = answer.redactor.url(answer.response.url), answer.response.status_code
-    if answer.members.get("error") or "token" in url.lower() or status in (400, 401, 403):
+    is_of_oauth = answer.error_member("error") in _CODES
+    if is_of_oauth or "token" in url.lower() or status in (400, 401, 403):
         return ""
     return f" If {url} is an issuer, write ClientCredentialsSession.from_issuer() with it."
 
@@ -348,7 +345,8 @@ def _type_error(
     given = "" if given is None else given
     if not isinstance(given, str):
         return answer.invalid("The token_type is not a string.")
-    if accepts(given.strip()):
+    given = given.strip()
+    if accepts(given):
         return None
     if given in _EBAY_TYPES and accepts("Bearer"):
         return answer.invalid(
@@ -392,31 +390,34 @@ def _parsed(answer: Answer, parse: Callable[..., Mapping[str, Any]]) -> tuple[st
 
 def _note_lifetime(answer: Answer) -> None:
     """Write to the log that a lifetime is unusual. Some servers give it in milliseconds."""
-    value = answer.members.get("expires_in")
-    lifetime = _lifetime(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    is_unusual = is_number if lifetime is None else lifetime > _YEAR
-    if not is_unusual:
+    seconds = _seconds(answer.members.get("expires_in"))
+    if seconds is None or -MAX_LIFETIME <= seconds <= _YEAR:
         return
     url = answer.redactor.url(answer.response.url)
     if is_first((url, "lifetime")):
+        shown = redact(str(int(seconds)), [*answer.secrets, answer.members["access_token"]])
         log.warning(
             "The token of %s has an expires_in of %s seconds, %s. If these are milliseconds, divide"
             " the number by 1000 in a hook: session.tokens.endpoint.register_compliance_hook("
             '"access_token_response", hook).',
             url,
-            value if len(repr(value)) <= _MAX_SHOWN_NUMBER else "very many",
-            "which is not used" if lifetime is None else "which is more than a year",
+            shown if len(shown) <= _MAX_SHOWN_NUMBER else "very many",
+            "which is not used" if abs(seconds) > MAX_LIFETIME else "which is more than a year",
         )
 
 
 def _lifetime(value: Any) -> float | None:
     """Return a lifetime in seconds, or None if it is not a number or longer than ten years."""
+    seconds = _seconds(value)
+    return None if seconds is None or abs(seconds) > MAX_LIFETIME else float(seconds)
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a number, also one in a string, and None for everything else."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if abs(value) <= MAX_LIFETIME else None
+        return float(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number else None
 
 
 def _parts(scope: Any) -> list[Any]:
