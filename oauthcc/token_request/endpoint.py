@@ -195,7 +195,8 @@ class TokenEndpoint(TransportSession):
         hooks = self.compliance_hook["access_token_request"]  # type: ignore[typeddict-item]
         if hooks:
             url, headers, body = _apply_request_hooks(hooks, url, headers, body)
-        if config.token_body == "json" and not body.startswith("{"):  # a hook may have made it
+        # A hook may have made it. A form does not begin so.
+        if config.token_body == "json" and not body.lstrip().startswith(("{", "[")):
             body = _as_json(body)
         asked_at = clock.system.time()
         response = self.send_bounded(
