@@ -400,7 +400,7 @@ def test_a_refused_request_is_replayed_if_another_thread_has_put_a_newer_token_o
 
 
 def hidden_values(scene: OwnScene, *requests: PreparedRequest) -> set[str]:
-    """Return the representations of the headers that carry the token; check that nothing shows it."""
+    """Return what is shown of the headers with the token; check that nothing shows more."""
     found = set()
     for request in requests:
         value = request.headers[scene.scheme.header]

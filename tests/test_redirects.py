@@ -621,16 +621,18 @@ def test_the_next_request_to_another_origin_carries_no_token_in_its_own_header(
     assert carried(own, other) == [None]
 
 
-@pytest.mark.parametrize("is_copied", [False, True])
+@pytest.mark.parametrize("kind", ["same", "copied", "new"])
 def test_redirects_that_a_caller_follows_carry_no_token_in_its_own_header_elsewhere(
-    own: OwnScene, own_sessions: Sessions, is_copied: bool
+    own: OwnScene, own_sessions: Sessions, kind: str
 ) -> None:
     other, session = own.another_api(), own_sessions.new()
     own.api.add_route("/v1/inside", lambda _: redirect(f"{other.url}/x"))
     first = session.get(moved_to(own, "/v1/inside"), allow_redirects=False)
     request: Any = first.request
-    if is_copied:
+    if kind == "copied":
         request = request.copy()
+    elif kind == "new":
+        request = session.prepare_request(Request("GET", str(first.url)))
     last = [*session.resolve_redirects(first, request)][-1]
     assert last.status_code == 200
     assert [path for path, _ in own.trail] == ["/v1/go", "/v1/inside"]
