@@ -778,22 +778,17 @@ def test_a_hook_may_write_the_json_by_itself(odd: OddServer, turn: Callable[[Any
     assert odd.members == [{"grant_type": "client_credentials", "n": 1, "inner": {"a": [True]}}]
 
 
-def test_a_hook_may_write_a_list_or_remove_everything(odd: OddServer) -> None:
-    odd.respond = lambda request, _: (
-        odd.sent.append(request)
-        or json_answer(  # type: ignore[method-assign, assignment, func-returns-value, misc]
-            {"access_token": "t", "token_type": "Bearer"}
+@pytest.mark.parametrize(("data", "sent"), [({"data": '[{"a": "=&"}]'}, [{"a": "=&"}]), ({}, {})])
+def test_a_hook_may_write_a_list_or_remove_everything(
+    auth: AuthorizationServer, data: Any, sent: Any
+) -> None:
+    with session_for(auth, token_body="json") as session:
+        session.tokens.endpoint.register_compliance_hook(
+            "access_token_request", lambda url, headers, _: (url, headers, data)
         )
-    )
-    for data in ({"data": '[{"a": "=&"}]'}, {}):
-        with session_for(odd, token_body="json") as session:
-            session.tokens.endpoint.register_compliance_hook(
-                "access_token_request", lambda url, headers, _, data=data: (url, headers, data)
-            )
-            odd.answer_next(json_answer({"access_token": "t", "token_type": "Bearer"}))
-            with contextlib.suppress(AttributeError):
-                session.tokens.get()
-    assert [json.loads(sent.body) for sent in odd.sent] == [[{"a": "=&"}], {}]
+        with pytest.raises(TokenRequestDenied):
+            session.tokens.get()
+    assert auth.token_requests[0].json() == sent
 
 
 def echo_of(text: str) -> list[Answer]:
@@ -852,15 +847,15 @@ def test_no_secret_of_a_token_request_is_shown_if_the_server_repeats_it(
     options, events = SECRETS[name], SeenEvents()
 
     def add_a_secret(url: str, headers: Any, kwargs: Any) -> Any:
-        added = {"client_secret": "hunter-of-a-hook"} if name == "hook" else {}
-        return url, headers, {"data": {**dict(kwargs["data"]), **added}}
+        return url, headers, {"data": {**kwargs["data"], "client_secret": "hunter-of-a-hook"}}
 
     with (
         Repeating() as server,
         session_for(server, token_body=body, on_event=events, **options) as session,
     ):
         server.number = number
-        session.tokens.endpoint.register_compliance_hook("access_token_request", add_a_secret)
+        if name == "hook":
+            session.tokens.endpoint.register_compliance_hook("access_token_request", add_a_secret)
         with pytest.raises(TokenError) as caught:
             session.tokens.get()
         sent = server.sent[0]
