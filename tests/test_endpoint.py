@@ -813,7 +813,7 @@ SECRETS: dict[str, dict[str, Any]] = {
         f"parameter {name}": {"token_params": {name: "hunter-the-second"}}
         for name in (
             *("apikey", "api_key", "apiKey", "x-api-key", "refresh_token", "password", "secret"),
-            *("assertion", "subject_token", "app_secret"),
+            *("assertion", "subject_token", "app_secret", "secretKey", "passphrase"),
         )
     },
     "hook": {},

@@ -128,7 +128,9 @@ class PrivateKeyJWT:
         claims = _claims(attempt, self.audience, self.lifetime)
         headers = _merged(headers, self.headers)
         if (self.headers or {}).get("typ", "") is None:
-            headers["typ"] = ""  # PyJWT writes a typ of its own, except in the place of an empty one
+            headers["typ"] = (
+                ""  # PyJWT writes a typ of its own, except in the place of an empty one
+            )
         _assert(attempt, key.sign(_merged(claims, self.claims), headers))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
