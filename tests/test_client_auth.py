@@ -952,7 +952,7 @@ def test_rotated_files_of_key_and_certificate_are_used_for_the_next_attempt(
     fingerprints.add(method.fingerprint(None))
     assert len(fingerprints) == 3
     certificate.unlink()
-    with pytest.raises(TokenError, match="The certificate in .* cannot be read"):
+    with pytest.raises(TokenError, match=r"The certificate in .* cannot be read"):
         authenticated(method)
 
 
