@@ -817,6 +817,8 @@ SECRETS: dict[str, dict[str, Any]] = {
         )
     },
     "hook": {},
+    "header X-Api-Key": {},
+    "header Ocp-Apim-Subscription-Key": {},
     "several": {"token_params": {"apikey": ["hunter-the-second", "hunter-the-third"]}},
 }
 
@@ -834,7 +836,8 @@ class Repeating(OddServer):
     def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
         """Return the error of the current number."""
         self.sent.append(request)
-        return echo_of(request.body.decode())[self.number]
+        sent = [*(value for _, value in request.raw_headers), request.body.decode()]
+        return echo_of(" ".join(sent))[self.number]
 
 
 @pytest.mark.parametrize("body", ["form", "json"])
@@ -845,6 +848,7 @@ def test_no_secret_of_a_token_request_is_shown_if_the_server_repeats_it(
 ) -> None:
     caplog.set_level(logging.DEBUG, "oauthcc")
     options, events = SECRETS[name], SeenEvents()
+    header = name.partition("header ")[2]
 
     def add_a_secret(url: str, headers: Any, kwargs: Any) -> Any:
         return url, headers, {"data": {**kwargs["data"], "client_secret": "hunter-of-a-hook"}}
@@ -854,15 +858,18 @@ def test_no_secret_of_a_token_request_is_shown_if_the_server_repeats_it(
         session_for(server, token_body=body, on_event=events, **options) as session,
     ):
         server.number = number
+        if header:
+            session.tokens.endpoint.headers[header] = "hunter-of-a-header"
         if name == "hook":
             session.tokens.endpoint.register_compliance_hook("access_token_request", add_a_secret)
         with pytest.raises(TokenError) as caught:
             session.tokens.get()
         sent = server.sent[0]
     members = sent.json() if body == "json" else dict(sent.form)
+    secrets = [sent.headers[header]] if header else []
     names = {"client_secret", "client_assertion", *options.get("token_params", ())}
     texts = [members[one] for one in names & members.keys()]
-    secrets = [one for some in texts for one in ([some] if isinstance(some, str) else some)]
+    secrets += [one for some in texts for one in ([some] if isinstance(some, str) else some)]
     assert secrets
     error, response = caught.value, caught.value.response
     assert response is not None

@@ -543,3 +543,21 @@ def _without_events(
     for number, api in enumerate(apis[1:]):
         session.add_api(api.url, scheme=api.scheme, scope=f"s{number}")
     return session
+
+
+@pytest.mark.parametrize("mix_in", [_Forwarding, _Dropping])
+@pytest.mark.parametrize("target", ["/outside", "other"])
+def test_a_token_in_its_own_header_whose_hooks_were_replaced_does_not_leave_its_api(
+    own: OwnScene, mix_in: Any, target: str
+) -> None:
+    other = own.another_api()
+    own.api.protected = False
+    url = f"{other.url}/x" if target == "other" else target
+    own.api.add_route("/v1/go", lambda _: faults.redirect(url))
+    made: Any = type("Made", (ClientCredentialsSession, mix_in), {})
+    with made(*own.client, api_url=f"{own.api.url}/v1", scheme=own.scheme) as session:
+        response = session.get(f"{own.api.url}/v1/go")
+    assert response.status_code == 200
+    assert [token for _, token in (*own.trail, *trail(other))] == [1, None]
+    last = [*own.api.requests, *other.requests][-1]
+    assert own.scheme.header not in last.headers

@@ -61,6 +61,27 @@ def no_auth(session: Any) -> None:
     session.auth = lambda r: r
 
 
+def test_an_auth_of_the_session_beside_the_token_is_no_warning(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net, scheme=Bearer("", header="X-Token"), api_url=API)
+    session.auth = "me", "hunter2"
+    session.get(f"{API}/a")
+    session.get(f"{OTHER}/a")
+    assert len(net.token_requests) == 1
+    assert [str(seen.authorization)[:6] for seen in net.seen[1:]] == ["Basic "] * 2
+    assert lines(log) == []
+    assert "the call brings its own Authorization" in lines(log, logging.DEBUG)[0]
+    session.auth = no_token
+    session.get(f"{API}/a")
+    (warning,) = lines(log)
+    assert "because session.auth is set" in warning
+
+
+def no_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
 @pytest.mark.parametrize("name", ["X-Token", "x-token"])
 def test_a_header_of_the_session_with_the_name_of_ours_is_a_warning(
     net: Internet, log: pytest.LogCaptureFixture, name: str

@@ -34,7 +34,7 @@ from ..errors import (
     limits_requests,
 )
 from ..events import is_first, log
-from ..redaction import names_token
+from ..redaction import names_secret
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .api_metadata import APIDiscovery, IssuerOfAPI
@@ -179,7 +179,7 @@ class TokenEndpoint(TransportSession):
         deadline: float,
     ) -> _Exchange:
         config = self._config
-        secrets = [value for name, value in config.params if _names_secret(name)]
+        secrets = [value for name, value in config.params if names_secret(name)]
         secrets += [] if client_secret is None else [client_secret]
         given = {"Accept": _JSON, "Content-Type": _BODY_TYPES[config.token_body]}
         attempt = Attempt(config.client_id, client_secret, audience, given, [], secrets)
@@ -298,10 +298,6 @@ def _call_request_hook(
             " token request: it must return the URL, the headers and {'data': ...}."
         )
     return changed[0], changed[1], changed[2]
-
-
-def _names_secret(name: str) -> bool:
-    return names_token(name) or name.lower().endswith(("key", "passphrase"))
 
 
 def _may_be_the_secret(error: TokenError) -> bool:
