@@ -645,14 +645,20 @@ def fetch_token(
         if not isinstance(headers or {}, Mapping):
             raise ConfigurationError('headers must be a mapping, such as {"X-Tenant": "blue"}.')
         session.tokens.endpoint.headers.update(headers or {})
-        if callable(hooks):
-            hooks(session.tokens.endpoint)
-        else:
-            _register(hooks or {}, session.tokens.endpoint)
+        _register(hooks or {}, session.tokens.endpoint)
         return session.tokens.get(timeout)
 
 
 def _register(hooks: object, endpoint: Any) -> None:
+    if callable(hooks):
+        try:
+            hooks(endpoint)
+        except Exception as error:
+            raise ConfigurationError(
+                f"hooks raised {type(error).__name__} when it was called with the token endpoint."
+                ' A hook itself is given by its type, as in {"access_token_response": hook}.'
+            ) from error
+        return
     known = endpoint.compliance_hook
     if not isinstance(hooks, Mapping) or not all(
         kind in known and callable(hook) for kind, hook in hooks.items()

@@ -695,6 +695,17 @@ def test_hooks_that_cannot_be_used_are_a_configuration_error(
     assert not auth.requests
 
 
+@pytest.mark.parametrize(
+    "hook", [lambda response: response.json(), lambda url, headers, kwargs: (url, headers, kwargs)]
+)
+def test_a_hook_that_is_given_without_its_type_is_a_configuration_error(
+    auth: AuthorizationServer, hook: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="A hook itself is given by its type"):
+        fetch_token(auth.token_url, auth.client_id, auth.client_secret, hooks=hook)
+    assert not auth.requests
+
+
 @pytest.mark.parametrize("headers", ["X-Tenant: blue", 5, [("X-Tenant", "blue")]])
 def test_headers_that_are_no_mapping_are_a_configuration_error(
     auth: AuthorizationServer, headers: Any
