@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import requests
 from requests import PreparedRequest, Request, Response
+from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, resolve_proxies, select_proxy
 
 from . import forks
@@ -276,9 +277,10 @@ class ClientCredentialsSession(requests.Session):
 
         Pass ``scope``, ``audience``, ``resource`` or ``token_params`` for that API. The options
         that name the client and the server (``token_url``, ``issuer``, ``client_id``,
-        ``client_secret``, ``client_auth``, ``scheme``) and ``store``, ``renew_at``,
-        ``token_timeout``, ``on_event`` are this session's by default. Or pass the ``tokens`` of
-        another session. Like ``mount``, call this in one thread before others use the session.
+        ``client_secret``, ``client_auth``, ``token_body``, ``scheme``) and ``store``,
+        ``renew_at``, ``token_timeout``, ``on_event`` are this session's by default, and for the
+        same server a ``grant_type`` in ``token_params``. Or pass the ``tokens`` of another session.
+        Like ``mount``, call this in one thread before others use the session.
         Raises `ConfigurationError`.
         """
         if tokens is None:
@@ -298,7 +300,7 @@ class ClientCredentialsSession(requests.Session):
             notices.note_without_token(self.tokens._client, request.url, notices.MOCKED)
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
-            if not _goes_beside(prepared, self._header_for(prepared)):
+            if not self._goes_beside_auth(request, prepared):
                 prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
         # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it
@@ -476,6 +478,16 @@ class ClientCredentialsSession(requests.Session):
         tokens = self._allowed_urls.find(str(getattr(request, "url", None)))[0]
         return "Authorization" if tokens is None else tokens._config.scheme.header
 
+    def _goes_beside_auth(self, request: Request, prepared: PreparedRequest) -> bool:
+        """Return whether a token goes beside what an ``auth=`` has put on a request.
+
+        An ``auth=`` that writes no ``Authorization``, as ``lambda r: r``, says that no token is
+        wanted.
+        """
+        given = CaseInsensitiveDict({**(self.headers or {}), **(request.headers or {})})
+        is_written = prepared.headers.get("Authorization") != given.get("Authorization")
+        return is_written and _goes_beside(prepared, self._header_for(prepared))
+
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
         """Return whether a request still goes to the origin and the API that its token is for."""
         handler: Any = getattr(vars(request).get("hooks"), "handler", None)
@@ -588,10 +600,7 @@ def _check_source(tokens: object) -> None:
 
 
 def _goes_beside(request: PreparedRequest, header: str) -> bool:
-    """Return whether a token in this header goes beside what an ``auth=`` has put on a request.
-
-    An ``auth=`` that writes no ``Authorization``, as ``lambda r: r``, says that no token is wanted.
-    """
+    """Return whether a token in this header goes beside the ``Authorization`` of a request."""
     return header != "Authorization" and "Authorization" in (request.headers or {})
 
 
@@ -645,21 +654,30 @@ def fetch_token(
         token_url, client_id, client_secret, scope, issuer=issuer, **options
     ) as session:
         session.verify = verify
-        if headers is not None:
-            session.tokens.endpoint.headers.update(headers)
-        if callable(hooks):
-            hooks(session.tokens.endpoint)
-        else:
-            _register(hooks or {}, session.tokens.endpoint)
+        if not isinstance(headers or {}, Mapping):
+            raise ConfigurationError('headers must be a mapping, such as {"X-Tenant": "blue"}.')
+        session.tokens.endpoint.headers.update(headers or {})
+        _register(hooks or {}, session.tokens.endpoint)
         return session.tokens.get(timeout)
 
 
-def _register(hooks: Mapping[str, Hook], endpoint: Any) -> None:
-    try:
-        for kind, hook in hooks.items():
-            endpoint.register_compliance_hook(kind, hook)
-    except (AttributeError, ValueError) as error:
+def _register(hooks: object, endpoint: Any) -> None:
+    if callable(hooks):
+        try:
+            hooks(endpoint)
+        except Exception as error:
+            raise ConfigurationError(
+                f"hooks raised {type(error).__name__} when it was called with the token endpoint."
+                ' A hook itself is given by its type, as in {"access_token_response": hook}.'
+            ) from error
+        return
+    known = endpoint.compliance_hook
+    if not isinstance(hooks, Mapping) or not all(
+        kind in known and callable(hook) for kind, hook in hooks.items()
+    ):
         raise ConfigurationError(
             'hooks must be a mapping, such as {"access_token_response": hook}, or a compliance fix'
             " of requests-oauthlib."
-        ) from error
+        )
+    for kind, hook in hooks.items():
+        endpoint.register_compliance_hook(kind, hook)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = [
     "tests.measured",
+    "tests.own_header",
     "tests.servers.fixtures",
     "tests.servers.redis_server",
     "tests.store_world",

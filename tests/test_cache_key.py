@@ -6,11 +6,13 @@ import contextlib
 import copy
 import hashlib
 import itertools
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from requests import RequestException
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth, HTTPDigestAuth, HTTPProxyAuth
@@ -25,7 +27,8 @@ from oauthcc.client_auth import (
     TLSClientAuth,
 )
 from oauthcc.errors import TokenRequestDenied
-from oauthcc.schemes import DPoP
+from oauthcc.jwt import generate_key
+from oauthcc.schemes import Bearer, DPoP
 from oauthcc.stores import FileStore, MemoryStore, TokenStore
 from oauthcc.testing import AuthorizationServer, faults
 from oauthcc.token_request.client_config import ClientConfig
@@ -36,6 +39,11 @@ from .quick_scrypt import _scrypt
 from .servers.certificates import Certificates
 
 ID, SECRET = "demo-client", "demo-secret"
+KEY = (
+    generate_key("ES256")
+    .private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
 
 
 class Tokens:
@@ -646,3 +654,65 @@ def test_the_key_cannot_be_derived_from_public_values(tokens: Tokens) -> None:
     assert keys[0] == key("a")
     # An attacker could only be faster if two clients with one secret had something in common.
     assert not any(a[:16] == b[:16] for a, b in itertools.combinations(keys, 2))
+
+
+# Options for servers that differ from the RFC
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    *({"scheme": Bearer("Zoho-oauthtoken")}, {"scheme": Bearer("")}, {"scheme": Bearer("X-A")}),
+    *({"scheme": Bearer(header="X-A")}, {"scheme": Bearer("", header="X-A")}),
+    *({"scheme": Bearer(header="X-B")}, {"scheme": DPoP(KEY)}),
+    *({"token_body": "json"}, {"token_body": "json", "scheme": Bearer("")}),
+    *(params(grant_type="account_credentials"), params(grant_type="json")),
+    *(params(grant_type="a", tenant="a"), params(tenant="a"), params(grants="a")),
+    *({"resource": "00000003-0000-0ff1-ce00-000000000000"}, {"resource": "grün"}),
+    *({"resource": ["a", "b"]}, {"resource": "a,b"}),
+    *(
+        {"secret": None, "client_auth": PrivateKeyJWT(KEY, **options)}
+        for options in (
+            {},
+            *({"headers": {"a": 1}}, {"claims": {"a": 1}}, {"headers": {"typ": None}}),
+            *({"certificate": lambda: "a"}, {"certificate": lambda: "b"}, {"algorithm": "ES256"}),
+        )
+    ),
+]
+USUAL: list[dict[str, Any]] = [
+    {},
+    *({"scheme": None}, {"scheme": Bearer}, {"scheme": Bearer("Bearer", header="authorization")}),
+    *({"token_body": "form"}, params(grant_type="client_credentials"), params(grant_type=[])),
+]
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, FileStore])
+def test_each_option_has_a_key_of_its_own(kind: Any, tokens: Tokens, tmp_path: Path) -> None:
+    tokens.store = kind() if kind is MemoryStore else kind(tmp_path)
+
+    def keys(group: list[dict[str, Any]], change: Callable[..., Any]) -> list[str]:
+        found = []
+        for options in group:
+            client = {"client_id": ID, "client_secret": options.get("secret", SECRET)}
+            more = {name: value for name, value in options.items() if name != "secret"}
+            with tokens.session(tokens.auth.token_url, **client, **more) as session:
+                found.append(key_of(change(session).tokens))
+        return found
+
+    first = keys(OPTIONS, lambda session: session)
+    assert len({*first}) == len(OPTIONS)
+    assert keys(OPTIONS, copy.copy) == first
+    if kind is FileStore:
+        several = [options for options in OPTIONS if not _is_certified(options)]
+        pickled = keys(several, lambda session: pickle.loads(pickle.dumps(session)))
+        assert pickled == keys(several, lambda session: session)
+    assert {*keys(USUAL, lambda session: session)} == {first[0]}
+
+
+def _is_certified(options: dict[str, Any]) -> bool:
+    """Return whether there is a callable, which no pickle can contain."""
+    return getattr(options.get("client_auth"), "certificate", None) is not None
+
+
+def test_sessions_with_other_headers_for_one_server_share_no_token(tokens: Tokens) -> None:
+    group = [options for options in OPTIONS if options.keys() == {"scheme"}]
+    group = [one for one in group if isinstance(one["scheme"], Bearer)]
+    assert len({tokens.get(**each) for each in [*group, *group]}) == len(group) == tokens.requests

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
+import datetime as dt
+import hashlib
 import json
 import pickle
 import re
@@ -12,8 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -21,9 +25,11 @@ import jwt as pyjwt
 import pytest
 import requests
 import trustme
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from oauthcc import ClientCredentialsAuth
 from oauthcc.client_auth import (
     Attempt,
     ClientAssertion,
@@ -46,6 +52,7 @@ from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults
 
 from .clock import flights_done, moved_clock
+from .odd_server import OddServer
 from .sessions import session_for
 
 CLIENT_ID = "my id:é"
@@ -788,3 +795,384 @@ def test_a_string_secret_that_a_method_cannot_use_is_refused_before_any_request(
     check_secret(ClientSecretJWT(), CLIENT_ID, Secret.of(LONG_SECRET))
     check_secret(ClientSecretJWT(), CLIENT_ID, Secret.of(lambda: SECRET))
     check_secret(NoClientAuth(), CLIENT_ID, None)
+
+
+# More headers and claims, and a certificate, in an assertion
+
+
+@dataclass(frozen=True)
+class Certified:
+    """An RSA key, its certificate and that of the CA, in PEM."""
+
+    key: str
+    certificate: str
+    chain: str
+
+    @property
+    def public(self) -> Any:
+        return x509.load_pem_x509_certificate(self.certificate.encode()).public_key()
+
+    @classmethod
+    def made(cls) -> Certified:
+        ca, private = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
+        names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, n)]) for n in ("ca", "me")]
+        now = dt.datetime.now(dt.timezone.utc)
+        pems = []
+        for name, owner in zip(names, (ca, private), strict=True):
+            built = x509.CertificateBuilder(names[0], name, owner.public_key())
+            built = built.serial_number(x509.random_serial_number())
+            built = built.not_valid_before(now).not_valid_after(now + dt.timedelta(1))
+            signed = built.sign(ca, hashes.SHA256())
+            pems.append(signed.public_bytes(serialization.Encoding.PEM).decode())
+        octets = private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return cls(octets.decode(), pems[1], pems[1] + pems[0])
+
+    def read(self) -> str:
+        return self.certificate
+
+
+@pytest.fixture(scope="module")
+def certified() -> Certified:
+    return Certified.made()
+
+
+@pytest.fixture(scope="module")
+def other_certified() -> Certified:
+    return Certified.made()
+
+
+def der_of(pem: str) -> list[bytes]:
+    """Return the certificates in a PEM as the standard library reads them."""
+    begin = "-----BEGIN CERTIFICATE-----"
+    return [ssl.PEM_cert_to_DER_cert(begin + part) for part in pem.split(begin)[1:]]
+
+
+def x5t_of(pem: str) -> str:
+    digest = hashlib.sha256(der_of(pem)[0]).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("form", ["text", "octets", "file", "callable", "with key"])
+@pytest.mark.parametrize("is_chain", [False, True])
+def test_an_assertion_names_the_certificate_of_its_key(
+    certified: Certified, tmp_path: Path, form: str, is_chain: bool
+) -> None:
+    text = certified.chain if is_chain else certified.certificate
+    path = tmp_path / "certificate.pem"
+    path.write_text(text)
+    given: Any = {
+        "text": text,
+        "octets": text.encode(),
+        "file": path,
+        "callable": lambda: text,
+        "with key": certified.key + text + certified.key,
+    }[form]
+    made = authenticated(PrivateKeyJWT(certified.key, algorithm="PS256", certificate=given))
+    header, _ = asserted(made)
+    der = der_of(text)
+    assert header == {
+        "alg": "PS256",
+        "typ": "JWT",
+        "x5t#S256": x5t_of(text),
+        "x5c": [base64.b64encode(one).decode() for one in der],
+    }
+    assert len(der) == 1 + is_chain
+    assertion = dict(made.params)["client_assertion"]
+    claims = pyjwt.decode(assertion, certified.public, algorithms=["PS256"], audience=AUDIENCE)
+    assert "nbf" not in claims
+
+
+@pytest.mark.parametrize(
+    ("certificate", "message"),
+    [
+        ("other", "does not belong to the private key"),
+        ("reversed", "does not belong to the private key"),
+        ("key", "is not PEM"),
+        ("", "is not PEM"),
+        ("/etc/certificate.pem", r"pathlib\.Path"),
+        ("der", r"is not PEM"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is not PEM"),
+        (5, "not int"),
+        ({"x5c": []}, "not dict"),
+        (Path("/nonexistent.pem"), "The certificate in .* cannot be read"),
+    ],
+)
+def test_a_wrong_certificate_is_refused_at_construction(
+    certified: Certified, other_certified: Certified, certificate: Any, message: str
+) -> None:
+    leaf, ca = certified.certificate, certified.chain.removeprefix(certified.certificate)
+    given = {
+        "other": other_certified.certificate,
+        "reversed": ca + leaf,
+        "key": certified.key,
+        "der": der_of(leaf)[0],
+    }.get(certificate if isinstance(certificate, str) else "", certificate)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        PrivateKeyJWT(certified.key, certificate=given)
+    assert certified.key[60:90] not in str(caught.value)
+    if certificate not in ("other", "reversed"):  # it needs no key to be seen
+        with pytest.raises(ConfigurationError, match=message):
+            PrivateKeyJWT(lambda: certified.key, certificate=given)
+        with pytest.raises(ConfigurationError, match=message):
+            PrivateKeyJWT(certified.key, password=lambda: "x", certificate=given)
+
+
+@pytest.mark.parametrize("returned", [None, 5, "no certificate"])
+def test_a_callable_that_returns_no_certificate_is_an_error_of_the_attempt(
+    certified: Certified, returned: Any
+) -> None:
+    method = PrivateKeyJWT(certified.key, certificate=lambda: returned)
+    method.fingerprint(None)
+    with pytest.raises(ConfigurationError, match="The certificate"):
+        authenticated(method)
+
+
+def test_rotated_files_of_key_and_certificate_are_used_for_the_next_attempt(
+    certified: Certified, other_certified: Certified, tmp_path: Path, monkeypatch: Any
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    fingerprints = set()
+    monkeypatch.chdir(tmp_path)
+    for now in (certified, other_certified):
+        key.write_text(now.key)
+        certificate.write_text(now.certificate)
+        if now is certified:
+            method = PrivateKeyJWT(Path("key.pem"), certificate=Path("certificate.pem"))
+            monkeypatch.chdir("/")
+        made = authenticated(method)
+        assert asserted(made)[0]["x5t#S256"] == x5t_of(now.certificate)
+        assertion = dict(made.params)["client_assertion"]
+        pyjwt.decode(assertion, now.public, algorithms=["RS256"], audience=AUDIENCE)
+        fingerprints.add(method.fingerprint(None))
+    certificate.write_text(other_certified.chain)
+    fingerprints.add(method.fingerprint(None))
+    assert len(fingerprints) == 3
+    certificate.unlink()
+    with pytest.raises(TokenError, match=r"The certificate in .* cannot be read"):
+        authenticated(method)
+
+
+def test_headers_and_claims_are_added_replaced_and_left_out() -> None:
+    method = PrivateKeyJWT(
+        KEY,
+        key_id="k",
+        type="x",
+        headers={"kid": None, "typ": "client-authentication+jwt", "x5u": "https://a.example"},
+        claims={
+            "scope": ["a", "b"],
+            "aud": ["x", "y"],
+            "sub": "other",
+            "jti": None,
+            "iat": None,
+            "nbf": 5,
+            "extensions": {"hl7-b2b": {"version": "1"}},
+        },
+    )
+    header, claims = asserted(authenticated(method))
+    assert header == {
+        "alg": "ES256",
+        "typ": "client-authentication+jwt",
+        "x5u": "https://a.example",
+    }
+    assert claims.pop("exp") > 0
+    assert claims == {
+        "iss": CLIENT_ID,
+        "sub": "other",
+        "aud": ["x", "y"],
+        "scope": ["a", "b"],
+        "nbf": 5,
+        "extensions": {"hl7-b2b": {"version": "1"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "typ"),
+    [
+        ({}, "JWT"),
+        ({"type": "x"}, "x"),
+        ({"headers": {"typ": "y"}, "type": "x"}, "y"),
+        ({"headers": {"typ": None}}, None),
+        ({"headers": {"typ": None}, "type": "x"}, None),
+        ({"headers": {}}, "JWT"),
+    ],
+)
+def test_the_typ_of_an_assertion_may_be_chosen_or_left_out(options: Any, typ: Any) -> None:
+    method = PrivateKeyJWT(KEY, **options)
+    for copied in (method, pickle.loads(pickle.dumps(method))):
+        assert asserted(authenticated(copied))[0].get("typ") == typ
+
+
+def test_headers_of_a_certificate_may_be_left_out(certified: Certified) -> None:
+    method = PrivateKeyJWT(
+        certified.key, certificate=certified.certificate, headers={"x5c": None, "kid": "k"}
+    )
+    header, _ = asserted(authenticated(method))
+    assert header == {
+        "alg": "RS256",
+        "typ": "JWT",
+        "kid": "k",
+        "x5t#S256": x5t_of(certified.certificate),
+    }
+
+
+CYCLE: dict[str, Any] = {}
+CYCLE["x"] = CYCLE
+DEEP: Any = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize("name", ["headers", "claims"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("text", 5, [("a", 1)], {1: "a"}, {"a": object()}, {"a": b"x"}, {"a": {1, 2}}),
+        *({"a": float("nan")}, {"a": [float("inf")]}, {"a": DEEP}, CYCLE),
+        {"a": dt.datetime(2026, 1, 1)},  # noqa: DTZ001 - any object
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_headers_and_claims_that_are_not_json_are_refused(name: str, given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name} of PrivateKeyJWT must"):
+        PrivateKeyJWT(KEY, **{name: given})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"headers": {"alg": "none"}}, "'alg': use algorithm="),
+        ({"headers": {"alg": None}}, "'alg': use algorithm="),
+        ({"headers": {"b64": False}}, "'b64'"),
+        ({"headers": {"kid": 5}}, "'kid' in headers of PrivateKeyJWT must be a string"),
+        ({"claims": {"iss": ["a"]}}, "'iss' in claims of PrivateKeyJWT must be a string"),
+        ({"claims": {"exp": 99}}, "'exp': use lifetime="),
+        ({"claims": {"exp": None}}, "'exp': use lifetime="),
+        ({"claims": {"iat": 0}}, "'iat': it is the time"),
+        ({"claims": {"jti": ""}}, "'jti': it is always a new one"),
+    ],
+)
+def test_what_each_assertion_has_anew_cannot_be_set(options: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        PrivateKeyJWT(KEY, **options)
+
+
+def test_headers_and_claims_do_not_change_with_those_of_the_caller() -> None:
+    scopes = ["a"]
+    claims, headers = {"scope": scopes}, {"x5u": "a"}
+    method = PrivateKeyJWT(KEY, claims=MappingProxyType(claims), headers=headers)
+    before = method.fingerprint(None)
+    scopes.append("b")
+    claims["more"] = headers["x5u"] = "b"  # type: ignore[assignment]
+    header, found = asserted(authenticated(method))
+    assert (header["x5u"], found["scope"], "more" in found) == ("a", ["a"], False)
+    assert method.fingerprint(None) == before
+
+
+def test_the_fingerprint_differs_with_each_header_claim_and_certificate(
+    certified: Certified,
+) -> None:
+    described: list[dict[str, Any]] = [
+        *({}, {"headers": {"a": 1}}, {"claims": {"a": 1}}, {"headers": {"a": "1"}}),
+        *({"headers": {"a": 2}}, {"headers": {"b": 1}}, {"headers": {"a": 1, "b": 1}}),
+        *({"headers": {"a": None}}, {"headers": {"typ": None}}, {"headers": {"typ": ""}}),
+        *({"headers": {"a": 1}, "claims": {"a": 1}}, {"claims": {"a": {"b": [1]}}}),
+        *({"certificate": certified.certificate}, {"certificate": certified.chain}),
+        {"certificate": certified.certificate, "claims": {"a": 1}},
+    ]
+    methods = [PrivateKeyJWT(certified.key, **options) for options in described]
+    fingerprints = [method.fingerprint(None) for method in methods]
+    assert len(set(fingerprints)) == len(described)
+    # The order of names does not matter, nor does an empty mapping.
+    one, other = {"a": 1, "b": {"c": 1, "d": 2}}, {"b": {"d": 2, "c": 1}, "a": 1}
+    for name in ("headers", "claims"):
+        same = [PrivateKeyJWT(KEY, **{name: given}).fingerprint(None) for given in (one, other)]  # type: ignore[arg-type]
+        same += [PrivateKeyJWT(KEY, **{name: {}}).fingerprint(None)]  # type: ignore[arg-type]
+        assert same[0] == same[1]
+        assert same[2] == PrivateKeyJWT(KEY).fingerprint(None)
+
+
+def test_pickles_and_copies_keep_headers_claims_and_certificate(certified: Certified) -> None:
+    more: dict[str, Any] = {"headers": {"x5u": "my-x5u"}, "claims": {"scope": "my-scope"}}
+    for given in (certified.certificate, certified.read):
+        method = PrivateKeyJWT(certified.key, certificate=given, **more)
+        assert not any(text in repr(method) for text in ("my-x5u", "my-scope", "CERTIFICATE", "x5"))
+        for copied in (
+            pickle.loads(pickle.dumps(method)),
+            copy.copy(method),
+            copy.deepcopy(method),
+            dataclasses.replace(method, lifetime=60),
+        ):
+            assert copied.fingerprint(None) == method.fingerprint(None)
+            header, claims = asserted(authenticated(copied))
+            assert (header["x5u"], claims["scope"]) == ("my-x5u", "my-scope")
+            assert header["x5t#S256"] == x5t_of(certified.certificate)
+
+
+@pytest.mark.parametrize("kind", ["session", "auth", "copy", "pickle"])
+@pytest.mark.parametrize("body", ["form", "json"])
+def test_a_server_that_checks_the_certificate_issues_tokens_also_after_a_401(
+    certified: Certified, kind: str, body: Any
+) -> None:
+    assertions = []
+
+    def check(members: dict[str, Any]) -> None:
+        assertion = members.pop("client_assertion")
+        assert members.pop("client_assertion_type") == JWT_BEARER
+        assert pyjwt.get_unverified_header(assertion)["x5t#S256"] == x5t_of(certified.certificate)
+        claims = pyjwt.decode(
+            assertion, certified.public, algorithms=["PS256"], audience=odd.token_url
+        )
+        assert claims["scope"] == "orders"
+        assertions.append(assertion)
+        members["client_secret"] = odd.client_secret
+
+    with OddServer(body=body, check=check) as odd, ProtectedAPI(odd) as api:
+        options: dict[str, Any] = {
+            "token_body": body,
+            "client_auth": PrivateKeyJWT(
+                certified.key,
+                algorithm="PS256",
+                claims={"scope": "orders"},
+                certificate=certified.certificate,
+            ),
+        }
+        session: requests.Session = session_for(odd, client_secret=None, trust_env=False, **options)
+        if kind == "auth":
+            session = requests.Session()
+            session.auth = ClientCredentialsAuth(odd.token_url, odd.client_id, **options)
+        elif kind != "session":
+            session = copy.copy(session) if kind == "copy" else pickle.loads(pickle.dumps(session))
+        with session:
+            assert session.get(f"{api.url}/x").status_code == 200
+            odd.revoke_all()
+            assert session.post(f"{api.url}/x", data=b"x").status_code == 200
+    assert len(set(assertions)) == 2
+    assert len(api.requests) == 3
+
+
+def test_a_rotated_certificate_is_used_after_a_refusal(
+    certified: Certified, other_certified: Certified, tmp_path: Path
+) -> None:
+    path, known = tmp_path / "certificate.pem", [certified]
+
+    def check(members: dict[str, Any]) -> None:
+        header = pyjwt.get_unverified_header(members.pop("client_assertion"))
+        is_known = header["x5t#S256"] == x5t_of(known[0].certificate)
+        members["client_secret"] = odd.client_secret if is_known else "wrong"
+        for one in (certified, other_certified)[not is_known :]:
+            path.write_text(one.key + one.certificate)  # the program that rotates it
+
+    path.write_text(certified.key + certified.certificate)
+    with OddServer(check=check) as odd:
+        method = PrivateKeyJWT(path, certificate=path)
+        with session_for(odd, client_secret=None, client_auth=method) as session:
+            session.tokens.get()
+            known[0] = other_certified
+            path.write_text(certified.key + certified.certificate)
+            session.tokens.renew()
+    assert len(odd.sent) == 3
+    assert len(odd.issued) == 2

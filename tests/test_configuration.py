@@ -97,6 +97,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"resource": 5}, r"resource must be"),
     ({"token_params": {"grant_type": ["a", "b"]}}, r"one grant_type at most"),
     ({"token_params": {"grant_type": ""}}, r"token_params\['grant_type'\] must be a non-empty"),
+    ({"token_params": {"grant_type": 5}}, r"token_params\['grant_type'\] must be a non-empty"),
+    ({"token_body": "JSON"}, r"token_body must be"),
+    ({"token_body": ["json"]}, r"token_body must be"),
+    ({"resource": " urn:a"}, r"without spaces"),
+    ({"resource": "a\u2028b"}, r"without spaces"),
+    ({"resource": "a\u00a0b"}, r"without spaces"),
     ({"token_body": "xml"}, r'token_body must be "form" \(RFC 6749 section 4.4.2\) or "json"'),
     ({"token_body": None}, r"token_body must be"),
     *(

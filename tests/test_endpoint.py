@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import html
 import json
+import logging
+import pickle
 import time
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, quote_plus
 
 import pytest
 import requests
@@ -18,24 +23,38 @@ from requests_oauthlib.compliance_fixes import ebay_compliance_fix, plentymarket
 from urllib3.util import Retry
 
 from oauthcc import (
+    ClientCredentialsAuth,
+    ClientCredentialsSession,
+    ClientSecretBasic,
+    ClientSecretJWT,
     ConfigurationError,
     DPoP,
     InvalidTokenResponse,
     OAuthCCError,
     TokenEndpointUnavailable,
     TokenEndpointUnreachable,
+    TokenError,
     TokenObtained,
     TokenRequestDenied,
     fetch_token,
 )
 from oauthcc.client_auth import ClientSecretPost
-from oauthcc.testing import Answer, AuthorizationServer, ProtectedAPI, faults, json_answer
+from oauthcc.testing import (
+    Answer,
+    AuthorizationServer,
+    ProtectedAPI,
+    SeenRequest,
+    faults,
+    json_answer,
+)
+from oauthcc.testing.faults import Outcome
 from oauthcc.token_request import endpoint as endpoint_module
 from oauthcc.token_request import transport
 from oauthcc.token_request.endpoint import MAX_PAUSE
 
 from .clock import Clock, skip_pauses
 from .internet import SeenEvents
+from .odd_server import OddServer
 from .sessions import session_for
 
 API = "https://api.example/never-reached"
@@ -643,3 +662,365 @@ def test_fetch_token_returns_a_token_or_raises_an_error_with_what_the_server_ans
     assert (error.error, error.error_description, error.error_uri) == tuple(body.values())
     assert error.response is not None
     assert json.loads(error.response.text)["hint"] == "audience"
+
+
+@pytest.mark.parametrize("name", ["X-Tenant", "x-tenant"])
+def test_fetch_token_sends_the_headers_that_it_is_given(
+    auth: AuthorizationServer, name: str
+) -> None:
+    client = auth.token_url, auth.client_id, auth.client_secret
+    fetch_token(*client, headers={name: "blue", "Accept-Language": "de"})
+    (seen,) = auth.token_requests
+    assert (seen.headers["X-Tenant"], seen.headers["Accept-Language"]) == ("blue", "de")
+    assert (seen.headers["Accept"], seen.client_id) == ("application/json", auth.client_id)
+    for headers in (None, {}):
+        assert fetch_token(*client, headers=headers).access_token == auth.issued[-1]
+
+
+def test_fetch_token_uses_hooks_in_a_mapping(auth: AuthorizationServer) -> None:
+    def request(url: str, headers: Any, kwargs: Any) -> Any:
+        return url, {**headers, "X-Hooked": "1"}, kwargs
+
+    def answer(response: requests.Response) -> requests.Response:
+        response._content = json.dumps({**response.json(), "hooked": True}).encode()
+        return response
+
+    hooks = {"access_token_request": request, "access_token_response": answer}
+    token = fetch_token(auth.token_url, auth.client_id, auth.client_secret, hooks=hooks)
+    assert auth.token_requests[0].headers["X-Hooked"] == "1"
+    assert token.extra["hooked"] is True
+
+
+def test_fetch_token_uses_a_compliance_fix(auth: AuthorizationServer) -> None:
+    auth.token_fields = {"token_type": "Application Access Token"}
+    client = auth.token_url, auth.client_id, auth.client_secret
+    with pytest.raises(InvalidTokenResponse, match="ebay_compliance_fix"):
+        fetch_token(*client)
+    assert fetch_token(*client, hooks=ebay_compliance_fix).access_token == auth.issued[-1]
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        *("access_token_response", 5, [ebay_compliance_fix], [("access_token_response", id)]),
+        *({"token_response": id}, {"access_token_response": [id]}, {"access_token_response": None}),
+        {"access_token_response": {}},
+        {1: id},
+    ],
+)
+def test_hooks_that_cannot_be_used_are_a_configuration_error(
+    auth: AuthorizationServer, hooks: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="hooks must be a mapping, such as"):
+        fetch_token(auth.token_url, auth.client_id, auth.client_secret, hooks=hooks)
+    assert not auth.requests
+
+
+@pytest.mark.parametrize(
+    "hook", [lambda response: response.json(), lambda url, headers, kwargs: (url, headers, kwargs)]
+)
+def test_a_hook_that_is_given_without_its_type_is_a_configuration_error(
+    auth: AuthorizationServer, hook: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="A hook itself is given by its type"):
+        fetch_token(auth.token_url, auth.client_id, auth.client_secret, hooks=hook)
+    assert not auth.requests
+
+
+@pytest.mark.parametrize("headers", ["X-Tenant: blue", 5, [("X-Tenant", "blue")]])
+def test_headers_that_are_no_mapping_are_a_configuration_error(
+    auth: AuthorizationServer, headers: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="headers must be a mapping"):
+        fetch_token(auth.token_url, auth.client_id, auth.client_secret, headers=headers)
+    assert not auth.requests
+
+
+# -- a JSON body, and another grant type -----------------------------------------------------------
+
+METHODS: dict[str, Any] = {
+    "basic": ClientSecretBasic(),
+    "post": ClientSecretPost(),
+    "jwt": ClientSecretJWT(),
+}
+
+
+@pytest.fixture
+def odd() -> Iterator[OddServer]:
+    """Run an authorization server that wants JSON."""
+    with OddServer(body="json") as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_token_request_in_json_has_the_parameters_of_the_form(odd: OddServer, name: str) -> None:
+    secret = 's"e\\cr=e&t ü' + "x" * 40
+    for body in ("form", "json"):
+        with session_for(
+            odd,
+            "b a",
+            client_secret=secret,
+            client_auth=METHODS[name],
+            token_body=body,
+            audience="https://a b",
+            resource=["urn:a", "urn:b"],
+            token_params={"tenant": "blau & grün", "several": ["2", "1"]},
+        ) as session:
+            odd.answer_next(json_answer({"access_token": "t", "token_type": "Bearer"}))
+            session.tokens.get()
+    form, sent = odd.sent
+    assert form.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert sent.headers["Content-Type"] == "application/json"
+    assert int(sent.headers["Content-Length"]) == len(sent.body)
+    assert form.headers.get("Authorization") == sent.headers.get("Authorization")
+    found = {pair[0]: [v for n, v in form.form if n == pair[0]] for pair in form.form}
+    expected = {name: some if len(some) > 1 else some[0] for name, some in found.items()}
+    members = sent.json()
+    for one in (expected, members):
+        assert bool(one.pop("client_assertion", None)) is (name == "jwt")
+    assert members == expected
+    assert members["grant_type"] == "client_credentials"
+    assert members["several"] == ["2", "1"]
+    assert members["resource"] == ["urn:a", "urn:b"]
+    assert members.get("client_secret") == (secret if name == "post" else None)
+
+
+def test_a_hook_may_change_the_parameters_of_a_request_in_json(odd: OddServer) -> None:
+    def fix(url: str, headers: Any, kwargs: Any) -> Any:
+        return url, headers, {"data": {**kwargs["data"], "scopes": ["a", "b"], "realm": "blue"}}
+
+    with session_for(odd, token_body="json") as session:
+        session.tokens.endpoint.register_compliance_hook("access_token_request", fix)
+        session.tokens.get()
+    assert odd.members == [
+        {"grant_type": "client_credentials", "scopes": ["a", "b"], "realm": "blue"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "turn", [json.dumps, lambda v: f"\n {json.dumps(v)}", lambda v: json.dumps(v).encode()]
+)
+def test_a_hook_may_write_the_json_by_itself(odd: OddServer, turn: Callable[[Any], Any]) -> None:
+    def fix(url: str, headers: Any, kwargs: Any) -> Any:
+        return url, headers, {"data": turn({**kwargs["data"], "n": 1, "inner": {"a": [True]}})}
+
+    with session_for(odd, token_body="json") as session:
+        session.tokens.endpoint.register_compliance_hook("access_token_request", fix)
+        session.tokens.get()
+    assert odd.members == [{"grant_type": "client_credentials", "n": 1, "inner": {"a": [True]}}]
+
+
+@pytest.mark.parametrize(("data", "sent"), [({"data": '[{"a": "=&"}]'}, [{"a": "=&"}]), ({}, {})])
+def test_a_hook_may_write_a_list_or_remove_everything(
+    auth: AuthorizationServer, data: Any, sent: Any
+) -> None:
+    with session_for(auth, token_body="json") as session:
+        session.tokens.endpoint.register_compliance_hook(
+            "access_token_request", lambda url, headers, _: (url, headers, data)
+        )
+        with pytest.raises(TokenRequestDenied):
+            session.tokens.get()
+    assert auth.token_requests[0].json() == sent
+
+
+def echo_of(text: str) -> list[Answer]:
+    """Return answers that repeat a text in several ways."""
+    return [
+        json_answer({"error": "invalid_request", "error_description": text}, 400),
+        json_answer({"message": text}, 400),
+        json_answer({"detail": {"you sent": [text]}, "error": {"x": text}}, 403),
+        json_answer({"error": text}, 401),
+        json_answer({"received": json.dumps(text)}, 500),
+        json_answer({"received": text, "token_type": "Bearer"}, 200),
+        Answer(400, {"Content-Type": "text/plain", "X-Echo": text}, text.encode()),
+        Answer(503, {"Content-Type": "text/html"}, html.escape(text).encode()),
+        Answer(302, {"Location": f"/login?{quote(text)}"}, b""),
+    ]
+
+
+SECRETS: dict[str, dict[str, Any]] = {
+    "secret": {"client_secret": 'hunt"er\\two/ü&=+ %41', "client_auth": ClientSecretPost()},
+    "assertion": {"client_secret": "x" * 40, "client_auth": ClientSecretJWT()},
+    **{
+        f"parameter {name}": {"token_params": {name: "hunter-the-second"}}
+        for name in (
+            *("apikey", "api_key", "apiKey", "x-api-key", "refresh_token", "password", "secret"),
+            *("assertion", "subject_token", "app_secret", "secretKey", "passphrase"),
+        )
+    },
+    "hook": {},
+    "header X-Api-Key": {},
+    "header Ocp-Apim-Subscription-Key": {},
+    "several": {"token_params": {"apikey": ["hunter-the-second", "hunter-the-third"]}},
+}
+
+
+def written(secret: str) -> set[str]:
+    """Return how a secret looks in a form, in a URL and in JSON."""
+    return {secret, quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
+
+
+class Repeating(OddServer):
+    """A server that repeats each token request in an error."""
+
+    number = 0
+
+    def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
+        """Return the error of the current number."""
+        self.sent.append(request)
+        sent = [*(value for _, value in request.raw_headers), request.body.decode()]
+        return echo_of(" ".join(sent))[self.number]
+
+
+@pytest.mark.parametrize("body", ["form", "json"])
+@pytest.mark.parametrize("number", range(len(echo_of(""))))
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_secret_of_a_token_request_is_shown_if_the_server_repeats_it(
+    pauses: list[float], caplog: pytest.LogCaptureFixture, name: str, number: int, body: Any
+) -> None:
+    caplog.set_level(logging.DEBUG, "oauthcc")
+    options, events = SECRETS[name], SeenEvents()
+    header = name.partition("header ")[2]
+
+    def add_a_secret(url: str, headers: Any, kwargs: Any) -> Any:
+        return url, headers, {"data": {**kwargs["data"], "client_secret": "hunter-of-a-hook"}}
+
+    with (
+        Repeating() as server,
+        session_for(server, token_body=body, on_event=events, **options) as session,
+    ):
+        server.number = number
+        if header:
+            session.tokens.endpoint.headers[header] = "hunter-of-a-header"
+        if name == "hook":
+            session.tokens.endpoint.register_compliance_hook("access_token_request", add_a_secret)
+        with pytest.raises(TokenError) as caught:
+            session.tokens.get()
+        sent = server.sent[0]
+    members = sent.json() if body == "json" else dict(sent.form)
+    secrets = [sent.headers[header]] if header else []
+    names = {"client_secret", "client_assertion", *options.get("token_params", ())}
+    texts = [members[one] for one in names & members.keys()]
+    secrets += [one for some in texts for one in ([some] if isinstance(some, str) else some)]
+    assert secrets
+    error, response = caught.value, caught.value.response
+    assert response is not None
+    shown = f"{error}{error!r}{error.args}{vars(error)}{response.text}{response.headers}"
+    shown += f"{response.url}{response.reason}{events!r}{caplog.text}"
+    octets = pickle.dumps(error)
+    for text in set().union(*map(written, secrets)):
+        assert text not in shown
+        assert text.encode() not in octets
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "json": {"token_body": "json"},
+    "grant type": {"token_params": {"grant_type": "account_credentials", "account_id": "1"}},
+    "both": {
+        "token_body": "json",
+        "token_params": {"grant_type": "urn:ibm:apikey", "apikey": "k" * 20},
+        "resource": ["00000003-0000-0ff1-ce00-000000000000", "grün"],
+        "client_auth": "client_secret_post",
+    },
+}
+
+
+def _session(server: AuthorizationServer, **options: Any) -> ClientCredentialsSession:
+    return session_for(server, trust_env=False, **options)
+
+
+def _plain(server: AuthorizationServer, **options: Any) -> requests.Session:
+    session = requests.Session()
+    client = server.token_url, server.client_id, server.client_secret
+    session.auth = ClientCredentialsAuth(*client, **options)
+    return session
+
+
+KINDS: dict[str, Callable[..., requests.Session]] = {
+    "session": _session,
+    "auth": _plain,
+    "copy": lambda server, **options: copy.copy(_session(server, **options)),
+    "deepcopy": lambda server, **options: copy.deepcopy(_session(server, **options)),
+    "pickle": lambda server, **options: pickle.loads(pickle.dumps(_session(server, **options))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_server_is_asked_in_its_way_also_after_a_401(name: str, kind: str) -> None:
+    options = ODD[name]
+    grant_type = options.get("token_params", {}).get("grant_type", "client_credentials")
+    body = options.get("token_body", "form")
+    with OddServer(body=body, grant_type=grant_type) as odd, ProtectedAPI(odd) as api:
+        with KINDS[kind](odd, **options) as session:
+            assert session.get(f"{api.url}/x").status_code == 200
+            odd.revoke_all()
+            assert session.post(f"{api.url}/x", data=b"x").status_code == 200
+        assert [seen.token for seen in api.requests] == [odd.issued[n] for n in (0, 0, 1)]
+        assert len(odd.sent) == 2
+        if body == "json":
+            assert [one["grant_type"] for one in odd.members] == [grant_type] * 2
+            assert [one.get("resource") for one in odd.members] == [options.get("resource")] * 2
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_another_api_of_an_odd_server_has_its_body_and_grant_type(name: str) -> None:
+    options = ODD[name]
+    grant_type = options.get("token_params", {}).get("grant_type", "client_credentials")
+    with OddServer(body=options.get("token_body", "form"), grant_type=grant_type) as odd:
+        with ProtectedAPI(odd) as api, session_for(odd, api_url=API, **options) as session:
+            session.add_api(api.url, scope="s", resource="b")
+            assert session.get(f"{api.url}/x").status_code == 200
+        (sent,) = odd.sent
+        members = dict(sent.form) or sent.json()
+    secret = {"client_id", "client_secret"} if "client_auth" in options else set()
+    assert members.keys() == {"grant_type", "scope", "resource", *secret}
+
+
+def test_the_grant_type_of_a_session_belongs_to_its_server(odd: OddServer) -> None:
+    odd.body, odd.grant_type = "form", "account_credentials"
+    with (
+        AuthorizationServer() as other,
+        session_for(
+            odd, token_params={"grant_type": "account_credentials", "account_id": "1"}
+        ) as session,
+    ):
+        other.add_client(odd.client_id, odd.client_secret)
+        same = session.add_api("https://a.example", token_params={"tenant": "blue"})
+        own = session.add_api("https://b.example", token_params={"grant_type": "own"})
+        of_other = session.add_api("https://c.example", token_url=other.token_url)
+        same.get()
+        of_other.get()
+        with pytest.raises(TokenRequestDenied, match="unsupported_grant_type"):
+            own.get()
+        for wrong in ("tenant=blue", 5, [("tenant", "blue")]):
+            with pytest.raises(ConfigurationError, match="token_params must be a mapping"):
+                session.add_api("https://d.example", token_params=wrong)  # type: ignore[arg-type]
+    assert [sorted(sent.form) for sent in odd.sent] == [
+        [("grant_type", "account_credentials"), ("tenant", "blue")],
+        [("grant_type", "own")],
+    ]
+    assert other.token_requests[0].form == [("grant_type", "client_credentials")]
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        *("00000003-0000-0ff1-ce00-000000000000", "urn:dtaccount:1", "https://a.example/x?y=1"),
+        *("grün/ß", "a,b;c", "%20", ["a", "urn:b"]),
+    ],
+)
+@pytest.mark.parametrize("body", ["form", "json"])
+def test_a_resource_may_be_any_printable_text(body: Any, resource: Any) -> None:
+    with (
+        OddServer(body=body) as odd,
+        session_for(odd, token_body=body, resource=resource) as session,
+    ):
+        session.tokens.get()
+        given = [resource] if isinstance(resource, str) else resource
+        found = (
+            odd.members[0]["resource"]
+            if body == "json"
+            else [value for name, value in odd.sent[0].form if name == "resource"]
+        )
+    assert found == (resource if body == "json" else given)

@@ -16,6 +16,8 @@ from oauthcc import ConfigurationError
 from oauthcc.api_request.answer_body import RELEASE_LIMIT, release
 from oauthcc.api_request.handle_401 import checked_status
 
+from .own_header import OwnScene
+
 # A refused answer
 
 
@@ -170,3 +172,18 @@ def test_a_status_that_cannot_mean_a_refused_token_raises(statuses: Any) -> None
 )
 def test_statuses_may_be_given_in_any_form(statuses: Any) -> None:
     assert checked_status(statuses) == {401}
+
+
+# A challenge of another scheme
+
+
+@pytest.mark.parametrize("word", ["Bearer", "BEARER", "DPoP", None])
+def test_a_lack_of_scope_is_recognised_in_the_challenge_of_the_prefix(
+    own: OwnScene, word: str | None
+) -> None:
+    session = own.session()
+    for scheme, status in ((word or own.scheme.prefix or "bearer", 401), ("Negotiate", 200)):
+        challenge = f'Basic realm="x", {scheme} error="insufficient_scope"'
+        own.api.refuse_next(headers={"WWW-Authenticate": challenge})
+        assert session.get(own.url).status_code == status
+    assert own.token_requests == 2

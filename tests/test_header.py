@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +20,13 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.util import Retry
 
-from oauthcc import ClientCredentialsSession, DPoP
+from oauthcc import Bearer, ClientCredentialsSession, DPoP
 from oauthcc.redaction import SecretHeader
-from oauthcc.testing import faults
+from oauthcc.testing import AuthorizationServer, faults
 
+from .own_header import SCHEMES, SHOPIFY, OwnHeaderAPI, OwnScene, own_scene
 from .refusals import TWICE, Scene, Sessions, trail
+from .sessions import session_for
 
 NAMES = ("Authorization", "DPoP")
 
@@ -30,14 +34,15 @@ NAMES = ("Authorization", "DPoP")
 class Looking(HTTPAdapter):
     """An adapter that notes the requests and the headers that it is given."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, names: tuple[str, ...] = NAMES, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.names = names
         self.kept: list[PreparedRequest] = []
         self.headers: list[dict[str, Any]] = []
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
         self.kept.append(request)
-        self.headers.append({n: v for n, v in request.headers.items() if n in NAMES})
+        self.headers.append({n: v for n, v in request.headers.items() if n in self.names})
         return super().send(request, *args, **kwargs)
 
 
@@ -389,3 +394,170 @@ def test_a_refused_request_is_replayed_if_another_thread_has_put_a_newer_token_o
     assert session.send(prepared).status_code == 200
     assert [token for _, token in scene.trail] == [1, 2, 2]
     assert scene.token_requests == 2
+
+
+# A header of its own, or another word before the token
+
+
+def hidden_values(scene: OwnScene, *requests: PreparedRequest) -> set[str]:
+    """Return what is shown of the headers with the token; check that nothing shows more."""
+    found = set()
+    for request in requests:
+        value = request.headers[scene.scheme.header]
+        found.add(repr(value))
+        assert f"{value}" == str(value) == value
+        token = value.split(" ")[-1]
+        assert token in scene.auth.issued
+        assert token not in repr(request.headers)
+        assert token not in repr(copy.deepcopy(request).headers)
+        assert token.encode() not in pickle.dumps(request)
+    return found
+
+
+def hidden(scheme: Bearer) -> str:
+    return f"'{scheme.prefix} ***'".replace("' ", "'")
+
+
+def test_a_token_in_a_header_of_its_own_is_replayed_and_shown_nowhere(
+    own: OwnScene, own_sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    session, adapter = own_sessions.refused(), Looking(names=(own.scheme.header,))
+    session.mount(own.api.url, adapter)
+    hooked.clear()
+    url = f"{own.api.url}/redirect-to"
+    response = session.post(url, data=b"x", hooks={"response": note})
+    assert response.status_code == 200
+    assert own.trail == [("/redirect-to", 1), ("/redirect-to", 2), ("/anything", 2)]
+    assert [len(headers) for headers in adapter.headers] == [1, 1, 1]
+    assert {type(value) for headers in adapter.headers for value in headers.values()} == {str}
+    requests_seen = [*shown(response), *hooked]
+    assert hidden_values(own, *requests_seen) == {hidden(own.scheme)}
+    octets = pickle.dumps(response)
+    for token in own.auth.issued:
+        assert token.encode() not in octets
+        assert token not in caplog.text
+        assert not any(token in f"{event!r}{event}" for event in own.events)
+    copied = pickle.loads(octets).request
+    assert copied.headers[own.scheme.header] == hidden(own.scheme).strip("'")
+
+
+def test_the_next_request_shows_no_token_in_a_header_of_its_own(
+    own: OwnScene, own_sessions: Sessions
+) -> None:
+    session = own_sessions.new()
+    response = session.get(f"{own.api.url}/redirect-to", allow_redirects=False)
+    assert response.next is not None
+    assert hidden_values(own, *shown(response)) == {hidden(own.scheme)}
+    assert session.send(response.next).status_code == 200
+    assert own.trail == [("/redirect-to", 1), ("/anything", 1)]
+
+
+@pytest.mark.parametrize("call", [_cut, _retried, _redirected, _wrapped])
+def test_an_error_shows_no_token_in_a_header_of_its_own(
+    own: OwnScene, call: Callable[..., Any]
+) -> None:
+    session = own.session()
+    session.tokens.get()
+    with pytest.raises(requests.RequestException) as caught:
+        call(own, session)
+    error: Any = caught.value
+    for one in (error, error.__cause__):
+        for holder in (one, getattr(one, "response", None)):
+            if getattr(holder, "request", None) is not None:
+                assert hidden_values(own, holder.request) == {hidden(own.scheme)}
+    assert own.auth.issued[0] not in f"{error!r}{error}"
+
+
+@pytest.mark.parametrize("token", ["hunter2 and more", "A1-b2.c3 d4"])
+def test_no_part_of_a_token_with_a_space_is_shown_if_no_word_is_before_it(
+    auth: AuthorizationServer, token: str
+) -> None:
+    auth.make_token = lambda: token
+    for scene in own_scene(auth, SHOPIFY):
+        response = scene.session().get(scene.url)
+        assert (response.status_code, scene.api.requests[0].token) == (200, token)
+        assert repr(response.request.headers[SHOPIFY.header]) == "'***'"
+
+
+@pytest.mark.parametrize("token", ["*/*", "application/json", "keep-alive", "the-same"])
+def test_a_token_that_is_equal_to_another_header_is_sent_and_replayed(
+    auth: AuthorizationServer, token: str
+) -> None:
+    tokens = iter(["first", token, token])
+    auth.make_token = lambda: next(tokens)
+    sent = {"Accept": "*/*", "Content-Type": "application/json", "X-Mine": "the-same"}
+    for scene in own_scene(auth, SHOPIFY):
+        session = scene.refused()
+        response = session.post(scene.url, data=b"{}", headers=sent)
+        assert response.status_code == 200
+        assert [seen.token for seen in scene.api.requests] == ["first", token]
+        for seen in scene.api.requests:
+            assert {name: seen.headers[name] for name in sent} == sent
+            assert seen.headers["Connection"] == "keep-alive"
+
+
+def test_headers_copied_from_a_request_carry_no_token_in_a_header_of_its_own(
+    own: OwnScene, own_sessions: Sessions
+) -> None:
+    response = own_sessions.new(api_url=own.api.url).get(own.url)
+    other = own.another_api()
+    value = response.request.headers[own.scheme.header]
+    for headers in (dict(response.request.headers), {"X-Copy": value}):
+        for api_url in (own.api.url, f"{own.api.url}/v1"):
+            own.session(api_url=api_url).get(f"{other.url}/x", headers=headers)
+            assert not any(str(value) == sent for _, sent in other.requests[-1].raw_headers)
+
+
+def test_each_api_of_a_session_has_its_token_in_its_own_header(auth: AuthorizationServer) -> None:
+    with ExitStack() as stack:
+        apis = [
+            stack.enter_context(OwnHeaderAPI(auth, scheme))
+            for scheme in (Bearer(), *SCHEMES.values())
+        ]
+        scene = Scene(auth, apis[0], stack)
+        session = scene.session(api_url=apis[0].url)
+        for number, api in enumerate(apis[1:]):
+            session.add_api(api.url, scheme=api.scheme, scope=f"s{number}")
+        for copied in (
+            session,
+            copy.copy(session),
+            pickle.loads(pickle.dumps(_without_events(auth, apis))),
+        ):
+            for api in apis:
+                assert copied.get(f"{api.url}/anything").status_code == 200
+                names = {name.lower() for name, _ in api.requests[-1].raw_headers}
+                carrying = names & {"authorization", "x-shopify-access-token", "x-vault"}
+                assert carrying == {api.scheme.header.lower()}
+        auth.revoke_all()
+        for api in apis:
+            assert session.get(f"{api.url}/anything").status_code == 200
+            assert [seen.path for seen in api.requests[-2:]] == ["/anything", "/anything"]
+
+
+def _without_events(
+    auth: AuthorizationServer, apis: list[OwnHeaderAPI]
+) -> ClientCredentialsSession:
+    """Return a session with an API for each, which can be pickled."""
+    session = session_for(auth, api_url=apis[0].url)
+    for number, api in enumerate(apis[1:]):
+        session.add_api(api.url, scheme=api.scheme, scope=f"s{number}")
+    return session
+
+
+@pytest.mark.parametrize("mix_in", [_Forwarding, _Dropping])
+@pytest.mark.parametrize("target", ["/outside", "other"])
+def test_a_token_in_its_own_header_whose_hooks_were_replaced_does_not_leave_its_api(
+    own: OwnScene, mix_in: Any, target: str
+) -> None:
+    other = own.another_api()
+    own.api.protected = False
+    url = f"{other.url}/x" if target == "other" else target
+    own.api.add_route("/v1/go", lambda _: faults.redirect(url))
+    made: Any = type("Made", (ClientCredentialsSession, mix_in), {})
+    with made(*own.client, api_url=f"{own.api.url}/v1", scheme=own.scheme) as session:
+        response = session.get(f"{own.api.url}/v1/go")
+    assert response.status_code == 200
+    assert [token for _, token in (*own.trail, *trail(other))] == [1, None]
+    last = [*own.api.requests, *other.requests][-1]
+    assert own.scheme.header not in last.headers

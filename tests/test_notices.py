@@ -10,7 +10,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP, events
+from oauthcc import Bearer, ClientCredentialsAuth, ClientCredentialsSession, DPoP, events
 from oauthcc.api_request import notices
 from oauthcc.events import Client
 from oauthcc.testing.faults import Answer, json_answer, unavailable
@@ -59,6 +59,48 @@ def old_auth(session: Any) -> None:
 
 def no_auth(session: Any) -> None:
     session.auth = lambda r: r
+
+
+def test_an_auth_of_the_session_beside_the_token_is_no_warning(
+    net: Internet, log: pytest.LogCaptureFixture
+) -> None:
+    session = connected(net, scheme=Bearer("", header="X-Token"), api_url=API)
+    session.auth = "me", "hunter2"
+    session.get(f"{API}/a")
+    session.get(f"{OTHER}/a")
+    assert len(net.token_requests) == 1
+    assert [str(seen.authorization)[:6] for seen in net.seen] == ["Basic "] * 2
+    assert lines(log) == []
+    assert "the call brings its own Authorization" in lines(log, logging.DEBUG)[0]
+    session.auth = no_token
+    session.get(f"{API}/a")
+    (warning,) = lines(log)
+    assert "because session.auth is set" in warning
+
+
+def no_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+@pytest.mark.parametrize("name", ["X-Token", "x-token"])
+def test_a_header_of_the_session_with_the_name_of_ours_is_a_warning(
+    net: Internet, log: pytest.LogCaptureFixture, name: str
+) -> None:
+    session = connected(net, scheme=Bearer("", header="X-Token"))
+    session.headers[name] = "of-last-year"
+    session.get(API)
+    assert net.token_requests == []
+    (warning,) = lines(log)
+    assert "because session.headers contains an X-Token, which is sent instead" in warning
+    del session.headers[name]
+    session.get(API, headers={name: "of-last-year"})
+    session.get(API, headers={name: None})
+    session.get(API, auth=lambda r: r)
+    reasons = lines(log, logging.DEBUG)
+    assert ["the call brings its own X-Token (also None), auth=" in line for line in reasons] == [
+        True
+    ] * 3
+    assert "of-last-year" not in log.text
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,15 @@ from typing import Any
 import pytest
 import requests
 from requests import PreparedRequest, Request
+from requests.auth import HTTPDigestAuth, HTTPProxyAuth
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
 
-from oauthcc import ClientCredentialsSession
+from oauthcc import Bearer, ClientCredentialsAuth, ClientCredentialsSession, Token
 from oauthcc.api_request.authorization import CallerHooks
+from oauthcc.testing import Answer
 
+from .own_header import OwnScene
 from .refusals import Scene
 from .sessions import CLIENT
 
@@ -261,3 +265,130 @@ def test_a_replaced_method_of_requests_is_called(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(requests.Session, "prepare_request", tracing)
     session = ClientCredentialsSession(*CLIENT)
     assert "Traceparent" in session.prepare_request(Request("GET", f"{API}/x")).headers
+
+
+# A token in a header of its own
+
+
+def without(scene: OwnScene) -> None:
+    """Check that the last request had no token, and that none was fetched."""
+    assert scene.api.requests[-1].token is None
+    assert scene.token_requests == 0
+
+
+@pytest.mark.parametrize("value", ["mine", "", b"mine"])
+@pytest.mark.parametrize("turn", [str, str.lower, str.upper, str.encode])
+def test_a_header_of_the_same_name_by_the_caller_is_left_alone(
+    own: OwnScene, turn: Callable[[str], Any], value: Any
+) -> None:
+    own.api.protected = False
+    session = own.session()
+    name = turn(own.scheme.header)
+    session.get(own.url, headers={name: value})
+    session.send(session.prepare_request(Request("GET", own.url, {name: value})))
+    session.headers[name.decode() if isinstance(name, bytes) else name] = value
+    session.get(own.url)
+    text = value.decode() if isinstance(value, bytes) else value
+    assert [seen.headers[own.scheme.header] for seen in own.api.requests] == [text] * 3
+    assert own.token_requests == 0
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_the_401_of_a_caller_with_the_same_header_is_returned(own: OwnScene, status: int) -> None:
+    session = own.session()
+    token = session.tokens.get().access_token
+    value = str(own.scheme.authorization(Token(token if status == 200 else "old")))
+    response = session.get(own.url, headers={own.scheme.header: value})
+    # A text that is equal to our header is the caller's too.
+    assert response.status_code == status
+    assert (len(own.api.requests), own.token_requests) == (1, 1)
+
+
+@pytest.mark.parametrize("turn", [str, str.lower, str.upper, str.encode])
+def test_none_for_the_header_means_without_a_token(own: OwnScene, turn: Any) -> None:
+    own.session().get(own.url, headers={turn(own.scheme.header): None})
+    without(own)
+    assert own.scheme.header not in own.api.requests[-1].headers
+
+
+def test_none_for_the_authorization_does_not_leave_out_a_token_elsewhere(beside: OwnScene) -> None:
+    session = beside.session()
+    assert session.get(beside.url, headers={"Authorization": None}).status_code == 200
+    assert "Authorization" not in beside.api.requests[-1].headers
+
+
+AUTHS: dict[str, Any] = {
+    "nothing": lambda r: r,
+    "digest": HTTPDigestAuth("u", "p"),
+    "proxy": HTTPProxyAuth("u", "p"),
+}
+
+
+@pytest.mark.parametrize("on", ["call", "session", "request"])
+@pytest.mark.parametrize("given", [{}, {"Authorization": "mine"}, {"authorization": b"mine"}])
+@pytest.mark.parametrize("name", AUTHS)
+def test_an_auth_that_writes_no_authorization_means_without_a_token(
+    own: OwnScene, name: str, given: dict[str, Any], on: str
+) -> None:
+    session, auth = own.session(), AUTHS[name]
+    session.headers.update(given if on == "call" else {})
+    headers = {} if on == "call" else given
+    if on == "call":
+        session.get(own.url, auth=auth)
+    elif on == "session":
+        session.auth = auth
+        session.get(own.url, headers=headers)
+    else:
+        request = Request("GET", own.url, headers, auth=auth)
+        session.send(session.prepare_request(request))
+    without(own)
+    sent = own.api.requests[-1].headers.get("Authorization")
+    assert sent == ("mine" if given else None)
+
+
+def test_digest_is_answered_without_a_token(own: OwnScene) -> None:
+    own.api.refusal = Answer(401, {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
+    auth, session = HTTPDigestAuth("u", "p"), own.session()
+    for _ in range(2):  # the second request has the header from the beginning
+        session.get(own.url, auth=auth)
+        without(own)
+        assert own.api.requests[-1].headers["Authorization"].startswith("Digest ")
+
+
+@pytest.mark.parametrize("on", ["call", "session"])
+def test_an_auth_of_ours_for_another_header_is_the_only_token(beside: OwnScene, on: str) -> None:
+    beside.api.protected = False
+    other = ClientCredentialsAuth(*beside.client, "b", scheme=Bearer())
+    session = beside.session()
+    if on == "session":
+        session.auth = other
+    session.get(beside.url, auth=other if on == "call" else None)
+    seen = beside.api.requests[-1]
+    assert seen.headers["Authorization"] == f"Bearer {other.tokens.get().access_token}"
+    assert (seen.token, beside.token_requests) == (None, 1)
+
+
+def test_a_request_that_was_prepared_elsewhere_gets_the_token_beside_its_authorization(
+    beside: OwnScene,
+) -> None:
+    session = beside.session()
+    prepared = Request("GET", beside.url, {"Authorization": "mine"}).prepare()
+    for kind in (CaseInsensitiveDict, dict):
+        prepared.headers = kind(prepared.headers)  # type: ignore[assignment]
+        response = session.send(prepared)
+        assert response.status_code == 200
+        assert beside.api.requests[-1].headers["Authorization"] == "mine"
+        assert session.send(response.request).status_code == 200  # sent again
+    assert beside.token_requests == 1
+
+
+def test_a_header_that_is_spelled_in_another_way_is_the_authorization(
+    own: OwnScene, netrc: None
+) -> None:
+    session = own.session(scheme=Bearer(own.scheme.prefix, header="AUTHORIZATION"))
+    session.trust_env = True
+    prepared = session.prepare_request(Request("GET", f"{API}/x"))
+    assert "Authorization" not in prepared.headers
+    assert isinstance(
+        session.prepare_request(Request("GET", own.url, auth=("u", "p"))).hooks, CallerHooks
+    )

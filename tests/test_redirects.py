@@ -15,14 +15,16 @@ import pytest
 import requests
 from requests import PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
 
 from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP, Token
 from oauthcc.api_request import sent_request
 from oauthcc.redaction import SecretHeader
 from oauthcc.schemes import Bearer
-from oauthcc.testing import SeenRequest
+from oauthcc.testing import ProtectedAPI, SeenRequest
 from oauthcc.testing.faults import redirect
 
+from .own_header import SHOPIFY, VAULT, OwnHeaderAPI, OwnScene
 from .refusals import Scene, Sessions, trail
 
 
@@ -580,3 +582,202 @@ def test_a_mix_in_may_change_the_request_of_a_redirect(scene: Scene, is_first: b
         session.get(moved_to(scene, "/v1/x"))
     assert scene.trail == [("/v1/go", 1), ("/v1/x", 1)]
     assert scene.api.requests[-1].headers["X-Hop"] == "302"
+
+
+# A token in a header of its own
+
+
+def carried(scene: OwnScene, *apis: ProtectedAPI) -> list[str | None]:
+    """Return the header of the scheme of each request to some APIs."""
+    return [seen.headers.get(scene.scheme.header) for api in apis for seen in api.requests]
+
+
+@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating], ids=lambda a: a.__name__)
+@pytest.mark.parametrize("target", LEAVING)
+def test_a_redirect_that_leaves_the_prefix_carries_no_token_in_its_own_header(
+    own: OwnScene, own_sessions: Sessions, target: str, adapter: type[HTTPAdapter]
+) -> None:
+    session = own_sessions.new(api_url=f"{own.api.url}/v1")
+    session.mount("http://", adapter())
+    with contextlib.suppress(requests.RequestException):
+        session.get(moved_to(own, target))
+    paths = [path for path, _ in own.trail]
+    first, *hops = zip(paths, carried(own, own.api), strict=True)
+    assert first[1]
+    assert [value for path, value in hops if not path.startswith("/v1/other/")] in ([None], [])
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_origin_carries_no_token_in_its_own_header(
+    own: OwnScene, own_sessions: Sessions, status: int
+) -> None:
+    other = own.another_api()
+    other.add_route("/x", lambda _: redirect(f"{own.api.url}/back", 302))
+    for options in ({}, {"api_url": own.api.url}, {"api_url": [own.api.url, other.url]}):
+        session = own_sessions.new(**options)
+        own.api.forget()
+        other.forget()
+        url = moved_to(own, f"{other.url}/x", status)
+        response = session.post(url, data=b"x")
+        assert response.status_code == 200
+        before, after = carried(own, own.api)
+        assert before is not None
+        assert (carried(own, other), after) == ([None], None)
+        for one in (*response.history[1:], response):
+            assert own.scheme.header not in one.request.headers
+
+
+def test_the_next_request_to_another_origin_carries_no_token_in_its_own_header(
+    own: OwnScene, own_sessions: Sessions
+) -> None:
+    other, session = own.another_api(), own_sessions.new()
+    url = moved_to(own, f"{other.url}/x")
+    response = session.get(url, allow_redirects=False)
+    assert response.next is not None
+    assert own.scheme.header not in response.next.headers
+    session.send(response.next)
+    assert carried(own, other) == [None]
+
+
+@pytest.mark.parametrize("kind", ["same", "copied", "new"])
+def test_redirects_that_a_caller_follows_carry_no_token_in_its_own_header_elsewhere(
+    own: OwnScene, own_sessions: Sessions, kind: str
+) -> None:
+    other, session = own.another_api(), own_sessions.new()
+    own.api.add_route("/v1/inside", lambda _: redirect(f"{other.url}/x"))
+    first = session.get(moved_to(own, "/v1/inside"), allow_redirects=False)
+    request: Any = first.request
+    if kind == "copied":
+        request = request.copy()
+    elif kind == "new":
+        request = session.prepare_request(Request("GET", str(first.url)))
+    last = [*session.resolve_redirects(first, request)][-1]
+    assert last.status_code == 200
+    assert [path for path, _ in own.trail] == ["/v1/go", "/v1/inside"]
+    assert None not in carried(own, own.api)
+    assert carried(own, other) == [None]
+
+
+@pytest.mark.parametrize("target", ["/v1/x", "x", "//{host}/v1/x"])
+def test_a_redirect_inside_the_prefix_carries_the_token_in_its_own_header(
+    own: OwnScene, own_sessions: Sessions, target: str
+) -> None:
+    session = own_sessions.new(api_url=f"{own.api.url}/v1")
+    session.get(moved_to(own, target.format(host=own.api.url.partition("//")[2])))
+    assert own.trail == [("/v1/go", 1), ("/v1/x", 1)]
+
+
+def test_a_redirect_between_apis_with_other_headers_carries_no_token(own: OwnScene) -> None:
+    for scheme in (Bearer(), SHOPIFY, VAULT):
+        second = own.stack.enter_context(OwnHeaderAPI(own.auth, scheme))
+        second.protected = False
+        session = own.session(api_url=own.api.url)
+        session.add_api(second.url, scheme=scheme, scope="b")
+        session.get(moved_to(own, f"{second.url}/x"))
+        (seen,) = second.requests
+        assert not {"Authorization", SHOPIFY.header, VAULT.header} & {*seen.headers}
+        assert session.get(f"{second.url}/anything").status_code == 200
+        assert second.requests[-1].token is not None
+
+
+def test_a_header_that_the_caller_wrote_is_redirected_as_requests_does(beside: OwnScene) -> None:
+    other, header = beside.another_api(), beside.scheme.header
+    url = moved_to(beside, f"{other.url}/x")
+    for session in (beside.plain(), beside.session()):
+        session.get(url, headers={header.upper(): "mine"})
+        assert other.requests[-1].headers[header] == "mine"
+    assert beside.token_requests == 0
+
+
+# The Authorization of the caller, beside the token
+
+
+def in_headers(session: requests.Session, url: str) -> None:
+    session.get(url, headers={"authorization": "Basic bWluZTpw"})
+
+
+def in_auth(session: requests.Session, url: str) -> None:
+    session.get(url, auth=("mine", "p"))
+
+
+def in_auth_object(session: requests.Session, url: str) -> None:
+    session.get(url, headers={"Authorization": "old"}, auth=HTTPBasicAuth("mine", "p"))
+
+
+def in_session_auth(session: requests.Session, url: str) -> None:
+    session.auth = "mine", "p"
+    session.get(url)
+
+
+def in_session_headers(session: requests.Session, url: str) -> None:
+    session.headers["Authorization"] = "Basic bWluZTpw"
+    session.get(url)
+
+
+def in_the_url(session: requests.Session, url: str) -> None:
+    session.get(url.replace("://", "://mine:p@"))
+
+
+def nowhere(session: requests.Session, url: str) -> None:
+    session.get(url)
+
+
+def left_out(session: requests.Session, url: str) -> None:
+    session.headers["Authorization"] = "Basic bWluZTpw"
+    session.get(url, headers={"Authorization": None})
+
+
+CALLERS = [
+    *(in_headers, in_auth, in_auth_object, in_session_auth, in_session_headers, in_the_url),
+    *(nowhere, left_out),
+]
+
+
+@pytest.mark.parametrize("has_netrc", [False, True], ids=["", "netrc"])
+@pytest.mark.parametrize("call", CALLERS)
+def test_the_authorization_beside_a_token_is_as_in_requests(
+    beside: OwnScene,
+    call: Callable[..., None],
+    has_netrc: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login l password p\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ("netrc" if has_netrc else "none")))
+    other = beside.another_api()
+    for target, apis in (("/v1/x", [beside.api]), (f"{other.url}/x", [beside.api, other])):
+        url, found = moved_to(beside, target), []
+        for session in (beside.plain(), beside.session(api_url=f"{beside.api.url}/v1")):
+            session.trust_env = True
+            beside.api.forget()
+            other.forget()
+            call(session, url)
+            found.append(
+                [seen.headers.get("Authorization") for api in apis for seen in api.requests]
+            )
+        assert found[0] == found[1]
+        assert len(found[0]) == 2
+        tokens = [value is not None for value in carried(beside, beside.api, other)]
+        assert tokens == [True, target == "/v1/x"]
+
+
+@pytest.mark.parametrize("has_netrc", [False, True], ids=["", "netrc"])
+def test_a_plain_session_sends_its_authorization_beside_a_token(
+    beside: OwnScene, has_netrc: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login l password p\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ("netrc" if has_netrc else "none")))
+    other, auth = beside.another_api(), beside.auth_object()
+    for target in ("/v1/x", f"{other.url}/x"):
+        url, found = moved_to(beside, target), []
+        for given in (lambda r: r, auth):
+            session = beside.plain()
+            session.trust_env = True
+            beside.api.forget()
+            other.forget()
+            session.get(url, auth=given, headers={"Authorization": "mine"})
+            seen = [*beside.api.requests, *other.requests]
+            found.append([one.headers.get("Authorization") for one in seen])
+        assert found[0] == found[1]
+        tokens = [value is not None for value in carried(beside, beside.api, other)]
+        assert tokens == [True, target == "/v1/x"]

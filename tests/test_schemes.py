@@ -53,6 +53,77 @@ def test_bearer_accepts_no_other_type(token_type: str) -> None:
     assert not Bearer().accepts(token_type)
 
 
+@pytest.mark.parametrize("token_type", ["Zoho-oauthtoken", "zoho-OAUTHTOKEN", "Bearer", ""])
+def test_bearer_accepts_its_prefix_as_a_token_type(token_type: str) -> None:
+    assert Bearer("Zoho-oauthtoken").accepts(token_type)
+    assert not Bearer("Zoho-oauthtoken").accepts("DPoP")
+    assert not Bearer("").accepts(" ")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value", "shown"),
+    [
+        (Bearer("Zoho-oauthtoken"), "Zoho-oauthtoken a-very-secret-token", "Zoho-oauthtoken ***"),
+        (Bearer(prefix=""), "a-very-secret-token", "***"),
+        (Bearer("", header="X-Token"), "a-very-secret-token", "***"),
+        (Bearer("GoogleLogin auth ="), "GoogleLogin auth = a-very-secret-token", "GoogleLogin ***"),
+        (Bearer("OAuth2"), "OAuth2 a-very-secret-token", "***"),
+        (Bearer("token:"), "token: a-very-secret-token", "***"),
+    ],
+)
+def test_the_token_follows_the_prefix_and_is_not_shown(
+    scheme: Bearer, value: str, shown: str
+) -> None:
+    header = scheme.authorization(TOKEN)
+    assert header == value
+    assert repr(header) == repr(shown)
+    assert repr(pickle.loads(pickle.dumps(header))) == repr(shown)
+
+
+def test_the_repr_of_bearer_shows_what_was_given() -> None:
+    assert repr(Bearer()) == repr(Bearer("Bearer", header="authorization")) == "Bearer()"
+    scheme = Bearer("a", header="X-B")
+    assert repr(eval(repr(scheme))) == repr(scheme) == "Bearer(prefix='a', header='X-B')"
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_and_copies_keep_prefix_and_header(protocol: int) -> None:
+    scheme = Bearer("a", header="X-B")
+    for copied in (
+        pickle.loads(pickle.dumps(scheme, protocol)),
+        copy.copy(scheme),
+        copy.deepcopy(scheme),
+    ):
+        assert repr(copied) == repr(scheme)
+        assert copied.authorization(TOKEN) == "a a-very-secret-token"
+
+
+@pytest.mark.parametrize("prefix", [" ", " a", "a ", "a  b", "a\n", "a\tb", "\xe9", None, 5, b"a"])
+def test_a_prefix_that_no_header_can_have_is_refused(prefix: Any) -> None:
+    with pytest.raises(ConfigurationError, match="prefix of Bearer must be printable ASCII"):
+        Bearer(prefix)
+
+
+@pytest.mark.parametrize(
+    "header", ["", " ", "X Token", "X-Token:", "X-Token\n", "X-\xdc", "x" * 101, None, 5, b"X"]
+)
+def test_a_header_that_cannot_be_sent_is_refused(header: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be the name of a header"):
+        Bearer(header=header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("Cookie", "HOST", "content-length", "Transfer-Encoding", "Proxy-Authorization", "DPoP"),
+        *requests.utils.default_headers(),  # requests sends these always
+    ],
+)
+def test_a_header_that_means_something_else_is_refused(header: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{header} cannot carry a token"):
+        Bearer(header=header)
+
+
 def test_bearer_sends_the_token_without_a_proof() -> None:
     scheme: Scheme = Bearer()
     response = answer(401, {"DPoP-Nonce": NONCE, "WWW-Authenticate": 'DPoP error="use_dpop_nonce"'})

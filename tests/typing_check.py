@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import requests
+from requests_oauthlib.compliance_fixes import ebay_compliance_fix
 from typing_extensions import assert_type
 
 from oauthcc import (
+    Bearer,
     ClientCredentialsAuth,
     ClientCredentialsSession,
     ClientSecretPost,
@@ -81,6 +83,40 @@ def options() -> None:
         )
     ClientCredentialsSession("https://as.example/token", "id", lambda: "secret")
     ClientCredentialsSession("https://as.example/token", "id", client_auth=PrivateKeyJWT("pem"))
+
+
+def for_odd_servers(session: ClientCredentialsSession) -> None:
+    url = "https://as.example/token"
+    key = PrivateKeyJWT(
+        Path("key.pem"),
+        algorithm="PS256",
+        headers={"typ": None, "x5u": "https://a.example"},
+        claims={"scope": ["a", "b"], "nbf": 5},
+        certificate=Path("certificate.pem"),
+    )
+    PrivateKeyJWT("pem", certificate=lambda: b"pem")
+    PrivateKeyJWT("pem", certificate=5)  # type: ignore[arg-type]
+    ClientCredentialsSession(
+        url,
+        "id",
+        scheme=Bearer(prefix="", header="X-Token"),
+        token_body="json",
+        token_params={"grant_type": "account_credentials", "several": ["a", "b"]},
+        resource="00000003-0000-0ff1-ce00-000000000000",
+        client_auth=key,
+    )
+    ClientCredentialsSession(url, "id", token_body="xml")  # type: ignore[arg-type]
+    ClientCredentialsAuth(url, "id", scheme=Bearer("Zoho-oauthtoken"), token_body="form")
+    session.add_api("https://a.example", scheme=Bearer(header="X-Token"), token_body="json")
+    fetch_token(url, "id", headers={"X-Tenant": "a"}, hooks=ebay_compliance_fix)
+    fetch_token(url, "id", hooks={"access_token_response": observe_response}, token_body="json")
+    fetch_token(url, "id", hooks=[observe_response])  # type: ignore[arg-type]
+    assert_type(Bearer().prefix, str)
+    assert_type(Bearer().header, str)
+
+
+def observe_response(response: requests.Response) -> requests.Response:
+    return response
 
 
 def keywords(session: ClientCredentialsSession) -> None:

@@ -135,7 +135,9 @@ def reason_without_token(
     hooks, own = vars(request).get("hooks"), request.headers.get(header)
     if isinstance(hooks, (RedirectedHooks, TokenHooks)):
         return REDIRECTED
-    if session.auth is not None:
+    headers_of_tokens = {tokens._config.scheme.header for tokens in allowed.values()}
+    is_beside = "Authorization" in request.headers and "Authorization" not in headers_of_tokens
+    if session.auth is not None and not is_beside:
         return SESSION_AUTH
     headers = CaseInsensitiveDict(session.headers or {})  # somebody may have put a plain dict there
     if own is not None and own == headers.get(header):

@@ -31,8 +31,12 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 #: A certificate in PEM, the path of a file that holds it, or a callable that returns it.
 CertificateLike = str | bytes | os.PathLike[str] | Callable[[], str | bytes]
 # What each assertion has anew, or what another option sets.
-_SET_HEADERS = {"alg": "use algorithm="}
-_SET_CLAIMS = {"exp": "use lifetime=", "iat": "it is the time", "jti": "it is always a new one"}
+_SET_HERE = {
+    "headers": {"alg": "use algorithm=", "b64": "it would leave out the claims"},
+    "claims": {"exp": "use lifetime=", "iat": "it is the time", "jti": "it is always a new one"},
+}
+# What no assertion is without, and what PyJWT takes only as a text.
+_NEEDED, _TEXTS = {"alg", "exp"}, {"headers": "kid", "claims": "iss"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +109,15 @@ class PrivateKeyJWT:
 
     def __post_init__(self) -> None:
         _check_lifetime(self.lifetime)
-        for name, set_here in (("headers", _SET_HEADERS), ("claims", _SET_CLAIMS)):
-            given = _checked_members(name, getattr(self, name), set_here)
-            object.__setattr__(self, name, given)
+        for name in ("headers", "claims"):
+            object.__setattr__(self, name, _checked_members(name, getattr(self, name)))
         for name in ("key", "certificate"):
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, absolute(getattr(self, name)))
         password = None if self.password is None else Secret.of(self.password, "password")
         object.__setattr__(self, "_password", password)
         require_pyjwt(cryptography=True)
-        if not callable(self.key) and not callable(self.password):
-            at_construction(self._check)
+        at_construction(self._check)
 
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
@@ -124,7 +126,12 @@ class PrivateKeyJWT:
         if self.certificate is not None:
             headers |= certificate_headers(self._read_certificate())
         claims = _claims(attempt, self.audience, self.lifetime)
-        _assert(attempt, key.sign(_merged(claims, self.claims), _merged(headers, self.headers)))
+        headers = _merged(headers, self.headers)
+        if (self.headers or {}).get("typ", "") is None:
+            headers["typ"] = (
+                ""  # PyJWT writes a typ of its own, except in the place of an empty one
+            )
+        _assert(attempt, key.sign(_merged(claims, self.claims), headers))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current key, its password, its certificate and the options."""
@@ -134,9 +141,12 @@ class PrivateKeyJWT:
         return hashed(*parts, *more) if any(more) else hashed(*parts)
 
     def _check(self) -> None:
-        key = self._load()
+        """Read what does not come from a callable."""
+        private = None
+        if not callable(self.key) and not callable(self.password):
+            private = self._load().private
         if self.certificate is not None and not callable(self.certificate):
-            check_certificate(self._read_certificate(), key.private)
+            check_certificate(self._read_certificate(), private)
 
     def _load(self) -> Key:
         material, password = self._read()
@@ -203,20 +213,22 @@ def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, 
     }
 
 
-def _checked_members(
-    name: str, given: object, set_here: Mapping[str, str]
-) -> dict[str, Any] | None:
+def _checked_members(name: str, given: object) -> dict[str, Any] | None:
     """Return a copy of the additional headers or claims of an assertion."""
     if given is None:
         return None
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
         raise ConfigurationError(f"{name} of PrivateKeyJWT must be a mapping with names as keys.")
-    for key, advice in set_here.items():
-        if given.get(key) is not None:
+    for key, advice in _SET_HERE[name].items():
+        if given.get(key) is not None or (key in given and key in _NEEDED):
             raise ConfigurationError(f"{name} of PrivateKeyJWT must not contain {key!r}: {advice}.")
+    if not isinstance(given.get(_TEXTS[name]), (str, type(None))):
+        raise ConfigurationError(f"{_TEXTS[name]!r} in {name} of PrivateKeyJWT must be a string.")
     try:
-        copied: dict[str, Any] = json.loads(json.dumps(dict(given)))
-    except (TypeError, ValueError):
+        # Sorted, because the order of names must not change the fingerprint.
+        text = json.dumps(dict(given), sort_keys=True, allow_nan=False)
+        copied: dict[str, Any] = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
             f"{name} of PrivateKeyJWT must contain only what JSON can express."
         ) from None

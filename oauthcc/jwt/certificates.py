@@ -26,8 +26,12 @@ def certificate_headers(material: object) -> dict[str, Any]:
 
 
 def check_certificate(material: object, private: Any) -> None:
-    """Raise ConfigurationError if the first certificate is not that of a private key."""
-    if _read(material)[0].public_key() != private.public_key():
+    """Raise ConfigurationError if there is no certificate, or the first is of another private key.
+
+    ``private`` is None if the key is not known yet.
+    """
+    first = _read(material)[0]
+    if private is not None and first.public_key() != private.public_key():
         raise ConfigurationError(
             "The certificate does not belong to the private key: give the certificate of this key,"
             " first in its chain."

@@ -14,13 +14,13 @@ secrets are, because a broken server may choose both. What would need many steps
 from .answer import Redactor, plain_text, redact_transport_error
 from .header import REDACTED, SecretHeader
 from .search import redact, redact_error, redacted_message
-from .token_shapes import names_token
+from .token_shapes import names_secret
 
 __all__ = [
     "REDACTED",
     "Redactor",
     "SecretHeader",
-    "names_token",
+    "names_secret",
     "plain_text",
     "redact",
     "redact_error",

@@ -14,7 +14,14 @@ import requests
 from ..urls import public_url
 from .header import REDACTED
 from .search import BETWEEN, MIN_TOKEN, Secrets
-from .token_shapes import TOKEN_IN_TEXT, looks_random, names_token, without_tokens, words_of
+from .token_shapes import (
+    TOKEN_IN_TEXT,
+    looks_random,
+    names_secret,
+    names_token,
+    without_tokens,
+    words_of,
+)
 
 _SECRET_PARAMETERS = {"client_secret", "client_assertion"}
 _SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "DPoP", "Cookie")
@@ -279,6 +286,10 @@ def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
         value = plain_text(headers.get(name) or "")
         yield value
         yield value.partition(" ")[2]
+    for name, given in headers.items():  # what a user has set on the endpoint
+        value = plain_text(given or "")
+        if len(value) >= MIN_TOKEN and names_secret(plain_text(name)):
+            yield value
     if isinstance(body, (str, bytes)):
         for name, value in _parameters(plain_text(body)):
             if name in _SECRET_PARAMETERS:

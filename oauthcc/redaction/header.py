@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 REDACTED = "***"
-_SCHEME_AND_REST = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,31}) ")
+# Only an ordinary word: there may be no scheme, and then a token with a space begins the header.
+_SCHEME_AND_REST = re.compile(r"([A-Za-z][A-Za-z-]{0,19}) ")
 
 
 class SecretHeader(str):

@@ -41,6 +41,11 @@ def names_token(name: str) -> bool:
     return _TOKEN_NAME.search(_NOT_LETTER.sub("", name[-40:].lower())) is not None
 
 
+def names_secret(name: str) -> bool:
+    """Return whether a parameter or header of this name, in a request of ours, is a secret."""
+    return names_token(name) or name.lower().endswith(("key", "passphrase"))
+
+
 def without_tokens(text: str) -> str:
     """Return a text of an error without anything that looks like a token or is named as one."""
     if any(word in text.lower() for word in ("token", "bearer", "basic", "dpop")):

@@ -15,8 +15,9 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110 sect
 _PREFIX = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 #: Headers that say something else, or that requests and proxies write.
 _OTHERS = {
-    *("accept-encoding", "connection", "content-length", "content-type", "cookie", "dpop", "host"),
-    *("proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
+    *("accept", "accept-encoding", "connection", "content-encoding", "content-length"),
+    *("content-type", "cookie", "dpop", "expect", "host", "keep-alive", "proxy-authorization"),
+    *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"),
 }
 
 
@@ -28,8 +29,6 @@ class Bearer:
     beside an ``Authorization`` of the caller. Raises ConfigurationError if no header can be made of
     these.
     """
-
-    __slots__ = ("header", "prefix")
 
     name = "Bearer"
     proves = False
@@ -48,7 +47,8 @@ class Bearer:
         if header.lower() in _OTHERS:
             raise ConfigurationError(f"The header {header} cannot carry a token: choose another.")
         self.prefix: str = prefix
-        self.header: str = header
+        # In one spelling, because only another header is sent beside the Authorization of a caller.
+        self.header: str = "Authorization" if header.lower() == "authorization" else header
 
     def accepts(self, token_type: str) -> bool:
         """Return whether the type is ``Bearer``, ``BearerToken``, the prefix, or empty."""

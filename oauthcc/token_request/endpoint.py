@@ -34,7 +34,7 @@ from ..errors import (
     limits_requests,
 )
 from ..events import is_first, log
-from ..redaction import names_token
+from ..redaction import names_secret
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from .api_metadata import APIDiscovery, IssuerOfAPI
@@ -179,7 +179,7 @@ class TokenEndpoint(TransportSession):
         deadline: float,
     ) -> _Exchange:
         config = self._config
-        secrets = [value for name, value in config.params if names_token(name)]
+        secrets = [value for name, value in config.params if names_secret(name)]
         secrets += [] if client_secret is None else [client_secret]
         given = {"Accept": _JSON, "Content-Type": _BODY_TYPES[config.token_body]}
         attempt = Attempt(config.client_id, client_secret, audience, given, [], secrets)
@@ -195,7 +195,8 @@ class TokenEndpoint(TransportSession):
         hooks = self.compliance_hook["access_token_request"]  # type: ignore[typeddict-item]
         if hooks:
             url, headers, body = _apply_request_hooks(hooks, url, headers, body)
-        if config.token_body == "json" and not body.startswith("{"):  # a hook may have made it
+        # A hook may have made it. A form does not begin so.
+        if config.token_body == "json" and not body.lstrip().startswith(("{", "[")):
             body = _as_json(body)
         asked_at = clock.system.time()
         response = self.send_bounded(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -163,8 +163,9 @@ class TokenSource:
         if not {"token_url", "issuer"} & options.keys():
             options |= {"token_url": config.token_url, "issuer": config.issuer}
             # The name of the grant belongs to the server, and the other parameters to an API.
-            grant_type = {"grant_type": config.grant_type}
-            options["token_params"] = {**grant_type, **(options.get("token_params") or {})}
+            given = options.get("token_params") or {}
+            if isinstance(given, Mapping):  # else it is refused below
+                options["token_params"] = {"grant_type": config.grant_type, **given}
         inherited = {
             "token_url": None,
             "client_id": config.client_id,
