@@ -227,9 +227,8 @@ class ClientCredentialsSession(requests.Session):
         the Model Context Protocol. The API is asked when the first token is needed. Its first
         authorization server that is one of the ``trusted_issuers`` gets the client's secret, and no
         other. By default, ``resource`` (RFC 8707) and ``api_url`` are this URL (without its query).
-        Raises
-        `ConfigurationError`; the first request raises `DiscoveryError` if the API has no usable
-        metadata or names no trusted issuer.
+        Raises `ConfigurationError`; the first request raises `DiscoveryError` if the API has no
+        usable metadata or names no trusted issuer.
         """
         issuer = IssuerOfAPI.of(url, trusted_issuers)
         prefix = url.partition("?")[0]
