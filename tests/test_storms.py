@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import random
 import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +32,7 @@ from oauthcc import (
 from oauthcc.events import Event, RefusalRemembered, RenewalFailed, RequestReplayed, TokenObtained
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest
 from oauthcc.testing.faults import Outcome, hang, oauth_error, unavailable
-from oauthcc.tokens import source
+from oauthcc.tokens import source, state
 
 from .clock import (
     FLIGHT,
@@ -571,6 +573,7 @@ def test_without_a_thread_an_aging_token_is_used_and_the_next_thread_is_tried_la
 # -- abandoned fetches -----------------------------------------------------------------------------
 
 
+@pytest.mark.measured
 def test_early_renewals_that_hang_become_rare(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -585,6 +588,9 @@ def test_early_renewals_that_hang_become_rare(
     world.get(session)
     world.clock.advance(3000)
     monkeypatch.setattr(source, "EARLY_BUDGET", 0.0)
+    # The pauses are 2 and 4 seconds.
+    drawn = SimpleNamespace(uniform=random.uniform, random=lambda: 1.0)
+    monkeypatch.setattr(state, "random", drawn)
     begun = []
     for _ in range(3):
         assert [world.get(session) for _ in range(20)] == [200] * 20
