@@ -17,7 +17,6 @@ from ..jwt import (
     KeyLike,
     Material,
     certificate_headers,
-    check_certificate,
     least_octets,
     load_key,
     require_pyjwt,
@@ -66,7 +65,8 @@ class ClientSecretJWT:
         """Sign an assertion for this attempt and add it to the body."""
         secret = attempt.secret("ClientSecretJWT")
         claims = _claims(attempt, self.audience, self.lifetime)
-        _assert(attempt, sign(claims, secret, self.algorithm, _header(self.type)))
+        header = {} if self.type is None else {"typ": self.type}
+        _assert(attempt, sign(claims, secret, self.algorithm, header))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the secret and the options."""
@@ -121,41 +121,35 @@ class PrivateKeyJWT:
 
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
-        key = self._load()
-        headers: dict[str, Any] = {**_header(self.type, key.key_id)}
-        if self.certificate is not None:
-            headers |= certificate_headers(self._read_certificate())
-        claims = _claims(attempt, self.audience, self.lifetime)
-        headers = _merged(headers, self.headers)
-        if (self.headers or {}).get("typ", "") is None:
-            headers["typ"] = (
-                ""  # PyJWT writes a typ of its own, except in the place of an empty one
-            )
-        _assert(attempt, key.sign(_merged(claims, self.claims), headers))
+        key, given = self._load(), {**(self.headers or {})}
+        if "typ" in given:  # PyJWT writes one of its own, except in the place of an empty one
+            given["typ"] = given["typ"] or ""
+        own = {"typ": self.type, "kid": key.key_id, **self._certificate_headers()}
+        claims = _merged(_claims(attempt, self.audience, self.lifetime), self.claims)
+        _assert(attempt, key.sign(claims, _merged(own, given)))
 
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current key, its password, its certificate and the options."""
         options = self.algorithm, self.key_id, self.audience, self.lifetime, self.type
-        parts: tuple[object, ...] = self.name, *self._read(), *options
-        more = self.headers, self.claims, self._read_certificate()
-        return hashed(*parts, *more) if any(more) else hashed(*parts)
+        members = self.headers or None, self.claims or None
+        certificate = read_source(self.certificate, "certificate")
+        return hashed(self.name, *self._read(), *options, *members, certificate)
 
     def _check(self) -> None:
         """Read what does not come from a callable."""
-        private = None
-        if not callable(self.key) and not callable(self.password):
-            private = self._load().private
-        if self.certificate is not None and not callable(self.certificate):
-            check_certificate(self._read_certificate(), private)
+        is_called = callable(self.key) or callable(self.password)
+        private = None if is_called else self._load().private
+        if not callable(self.certificate):
+            self._certificate_headers(private)
 
     def _load(self) -> Key:
         material, password = self._read()
         return load_key(material, password, algorithm=self.algorithm, key_id=self.key_id)
 
-    def _read_certificate(self) -> str | bytes | None:
+    def _certificate_headers(self, private: Any = None) -> dict[str, Any]:
         if self.certificate is None:
-            return None
-        return cast("str | bytes", read_source(self.certificate, "certificate"))
+            return {}
+        return certificate_headers(read_source(self.certificate, "certificate"), private)
 
     def _read(self) -> tuple[Material, str | None]:
         # `load_key` checks the type of the value that a callable returned.
@@ -226,22 +220,16 @@ def _checked_members(name: str, given: object) -> dict[str, Any] | None:
         raise ConfigurationError(f"{_TEXTS[name]!r} in {name} of PrivateKeyJWT must be a string.")
     try:
         # Sorted, because the order of names must not change the fingerprint.
-        text = json.dumps(dict(given), sort_keys=True, allow_nan=False)
-        copied: dict[str, Any] = json.loads(text)
+        return dict(json.loads(json.dumps(dict(given), sort_keys=True, allow_nan=False)))
     except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
             f"{name} of PrivateKeyJWT must contain only what JSON can express."
         ) from None
-    return copied
 
 
 def _merged(own: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
     both = {**own, **(given or {})}
     return {name: value for name, value in both.items() if value is not None}
-
-
-def _header(typ: str | None, key_id: str | None = None) -> dict[str, str]:
-    return {name: value for name, value in (("typ", typ), ("kid", key_id)) if value is not None}
 
 
 def _assert(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigurationError
-from .certificates import certificate_headers, check_certificate
+from .certificates import certificate_headers
 from .formats import Material, describe, read_key, require_pyjwt
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "KeyLike",
     "Material",
     "certificate_headers",
-    "check_certificate",
     "generate_key",
     "least_octets",
     "load_key",

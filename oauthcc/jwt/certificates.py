@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import Any
 
 from ..errors import ConfigurationError
-from .formats import require_pyjwt
 
 
-def certificate_headers(material: object) -> dict[str, Any]:
+def certificate_headers(material: object, private: Any = None) -> dict[str, Any]:
     """Return ``x5t#S256`` and ``x5c`` for a certificate in PEM, with its chain if there is one.
 
-    Raise ConfigurationError if there is no certificate.
+    A private key beside it is skipped. Raise ConfigurationError if there is no certificate, or if
+    the first one is not that of the key ``private`` (None: the key is not known yet).
     """
+    from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
-
-    chain = [one.public_bytes(Encoding.DER) for one in _read(material)]
-    thumbprint = base64.urlsafe_b64encode(hashlib.sha256(chain[0]).digest()).rstrip(b"=").decode()
-    return {
-        "x5t#S256": thumbprint,
-        "x5c": [base64.b64encode(octets).decode() for octets in chain],
-    }
-
-
-def check_certificate(material: object, private: Any) -> None:
-    """Raise ConfigurationError if there is no certificate, or the first is of another private key.
-
-    ``private`` is None if the key is not known yet.
-    """
-    first = _read(material)[0]
-    if private is not None and first.public_key() != private.public_key():
-        raise ConfigurationError(
-            "The certificate does not belong to the private key: give the certificate of this key,"
-            " first in its chain."
-        )
-
-
-def _read(material: object) -> list[Any]:
-    """Return the certificates in a PEM; a private key in it is skipped."""
-    require_pyjwt(cryptography=True)
     from cryptography.x509 import load_pem_x509_certificates
 
     if not isinstance(material, (str, bytes)):
@@ -50,9 +25,19 @@ def _read(material: object) -> list[Any]:
         )
     pem = material.encode("utf-8", "replace") if isinstance(material, str) else material
     try:
-        return load_pem_x509_certificates(pem)
+        chain = load_pem_x509_certificates(pem)
     except ValueError:
         raise ConfigurationError(
             "The certificate is not PEM (-----BEGIN CERTIFICATE-----): for the name of a file give"
             " pathlib.Path(...)."
         ) from None
+    if private is not None and chain[0].public_key() != private.public_key():
+        raise ConfigurationError(
+            "The certificate does not belong to the private key: give the certificate of this key,"
+            " first in its chain."
+        )
+    thumbprint = base64.urlsafe_b64encode(chain[0].fingerprint(SHA256()))
+    return {
+        "x5t#S256": thumbprint.rstrip(b"=").decode(),
+        "x5c": [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in chain],
+    }
