@@ -131,9 +131,8 @@ class PrivateKeyJWT:
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current key, its password, its certificate and the options."""
         options = self.algorithm, self.key_id, self.audience, self.lifetime, self.type
-        members = self.headers or None, self.claims or None
-        certificate = read_source(self.certificate, "certificate")
-        return hashed(self.name, *self._read(), *options, *members, certificate)
+        more = self.headers, self.claims, read_source(self.certificate, "certificate")
+        return hashed(self.name, *self._read(), *options, *(more if any(more) else ()))
 
     def _check(self) -> None:
         """Read what does not come from a callable."""

@@ -64,12 +64,10 @@ class IssuerOfAPI(str):
 class APIDiscovery(Discovery):
     """The metadata of the issuer that an API names, renewed when it is an hour old."""
 
-    def __init__(self, api: IssuerOfAPI) -> None:
-        super().__init__(api)
-        self._api = api
+    issuer: IssuerOfAPI
 
     def _fetch(self, get: Get, get_public: Get) -> Metadata:
-        return discover(find_issuer(self._api, self._api.trusted, get=get_public), get=get)
+        return discover(find_issuer(self.issuer, self.issuer.trusted, get=get_public), get=get)
 
 
 def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
@@ -80,30 +78,22 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
     """
     document, faults = first_document(_places(api, get), "API", get=get)
     if document is None:
-        raise _error(api, f"publishes no metadata: {faults}", "use from_issuer()")
+        raise _error(api, f"publishes no metadata: {faults}")
     named, offered = document.get("resource"), document.get("authorization_servers")
     if named != api:
-        shown = printable(named) if isinstance(named, str) else "none"
-        if "?" in api and isinstance(named, str):  # the query may contain a key, which it quotes
-            shown = public_url(named)
-        raise _error(
-            api,
-            f"publishes metadata of another API, {shown}",
-            "pass that URL exactly if it is the one you mean, or use from_issuer()",
-        )
-    servers = (
-        [each for each in offered if isinstance(each, str)] if isinstance(offered, list) else []
-    )
+        show = public_url if "?" in api else printable  # a query may contain a key
+        shown = show(named) if isinstance(named, str) else "none"
+        fault = f"publishes metadata of another API, {shown}"
+        raise _error(api, fault, "pass that URL exactly if it is the one you mean, or ")
+    listed = offered if isinstance(offered, list) else []
+    servers = [each for each in listed if isinstance(each, str)]
     for issuer in servers:
         if issuer in trusted:
             return issuer
     names = ", ".join(map(printable, servers[:10])) or "none"
-    raise _error(
-        api,
-        f"names no authorization server that is trusted (it names: {names})",
-        "add one of these to trusted_issuers, written in the same way, if you trust it, or use"
-        " from_issuer()",
-    )
+    fault = f"names no authorization server that is trusted (it names: {names})"
+    advice = "add one of these to trusted_issuers, written in the same way, if you trust it, or "
+    raise _error(api, fault, advice)
 
 
 def well_known(api: str) -> str:
@@ -125,13 +115,10 @@ def _places(api: str, get: Get) -> Iterable[str]:
     # An API elsewhere must not let us send requests to services on this machine.
     is_downgrade = api.lower().startswith("https:") and place.lower().startswith("http:")
     if origin is None or not is_secure(origin) or is_downgrade:
-        raise _error(
-            api,
-            f"names a place of its metadata that cannot be used, {public_url(place)}",
-            "use from_issuer()",
-        )
+        raise _error(api, f"names a place of its metadata that cannot be used, {public_url(place)}")
     yield place
 
 
-def _error(api: str, fault: str, advice: str) -> DiscoveryError:
-    return DiscoveryError(f"The API {public_url(api)} {fault}. To correct it: {advice}.")
+def _error(api: str, fault: str, advice: str = "") -> DiscoveryError:
+    message = f"The API {public_url(api)} {fault}. To correct it: {advice}use from_issuer()."
+    return DiscoveryError(message)

@@ -106,6 +106,11 @@ class ClientConfig:
         grant_types = [value for name, value in params if name == "grant_type"]
         if len(grant_types) > 1:
             raise ConfigurationError("token_params must contain one grant_type at most.")
+        token_body = options.get("token_body", "form")
+        if token_body not in ("form", "json"):
+            raise ConfigurationError(
+                'token_body must be "form" (RFC 6749 section 4.4.2) or "json".'
+            )
         config = cls(
             None if issuer is not None else check_token_url(token_url or ""),
             issuer if issuer is None or isinstance(issuer, IssuerOfAPI) else check_issuer(issuer),
@@ -120,7 +125,7 @@ class ClientConfig:
             method,
             scheme,
             grant_types[0] if grant_types else GRANT_TYPE,
-            _checked_token_body(options.get("token_body", "form")),
+            token_body,
         )
         if secret is None and options.get("client_auth") is None:
             # This grant is for confidential clients (RFC 6749 section 4.4).
@@ -222,12 +227,6 @@ def _checked_resource(resource: str) -> str:
             ' a fragment (RFC 8707 section 2), such as "https://api.example".'
         )
     return resource
-
-
-def _checked_token_body(token_body: object) -> str:
-    if token_body not in ("form", "json"):
-        raise ConfigurationError('token_body must be "form" (RFC 6749 section 4.4.2) or "json".')
-    return str(token_body)
 
 
 def _checked_params(params: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -75,7 +75,10 @@ class TokenEndpoint(TransportSession):
         self._scheme: Scheme = config.scheme
         if isinstance(config.scheme, DPoP):
             self._scheme = config.scheme._for_token_requests()
-        self._discovery = _discovery(config.issuer)
+        self._discovery: Discovery | None = None
+        if config.issuer is not None:
+            kind = APIDiscovery if isinstance(config.issuer, IssuerOfAPI) else Discovery
+            self._discovery = kind(config.issuer)
         self._last_fingerprint: bytes | None = None
 
     def use_certificate_of(self, fingerprint: bytes) -> None:
@@ -152,14 +155,14 @@ class TokenEndpoint(TransportSession):
             url = self._config.token_url or ""  # one of the two was given
             return url, url
 
-        def get(url: str) -> requests.Response:
-            return self.send_bounded("GET", url, headers={"Accept": _JSON}, deadline=deadline)
-
-        def get_public(url: str) -> requests.Response:
+        def get(url: str, session: TransportSession = self) -> requests.Response:
             is_api = url == self._config.issuer  # its answer may be a stream without end
-            return self.without_secrets().send_bounded(
+            return session.send_bounded(
                 "GET", url, headers={"Accept": _JSON}, deadline=deadline, reads_body=not is_api
             )
+
+        def get_public(url: str) -> requests.Response:
+            return get(url, self.without_secrets())
 
         method = self._config.client_auth
         metadata = self._discovery.metadata(get, clock.now(), get_public)
@@ -231,12 +234,6 @@ class TokenEndpoint(TransportSession):
                 )
             response = changed
         return response
-
-
-def _discovery(issuer: str | None) -> Discovery | None:
-    if isinstance(issuer, IssuerOfAPI):
-        return APIDiscovery(issuer)
-    return None if issuer is None else Discovery(issuer)
 
 
 @dataclass(frozen=True, slots=True)
