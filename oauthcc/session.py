@@ -299,7 +299,10 @@ class ClientCredentialsSession(requests.Session):
             notices.note_without_token(self.tokens._client, request.url, notices.MOCKED)
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
-            if not self._goes_beside_auth(request, prepared):
+            given = CaseInsensitiveDict({**(self.headers or {}), **(request.headers or {})})
+            # An auth= that writes none, as `lambda r: r`, says that no token is wanted.
+            is_written = prepared.headers.get("Authorization") != given.get("Authorization")
+            if not is_written or not self._goes_beside(prepared):
                 prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
         # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it
@@ -310,19 +313,15 @@ class ClientCredentialsSession(requests.Session):
         without_netrc = object.__new__(_without_netrc(kind))
         object.__setattr__(without_netrc, "__dict__", self.__dict__)
         prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
+        tokens = self._allowed_urls.find(str(prepared.url))[0]
+        header = None if tokens is None else tokens._config.scheme.header
         headers: Any = request.headers or {}
-        if None in headers.values() and _says_without(headers, self._header_for(prepared)):
+        if None in headers.values() and _says_without(headers, header or "Authorization"):
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
-        elif self.trust_env:
-            tokens = self._allowed_urls.find(str(prepared.url))[0]
-            if (
-                tokens is None
-                or tokens._config.scheme.header != "Authorization"
-                or "Authorization" in prepared.headers
-            ):
-                netrc = requests.sessions.get_netrc_auth(request.url)
-                if netrc is not None:
-                    prepared.prepare_auth(netrc, request.url)
+        elif self.trust_env and (header != "Authorization" or header in prepared.headers):
+            netrc = requests.sessions.get_netrc_auth(request.url)
+            if netrc is not None:
+                prepared.prepare_auth(netrc, request.url)
         return prepared
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
@@ -455,7 +454,7 @@ class ClientCredentialsSession(requests.Session):
             return None, None  # requests raises an error about that
         tokens, origin = self._allowed_urls.find(request.url)
         header = "Authorization" if tokens is None else tokens._config.scheme.header
-        if self.auth is not None and not _goes_beside(request, header):
+        if self.auth is not None and not self._goes_beside(request):
             return None, None
         if authorization.brings_its_own(request, header):
             return None, None
@@ -477,15 +476,10 @@ class ClientCredentialsSession(requests.Session):
         tokens = self._allowed_urls.find(str(getattr(request, "url", None)))[0]
         return "Authorization" if tokens is None else tokens._config.scheme.header
 
-    def _goes_beside_auth(self, request: Request, prepared: PreparedRequest) -> bool:
-        """Return whether a token goes beside what an ``auth=`` has put on a request.
-
-        An ``auth=`` that writes no ``Authorization``, as ``lambda r: r``, says that no token is
-        wanted.
-        """
-        given = CaseInsensitiveDict({**(self.headers or {}), **(request.headers or {})})
-        is_written = prepared.headers.get("Authorization") != given.get("Authorization")
-        return is_written and _goes_beside(prepared, self._header_for(prepared))
+    def _goes_beside(self, request: PreparedRequest) -> bool:
+        """Return whether the token goes beside the ``Authorization`` of a request."""
+        is_there = "Authorization" in request.headers
+        return is_there and self._header_for(request) != "Authorization"
 
     def _stays_at_its_api(self, request: PreparedRequest) -> bool:
         """Return whether a request still goes to the origin and the API that its token is for."""
@@ -598,11 +592,6 @@ def _check_source(tokens: object) -> None:
         raise ConfigurationError("tokens= takes the `tokens` of another session.")
 
 
-def _goes_beside(request: PreparedRequest, header: str) -> bool:
-    """Return whether a token in this header goes beside the ``Authorization`` of a request."""
-    return header != "Authorization" and "Authorization" in (request.headers or {})
-
-
 def _says_without(headers: Any, name: str) -> bool:
     """Return whether a caller wants no header of this name, which is then None as in requests."""
     wanted = name.lower(), name.lower().encode()
@@ -660,23 +649,18 @@ def fetch_token(
         return session.tokens.get(timeout)
 
 
-def _register(hooks: object, endpoint: Any) -> None:
-    if callable(hooks):
-        try:
+def _register(hooks: Any, endpoint: TokenEndpoint) -> None:
+    try:
+        if callable(hooks):
             hooks(endpoint)
-        except Exception as error:
-            raise ConfigurationError(
-                f"hooks raised {type(error).__name__} when it was called with the token endpoint."
-                ' A hook itself is given by its type, as in {"access_token_response": hook}.'
-            ) from error
-        return
-    known = endpoint.compliance_hook
-    if not isinstance(hooks, Mapping) or not all(
-        kind in known and callable(hook) for kind, hook in hooks.items()
-    ):
+        else:
+            for kind, hook in hooks.items():
+                if not callable(hook):
+                    raise TypeError(kind)  # noqa: TRY301 - one message for all faults
+                endpoint.register_compliance_hook(kind, hook)
+    except Exception as error:
         raise ConfigurationError(
-            'hooks must be a mapping, such as {"access_token_response": hook}, or a compliance fix'
-            " of requests-oauthlib."
-        )
-    for kind, hook in hooks.items():
-        endpoint.register_compliance_hook(kind, hook)
+            f"hooks could not be used ({type(error).__name__}): hooks must be a mapping, such as"
+            ' {"access_token_response": hook}, or a compliance fix of requests-oauthlib, which gets'
+            " the token endpoint. A hook itself is given by its type."
+        ) from error
