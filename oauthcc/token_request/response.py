@@ -217,8 +217,7 @@ def read_token(
         finally:
             del error  # its traceback refers to this frame, which refers to the error
     access_token, extra = _parsed(answer, parse)
-    lifetime = _lifetime(answer.members.get("expires_in"))
-    _note_lifetime(answer)
+    lifetime = _lifetime(answer)
     return Token(
         access_token,
         scheme_name,
@@ -388,11 +387,15 @@ def _parsed(answer: Answer, parse: Callable[..., Mapping[str, Any]]) -> tuple[st
     )
 
 
-def _note_lifetime(answer: Answer) -> None:
-    """Write to the log that a lifetime is unusual. Some servers give it in milliseconds."""
+def _lifetime(answer: Answer) -> float | None:
+    """Return the lifetime in seconds, or None if it is not a number or longer than ten years.
+
+    One of more than a year is written to the log, because some servers give it in milliseconds.
+    """
     seconds = _seconds(answer.members.get("expires_in"))
     if seconds is None or -MAX_LIFETIME <= seconds <= _YEAR:
-        return
+        return seconds
+    is_used = abs(seconds) <= MAX_LIFETIME
     url = answer.redactor.url(answer.response.url)
     if is_first((url, "lifetime")):
         shown = redact(str(int(seconds)), [*answer.secrets, answer.members["access_token"]])
@@ -402,22 +405,16 @@ def _note_lifetime(answer: Answer) -> None:
             '"access_token_response", hook).',
             url,
             shown if len(shown) <= _MAX_SHOWN_NUMBER else "very many",
-            "which is not used" if abs(seconds) > MAX_LIFETIME else "which is more than a year",
+            "which is more than a year" if is_used else "which is not used",
         )
-
-
-def _lifetime(value: Any) -> float | None:
-    """Return a lifetime in seconds, or None if it is not a number or longer than ten years."""
-    seconds = _seconds(value)
-    return None if seconds is None or abs(seconds) > MAX_LIFETIME else float(seconds)
+    return seconds if is_used else None
 
 
 def _seconds(value: Any) -> float | None:
     """Return a number, also one in a string, and None for everything else."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         return float(value)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number else None
+    return value if type(value) in (int, float) else None
 
 
 def _parts(scope: Any) -> list[Any]:
