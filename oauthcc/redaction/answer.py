@@ -89,8 +89,7 @@ class Redactor:
         self._too_many = tokens is None
         used = [plain_text(secret) for secret in secrets]
         encoded = [text for secret in used for text in _in_base64(secret)]
-        others = map(plain_text, (*_sent(request), *(tokens or ())))
-        self._secrets = Secrets([*used, *encoded, *others])
+        self._secrets = Secrets([*used, *encoded, *_sent(request), *map(plain_text, tokens or ())])
         # Apart from the others, because such a token may be a part of a secret.
         self._named = Secrets(())
 

@@ -171,7 +171,7 @@ def first_document(
     found: list[str] = []
     outage: TokenEndpointUnavailable | None = None
     for number, place in enumerate(places):
-        if outage is not None and number == 2:
+        if outage is not None and number == 2:  # only few servers have it there
             break
         try:
             return _read_json(get(place), whose), ""

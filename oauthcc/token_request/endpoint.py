@@ -298,11 +298,9 @@ def _call_request_hook(
 
 
 def _may_be_the_secret(error: TokenError) -> bool:
-    if error.status_code in (401, 403):
-        return True
     # Many servers have errors of their own for a wrong secret, some with status 200.
-    kinds = (TokenRequestDenied, InvalidTokenResponse)
-    return isinstance(error, kinds) and error.error not in _OTHER_CAUSES
+    is_refusal = isinstance(error, (TokenRequestDenied, InvalidTokenResponse))
+    return error.status_code in (401, 403) or (is_refusal and error.error not in _OTHER_CAUSES)
 
 
 def _name(hook: Any) -> str:

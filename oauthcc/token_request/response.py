@@ -155,11 +155,9 @@ class Answer:
         """Return the beginning of the body for a message, on one line, with a colon before it."""
         if not self.members and ("html" in self.kind or _HTML.search(self.text[:1000])):
             return ""  # a page for people
-        text = _TAG.sub(" ", self._content)
-        text = " ".join(text[: 20 * MAX_QUOTED].split())
-        text = "".join(character if character.isprintable() else "?" for character in text)
+        text = " ".join(_TAG.sub(" ", self._content)[: 20 * MAX_QUOTED].split())
         # Hidden once more, because what was dropped can join the parts of a secret or token.
-        text = self.redactor.content(text)
+        text = self.redactor.content("".join(c if c.isprintable() else "?" for c in text))
         if len(text) > MAX_QUOTED:
             text = text[: MAX_QUOTED - 3] + "..."
         return f": {text}" if text.strip(REDACTED + " ") else ""
