@@ -1,7 +1,7 @@
 """A secret that is a string, comes from a callable, or is in a file.
 
 A callable is called and a file is read again for every token request, so that a rotated secret
-takes effect without a restart. After ``invalid_client`` it is read once more
+takes effect without a restart. After a refusal that may be due to it, it is read once more
 (``token_request/endpoint.py``). No ``repr`` and no error shows a secret.
 """
 

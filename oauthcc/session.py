@@ -64,10 +64,8 @@ class APIOptions(SourceOptions, total=False):
     scope: str | Iterable[str] | None
 
 
-#: A compliance hook of requests-oauthlib.
-Hook: TypeAlias = Callable[..., Any]
 #: Compliance hooks by the names of their types, or a compliance fix, which registers some.
-Hooks: TypeAlias = Mapping[str, Hook] | Callable[[TokenEndpoint], object]
+Hooks: TypeAlias = Mapping[str, Callable[..., Any]] | Callable[[TokenEndpoint], object]
 
 
 class _Left(threading.local):
@@ -454,9 +452,8 @@ class ClientCredentialsSession(requests.Session):
             return None, None  # requests raises an error about that
         tokens, origin = self._allowed_urls.find(request.url)
         header = "Authorization" if tokens is None else tokens._config.scheme.header
-        if self.auth is not None and not self._goes_beside(request):
-            return None, None
-        if authorization.brings_its_own(request, header):
+        is_theirs = self.auth is not None and not self._goes_beside(request)
+        if is_theirs or authorization.brings_its_own(request, header):
             return None, None
         handler = getattr(vars(request).get("hooks"), "handler", None)  # if they are `TokenHooks`
         # A redirect, or a request that was sent before by this session or by a copy of it.
@@ -633,10 +630,9 @@ def fetch_token(
     ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). ``verify`` is as in requests.
     ``headers`` are added to the token request. ``hooks`` are compliance hooks of requests-oauthlib
     by the names of their types, such as ``{"access_token_response": hook}``, or one of its
-    compliance fixes, which is called with ``session.tokens.endpoint``. The other options are those
-    of `ClientCredentialsSession`. Raises `ConfigurationError`, or `TokenError` with
-    ``status_code``, ``error`` and ``error_description`` if the server answered with them (RFC 6749
-    section 5.2).
+    compliance fixes, which is called with the token endpoint. The other options are those of
+    `ClientCredentialsSession`. Raises `ConfigurationError`, or `TokenError` with ``status_code``,
+    ``error`` and ``error_description`` if the server answered with them (RFC 6749 section 5.2).
     """
     with ClientCredentialsSession(
         token_url, client_id, client_secret, scope, issuer=issuer, **options

@@ -896,8 +896,8 @@ def test_an_assertion_names_the_certificate_of_its_key(
         ("/etc/certificate.pem", r"pathlib\.Path"),
         ("der", r"is not PEM"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is not PEM"),
-        (5, "not int"),
-        ({"x5c": []}, "not dict"),
+        (5, r"\(int\) is not PEM"),
+        ({"x5c": []}, r"\(dict\) is not PEM"),
         (Path("/nonexistent.pem"), "The certificate in .* cannot be read"),
     ],
 )

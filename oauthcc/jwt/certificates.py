@@ -18,18 +18,13 @@ def certificate_headers(material: object, private: Any = None) -> dict[str, Any]
     from cryptography.hazmat.primitives.serialization import Encoding
     from cryptography.x509 import load_pem_x509_certificates
 
-    if not isinstance(material, (str, bytes)):
-        raise ConfigurationError(
-            "The certificate must be PEM (str or bytes), a pathlib.Path of the file that holds it,"
-            f" or a callable that returns it, not {type(material).__name__}."
-        )
-    pem = material.encode("utf-8", "replace") if isinstance(material, str) else material
+    pem: Any = material.encode("utf-8", "replace") if isinstance(material, str) else material
     try:
         chain = load_pem_x509_certificates(pem)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ConfigurationError(
-            "The certificate is not PEM (-----BEGIN CERTIFICATE-----): for the name of a file give"
-            " pathlib.Path(...)."
+            f"The certificate ({type(material).__name__}) is not PEM (-----BEGIN CERTIFICATE-----):"
+            " give PEM as str or bytes, a pathlib.Path of its file, or a callable that returns it."
         ) from None
     if private is not None and chain[0].public_key() != private.public_key():
         raise ConfigurationError(
