@@ -291,17 +291,18 @@ def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
             yield value
     if isinstance(body, (str, bytes)):
         for name, value in _parameters(plain_text(body)):
-            if name in _SECRET_PARAMETERS and isinstance(value, str):
+            if name in _SECRET_PARAMETERS:
                 yield value
 
 
-def _parameters(body: str) -> Iterable[tuple[str, Any]]:
+def _parameters(body: str) -> Iterable[tuple[str, str]]:
     """Return the parameters in the body of a token request, a form or a JSON object."""
     try:
         members = json.loads(body)
     except (ValueError, RecursionError):
         return parse_qsl(body)
-    return members.items() if isinstance(members, dict) else ()
+    pairs = members.items() if isinstance(members, dict) else ()
+    return [(name, value) for name, value in pairs if isinstance(value, str)]
 
 
 def _tokens_in(document: Any, *, everywhere: bool) -> set[str] | None:

@@ -107,7 +107,7 @@ class Discovery:
         return f"{type(self).__name__}({public_url(self.issuer)!r})"
 
 
-class _NotHere(Exception):
+class NotHere(Exception):
     """A location that has no metadata; the message says what was found instead."""
 
 
@@ -171,11 +171,11 @@ def first_document(
     found: list[str] = []
     outage: TokenEndpointUnavailable | None = None
     for number, place in enumerate(places):
-        if outage is not None and number == 2:  # only few servers have it there
+        if outage is not None and number == 2:
             break
         try:
-            return _read_json(get(place), whose), ""
-        except _NotHere as reason:
+            return read_json(get(place), whose), ""
+        except NotHere as reason:
             found.append(f"{public_url(place)} {reason}")
         except InvalidTokenResponse:
             found.append(f"{public_url(place)} is too large or broken")
@@ -189,16 +189,16 @@ def first_document(
     return None, "; ".join(found)
 
 
-def _read_json(response: requests.Response, whose: str) -> dict[str, Any]:
-    """Return the JSON object in an answer; raise `_NotHere` if there is none."""
+def read_json(response: requests.Response, whose: str) -> dict[str, Any]:
+    """Return the JSON object in an answer; raise `NotHere` if there is none."""
     raise_if_unavailable(response, whose)
     status, answer = response.status_code, Answer.of(response, ())
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        raise _NotHere(f"redirects ({status}), which is not followed")
+        raise NotHere(f"redirects ({status}), which is not followed")
     if status != HTTPStatus.OK:
-        raise _NotHere(f"answers with status {status}")
+        raise NotHere(f"answers with status {status}")
     if not isinstance(answer.value, dict):
-        raise _NotHere("is not JSON" if answer.value is NOT_JSON else "contains no JSON object")
+        raise NotHere("is not JSON" if answer.value is NOT_JSON else "contains no JSON object")
     return answer.value
 
 
