@@ -49,6 +49,13 @@ def delay_release(tokens: TokenSource, free: threading.Event) -> None:
     flight.end = lambda *ending: end(*ending) if free.wait(20) else None
 
 
+def forget_metadata(tokens: TokenSource) -> None:
+    """Forget the metadata of the issuer, which is otherwise used while a newer one is unusable."""
+    discovery: Any = tokens.endpoint._discovery
+    discovery._metadata = None
+    discovery.forget()
+
+
 def state_of(tokens: TokenSource) -> TokenState:
     """Return the state: the current token and the failure remembered."""
     return tokens._state

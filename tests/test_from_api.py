@@ -33,7 +33,7 @@ from oauthcc.testing import (
 from oauthcc.token_request.discovery import MAX_AGE
 
 from .clock import Clock, moved_clock
-from .inside import config_of, key_of
+from .inside import config_of, forget_metadata, key_of
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 METADATA = "/.well-known/oauth-authorization-server"
@@ -390,8 +390,7 @@ def test_a_copy_asks_the_same_api_and_trusts_the_same_issuers(
         assert copied.get(place.url).status_code == 200
         assert place.form["resource"] == place.url
         place.publish(authorization_servers=["https://evil.example"])
-        copied.tokens.endpoint._discovery._metadata = None
-        copied.tokens.endpoint._discovery.forget()
+        forget_metadata(copied.tokens)
         copied.tokens.forget()
         with pytest.raises(DiscoveryError, match=r"https://evil\.example"):
             copied.get(place.url)
