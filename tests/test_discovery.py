@@ -544,12 +544,16 @@ def test_a_server_that_lists_no_method_accepts_basic() -> None:
 
 
 def test_a_warning_says_that_the_grant_type_is_not_listed() -> None:
-    def warning(listed: tuple[str, ...] | None) -> str | None:
-        return grant_type_warning(Metadata(ISSUER, TOKEN_URL, grant_types=listed))
+    def warning(listed: tuple[str, ...] | None, used: str = "client_credentials") -> str | None:
+        return grant_type_warning(Metadata(ISSUER, TOKEN_URL, grant_types=listed), used)
 
     assert warning(None) is None
     assert warning(("implicit", "client_credentials")) is None
     assert "does not list client_credentials" in str(warning(("implicit",)))
+    assert warning(("account_credentials",), "account_credentials") is None
+    assert "does not list account_credentials" in str(
+        warning(("client_credentials",), "account_credentials")
+    )
 
 
 # How long metadata is kept
@@ -656,7 +660,7 @@ def test_a_real_issuer_is_discovered_by_bounded_requests(oidc: OIDCServer) -> No
         assert metadata.token_endpoint == oidc.token_url
         assert "private_key_jwt" in (metadata.token_endpoint_auth_methods or ())
         assert method_warning(metadata, "private_key_jwt") is None
-        assert grant_type_warning(metadata) is None
+        assert grant_type_warning(metadata, "client_credentials") is None
         assert 1 <= len(asked) <= 2
         with pytest.raises(DiscoveryError, match="another issuer"):
             discover(f"{oidc.issuer}/", get=get)

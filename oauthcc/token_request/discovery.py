@@ -285,12 +285,12 @@ def method_warning(metadata: Metadata, method_name: str) -> str | None:
     )
 
 
-def grant_type_warning(metadata: Metadata) -> str | None:
-    """Return a warning if the server lists its grant types without ``client_credentials``."""
-    if metadata.grant_types is None or "client_credentials" in metadata.grant_types:
+def grant_type_warning(metadata: Metadata, grant_type: str) -> str | None:
+    """Return a warning if the server lists its grant types without the one that will be used."""
+    if metadata.grant_types is None or grant_type in metadata.grant_types:
         return None
     return (
-        f"The issuer {public_url(metadata.issuer)} does not list client_credentials among its"
+        f"The issuer {public_url(metadata.issuer)} does not list {grant_type} among its"
         " grant_types_supported; a token is requested nevertheless."
     )
 

@@ -161,9 +161,12 @@ class TokenEndpoint(TransportSession):
                 "GET", url, headers={"Accept": _JSON}, deadline=deadline, reads_body=not is_api
             )
 
-        method = self._config.client_auth
+        method, grant_type = self._config.client_auth, self._config.grant_type
         metadata = self._discovery.metadata(get, clock.now(), get_public)
-        for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
+        for warning in (
+            grant_type_warning(metadata, grant_type),
+            method_warning(metadata, method.name),
+        ):
             if warning is not None and is_first((self._config.client, warning)):
                 log.warning("%s (%s)", warning, self._config.client)
         has_cert = method.cert is not None or self.cert is not None
