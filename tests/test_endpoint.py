@@ -694,7 +694,8 @@ def test_fetch_token_uses_hooks_in_a_mapping(auth: AuthorizationServer) -> None:
 def test_fetch_token_uses_a_compliance_fix(auth: AuthorizationServer) -> None:
     auth.token_fields = {"token_type": "Application Access Token"}
     client = auth.token_url, auth.client_id, auth.client_secret
-    with pytest.raises(InvalidTokenResponse, match="ebay_compliance_fix"):
+    advice = r"pass hooks=ebay_compliance_fix to fetch_token\(\)"
+    with pytest.raises(InvalidTokenResponse, match=advice):
         fetch_token(*client)
     assert fetch_token(*client, hooks=ebay_compliance_fix).access_token == auth.issued[-1]
 
