@@ -38,7 +38,7 @@ PAUSE = 60.0
 
 _OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 #: The end of the path of most token endpoints.
-_TOKEN_PATH = re.compile(r"/(?:access_?)?token/?\Z", re.IGNORECASE)
+_TOKEN_PATH = re.compile(r"token(?:\.[a-z]+)?/?\Z", re.IGNORECASE)
 _ENTRA_V1 = "https://sts.windows.net/"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
@@ -156,7 +156,7 @@ def discover(issuer: str, *, get: Get) -> Metadata:
     if document is not None:
         return read_metadata(document, issuer)
     advice = f"check the issuer, {_ALTERNATIVE}"
-    if _TOKEN_PATH.search(issuer):
+    if _TOKEN_PATH.search(urlsplit(issuer).path):
         advice = "it looks like a token endpoint, which is passed as token_url, not as issuer"
     raise _error(issuer, f"publishes no metadata: {faults}", advice)
 
@@ -170,9 +170,7 @@ def first_document(
     """
     found: list[str] = []
     outage: TokenEndpointUnavailable | None = None
-    for number, place in enumerate(places):
-        if outage is not None and number == 2:
-            break
+    for place in places:
         try:
             return read_json(get(place), whose), ""
         except NotHere as reason:
