@@ -799,7 +799,7 @@ def test_a_hook_may_change_the_parameters_of_a_request_in_json(odd: OddServer) -
 
 
 @pytest.mark.parametrize(
-    "turn", [json.dumps, lambda v: f"\n {json.dumps(v)}", lambda v: json.dumps(v).encode()]
+    "turn", [dict, json.dumps, lambda v: f"\n {json.dumps(v)}", lambda v: json.dumps(v).encode()]
 )
 def test_a_hook_may_write_the_json_by_itself(odd: OddServer, turn: Callable[[Any], Any]) -> None:
     def fix(url: str, headers: Any, kwargs: Any) -> Any:
@@ -809,6 +809,16 @@ def test_a_hook_may_write_the_json_by_itself(odd: OddServer, turn: Callable[[Any
         session.tokens.endpoint.register_compliance_hook("access_token_request", fix)
         session.tokens.get()
     assert odd.members == [{"grant_type": "client_credentials", "n": 1, "inner": {"a": [True]}}]
+
+
+def test_a_hook_that_sets_what_json_cannot_express_is_an_error(auth: AuthorizationServer) -> None:
+    with session_for(auth, token_body="json") as session:
+        session.tokens.endpoint.register_compliance_hook(
+            "access_token_request", lambda url, headers, _: (url, headers, {"data": {"a": b"1"}})
+        )
+        with pytest.raises(ConfigurationError, match="data that JSON cannot express"):
+            session.tokens.get()
+    assert auth.token_requests == []
 
 
 @pytest.mark.parametrize(("data", "sent"), [({"data": '[{"a": "=&"}]'}, [{"a": "=&"}]), ({}, {})])
