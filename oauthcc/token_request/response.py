@@ -72,10 +72,10 @@ _EBAY_TYPES = ("Application Access Token", "User Access Token")
 _ADVICE = {
     "invalid_request": "Check audience, resource and token_params. Some servers require a scope or"
     " another client authentication method.",
-    "unauthorized_client": "Check client_id and client_secret, and that the server allows this client"
-    " the client credentials grant.",
-    "unsupported_grant_type": "Check token_url, and that the server allows client credentials. If it"
-    ' has another name for this grant, pass token_params={"grant_type": ...}.',
+    "unauthorized_client": "Check client_id and client_secret, and that the server allows this"
+    " client the client credentials grant.",
+    "unsupported_grant_type": "Check token_url, and that the server allows client credentials. If"
+    ' it has another name for this grant, pass token_params={"grant_type": ...}.',
     "invalid_target": "Check audience and resource.",
     "access_denied": "Check what the server allows this client: grant type, scope, audience.",
 }
