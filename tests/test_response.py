@@ -553,6 +553,9 @@ def test_an_error_in_another_shape_is_quoted_on_one_line(body, quoted, status, e
 def test_an_error_in_another_shape_with_status_200_is_quoted_too():
     error = fault(answered({"errcode": 40001, "message": "wrong secret"}), InvalidTokenResponse)
     assert 'no access_token: {"errcode": 40001, "message": "wrong secret"}.' in str(error)
+    for name in ("errmsg", "msg"):
+        error = fault(answered({"code": 7, name: f"no {TOKEN} here"}), InvalidTokenResponse)
+        assert f'no access_token: {{"code": 7, "{name}": "no *** here"}}.' in str(error)
     error = fault(answered({"error": {"code": 7, "message": "no client"}}), TokenRequestDenied)
     assert '200 with application/json: {"error": {"code": 7, "message": "no client"}}.' in str(
         error
