@@ -234,7 +234,7 @@ def _advice_for(named: str, issuer: str) -> str:
     if named.rstrip("/") == issuer.rstrip("/"):
         slash = "with" if named.endswith("/") else "without"
         return f"write that one exactly, {slash} the slash at its end"
-    if "{tenantid}" in named:  # Microsoft Entra ID, for /common, /organizations and /consumers
+    if "{tenantid}" in named:  # Microsoft Entra ID, for /common and /organizations
         return (
             "this one is for users of any tenant. Write the id of your tenant in its place, as in"
             " https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0"
