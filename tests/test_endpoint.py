@@ -311,21 +311,28 @@ def test_no_pause_goes_beyond_the_deadline(auth: AuthorizationServer, pauses: li
     assert len(auth.token_requests) == 1
 
 
+NO_TIME = pytest.mark.parametrize(
+    "retry_after", [None, "0", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"]
+)
+
+
+@NO_TIME
 def test_a_server_that_limits_requests_and_names_no_time_is_asked_once(
-    auth: AuthorizationServer, pauses: list[float]
+    auth: AuthorizationServer, pauses: list[float], retry_after: str | None
 ) -> None:
-    auth.answer_next(faults.unavailable(429, retry_after=None), None)
+    auth.answer_next(faults.unavailable(429, retry_after=retry_after), None)
     with session_for(auth) as session, pytest.raises(TokenEndpointUnavailable, match="429"):
         session.get(API)
     assert (len(auth.token_requests), pauses) == (1, [])
 
 
 @pytest.mark.unmeasured
+@NO_TIME
 def test_a_server_that_limits_requests_and_names_no_time_is_asked_with_growing_pauses(
-    auth: AuthorizationServer, pauses: list[float]
+    auth: AuthorizationServer, pauses: list[float], retry_after: str | None
 ) -> None:
     clock = Clock().install()
-    auth.answer_next(faults.unavailable(429, retry_after=None), None)
+    auth.answer_next(faults.unavailable(429, retry_after=retry_after), None)
     with session_for(auth) as session:
         asked = list[int]()
         for _ in range(600):
