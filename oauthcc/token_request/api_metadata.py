@@ -80,17 +80,20 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
     if document is None:
         raise _error(api, f"publishes no metadata: {faults}")
     named, offered = document.get("resource"), document.get("authorization_servers")
+    if not isinstance(named, str):
+        raise _error(api, "publishes metadata that names no resource")
     if named != api:
         show = public_url if "?" in api else printable  # a query may contain a key
-        shown = show(named) if isinstance(named, str) else "none"
-        fault = f"publishes metadata of another API, {shown}"
+        fault = f"publishes metadata of another API, {show(named)}"
         raise _error(api, fault, "pass that URL exactly if it is the one you mean, or ")
     listed = offered if isinstance(offered, list) else []
     servers = [each for each in listed if isinstance(each, str)]
     for issuer in servers:
         if issuer in trusted:
             return issuer
-    names = ", ".join(map(printable, servers[:10])) or "none"
+    if not servers:
+        raise _error(api, "names no authorization server")
+    names = ", ".join(map(printable, servers[:10]))
     fault = f"names no authorization server that is trusted (it names: {names})"
     advice = "add one of these to trusted_issuers, written in the same way, if you trust it, or "
     raise _error(api, fault, advice)
