@@ -506,7 +506,7 @@ class ClientCredentialsSession(requests.Session):
         url, sent = str(request.url), _left.handler  # its token may have been renewed meanwhile
         for tokens in self._allowed_urls.values():
             current, header = tokens._state.current, tokens._config.scheme.header
-            value = request.headers.get(header)
+            value = authorization.header_text(request.headers.get(header))
             is_its_token = current is not None and value == current.header
             is_its_token |= sent is not None and sent.tokens is tokens and value in sent.values
             if is_its_token and self._allowed_urls.find(url)[0] is not tokens:

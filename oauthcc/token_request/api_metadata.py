@@ -27,7 +27,7 @@ from .discovery import (
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
 
-class IssuerOfAPI(str):
+class IssuerOfAPI(str):  # noqa: SLOT000 - older protocols of pickle want no slots
     """The URL of an API, in the place of the issuer that the API names.
 
     ``trusted`` are the issuers of which it may name one.
