@@ -25,6 +25,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -37,6 +38,7 @@ from oauthcc import (
     ClientSecretPost,
     ConfigurationError,
     Event,
+    PrivateKeyJWT,
     RefusalRemembered,
     RenewalFailed,
     ReplayImpossible,
@@ -45,6 +47,7 @@ from oauthcc import (
     TokenObtained,
     fetch_token,
 )
+from oauthcc.jwt import generate_key
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
 from oauthcc.tokens.refusals import Refusal, Route
 
@@ -478,6 +481,13 @@ def test_no_error_shows_a_secret_that_the_server_echoes(
 WORDS = "correct horse/battery"
 
 
+KEY = (
+    generate_key("ES256")
+    .private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
+
+
 def _with_password(url: str, headers: Any, kwargs: Any) -> Any:
     return url, headers, {"data": {**kwargs["data"], "password": WORDS}}
 
@@ -486,14 +496,20 @@ def _with_keys(url: str, headers: Any, kwargs: Any) -> Any:
     return url, headers, {"data": json.dumps({"api_key": ["first", WORDS]})}
 
 
-@pytest.mark.parametrize("place", ["query", "params", "form", "JSON"])
+@pytest.mark.parametrize("place", ["query", "params", "form", "JSON", "resource", "claims"])
 def test_no_error_shows_a_secret_that_was_sent_in_another_place(
     auth: AuthorizationServer, place: str
 ) -> None:
     echo = f"bad value {WORDS} in {quote(WORDS, safe='')}"
     url, hook = auth.token_url, _with_keys if place == "JSON" else _with_password
+    query, options = f"?key={quote(WORDS, safe='')}", dict[str, Any]()
     if place == "query":
-        url += f"?key={quote(WORDS, safe='')}"
+        url += query
+    elif place == "resource":
+        options = {"resource": f"https://api.example/{query}"}
+    elif place == "claims":
+        members: dict[str, Any] = {"headers": {"x-other": 1}, "claims": {"api_key": WORDS}}
+        options = {"client_secret": None, "client_auth": PrivateKeyJWT(KEY, **members)}
     for answer in (
         error_page(error="invalid_request", error_description=echo),
         error_page(message=echo),
@@ -501,10 +517,10 @@ def test_no_error_shows_a_secret_that_was_sent_in_another_place(
         page(400, b"{}", X_Echo=echo),
     ):
         auth.answer_next(answer, None)
-        with session_for(auth, token_url=url) as session:
+        with session_for(auth, token_url=url, **options) as session:
             if place == "params":
                 session.tokens.endpoint.params = {"subscription-key": WORDS}
-            elif place != "query":
+            elif place in ("form", "JSON"):
                 session.tokens.endpoint.register_compliance_hook("access_token_request", hook)
             with pytest.raises(TokenError) as caught:
                 session.tokens.get()

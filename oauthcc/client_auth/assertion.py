@@ -23,6 +23,7 @@ from ..jwt import (
     require_pyjwt,
     sign,
 )
+from ..redaction import names_secret
 from ..secret import Secret, SecretLike, absolute, at_construction, read_source
 from .attempt import Attempt, hashed
 
@@ -132,6 +133,9 @@ class PrivateKeyJWT:
                 ""  # PyJWT writes a typ of its own, except in the place of an empty one
             )
         _assert(attempt, key.sign(_merged(claims, self.claims), headers))
+        given = {**(self.headers or {}), **(self.claims or {})}
+        texts = {name: value for name, value in given.items() if isinstance(value, str)}
+        attempt.secrets += [value for name, value in texts.items() if names_secret(name)]
 
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current key, its password, its certificate and the options."""

@@ -295,10 +295,13 @@ def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
         value = plain_text(given or "")
         if len(value) >= MIN_TOKEN and names_secret(plain_text(name)):
             yield value
-    parameters = parse_qsl(plain_text(url).partition("?")[2]) if isinstance(url, str) else []
-    if isinstance(body, (str, bytes)):
-        parameters += _parameters(plain_text(body))
+    parameters = _parameters(plain_text(body)) if isinstance(body, (str, bytes)) else []
     yield from (value for name, value in parameters if names_secret(name))
+    # Also in the query of a URL: of this one, or of a resource.
+    for text in (plain_text(url or ""), *(value for _, value in parameters)):
+        for name, value in parse_qsl(text.partition("?")[2]):
+            if len(value) >= MIN_TOKEN and names_secret(name):
+                yield value
 
 
 def _parameters(body: str) -> list[tuple[str, str]]:
