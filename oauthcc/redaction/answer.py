@@ -298,7 +298,8 @@ def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
     parameters = _parameters(plain_text(body)) if isinstance(body, (str, bytes)) else []
     yield from (value for name, value in parameters if names_secret(name))
     # Also in the query of a URL: of this one, or of a resource.
-    for text in (plain_text(url or ""), *(value for _, value in parameters)):
+    places = [url] if isinstance(url, str) else []  # an adapter may put anything there
+    for text in (*places, *(value for _, value in parameters)):
         for name, value in parse_qsl(text.partition("?")[2]):
             if len(value) >= MIN_TOKEN and names_secret(name):
                 yield value
