@@ -499,7 +499,7 @@ class ClientCredentialsSession(requests.Session):
         stays = place == self._allowed_urls.find(before)
         for tokens in self._allowed_urls.values():
             current, header = tokens._state.current, tokens._config.scheme.header
-            value = request.headers.get(header)
+            value = authorization.header_text(request.headers.get(header))
             is_its_token = current is not None and value == current.header
             # The token may have been renewed meanwhile.
             is_its_token |= sent is not None and sent.tokens is tokens and value in sent.values

@@ -198,6 +198,9 @@ def test_metadata_may_be_the_answer_of_the_api_itself_but_its_body_is_not_read()
         "http://127.0.0.1/latest",
         "http://localhost:8500/v1/kv",
         "HTTP://localhost/",
+        "https://localhost:8443/v1/kv",
+        "https://127.0.0.2/",
+        "https://[::1]/",
         "/relative",
         "//meta.example/mcp",
         "",
@@ -208,7 +211,7 @@ def test_metadata_may_be_the_answer_of_the_api_itself_but_its_body_is_not_read()
         "https://meta.example:99999/",
     ],
 )
-def test_no_request_is_sent_to_a_place_that_is_not_https(place: str) -> None:
+def test_no_request_is_sent_to_a_place_that_is_not_https_or_on_this_machine(place: str) -> None:
     web = Web({API: challenge(f'Bearer resource_metadata="{place}"')})
     with pytest.raises(DiscoveryError, match="names a place of its metadata that cannot be used"):
         find_issuer(API, (ISSUER,), get=web)

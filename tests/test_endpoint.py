@@ -864,6 +864,7 @@ SECRETS: dict[str, dict[str, Any]] = {
         for name in (
             *("apikey", "api_key", "apiKey", "x-api-key", "refresh_token", "password", "secret"),
             *("assertion", "subject_token", "app_secret", "secretKey", "passphrase"),
+            *("pwd", "user_pwd", "passcode", "otp", "credential", "userCredentials", "x-signature"),
         )
     },
     "hook": {},

@@ -374,7 +374,11 @@ def test_tokens_are_shared_only_if_the_url_and_the_trusted_issuers_are_the_same(
 
 @pytest.mark.parametrize(
     "duplicate",
-    [copy.copy, copy.deepcopy, *(lambda s, p=p: pickle.loads(pickle.dumps(s, p)) for p in (2, 5))],
+    [
+        copy.copy,
+        copy.deepcopy,
+        *(lambda s, p=p: pickle.loads(pickle.dumps(s, p)) for p in range(6)),
+    ],
 )
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_a_copy_asks_the_same_api_and_trusts_the_same_issuers(

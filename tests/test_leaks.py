@@ -13,6 +13,7 @@ import json
 import logging
 import pickle
 import pprint
+import re
 import ssl
 import traceback
 import zlib
@@ -24,6 +25,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import requests
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from requests import Response
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -36,6 +38,7 @@ from oauthcc import (
     ClientSecretPost,
     ConfigurationError,
     Event,
+    PrivateKeyJWT,
     RefusalRemembered,
     RenewalFailed,
     ReplayImpossible,
@@ -44,6 +47,7 @@ from oauthcc import (
     TokenObtained,
     fetch_token,
 )
+from oauthcc.jwt import generate_key
 from oauthcc.testing import Answer, AuthorizationServer, Fault, ProtectedAPI, faults
 from oauthcc.tokens.refusals import Refusal, Route
 
@@ -473,6 +477,76 @@ def test_no_error_shows_a_secret_that_the_server_echoes(
     assert_clean(log.lines)
 
 
+# Nothing but its name says that this is a secret.
+WORDS = "correct horse/battery"
+
+
+KEY = (
+    generate_key("ES256")
+    .private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
+
+
+def _with_password(url: str, headers: Any, kwargs: Any) -> Any:
+    return url, headers, {"data": {**kwargs["data"], "password": WORDS}}
+
+
+def _with_keys(url: str, headers: Any, kwargs: Any) -> Any:
+    return url, headers, {"data": json.dumps({"api_key": ["first", WORDS]})}
+
+
+@pytest.mark.parametrize("place", ["query", "params", "form", "JSON", "resource", "claims"])
+def test_no_error_shows_a_secret_that_was_sent_in_another_place(
+    auth: AuthorizationServer, place: str
+) -> None:
+    echo = f"bad value {WORDS} in {quote(WORDS, safe='')}"
+    url, hook = auth.token_url, _with_keys if place == "JSON" else _with_password
+    query, options = f"?key={quote(WORDS, safe='')}", dict[str, Any]()
+    if place == "query":
+        url += query
+    elif place == "resource":
+        options = {"resource": f"https://api.example/{query}"}
+    elif place == "claims":
+        members: dict[str, Any] = {"headers": {"x-other": 1}, "claims": {"api_key": WORDS}}
+        options = {"client_secret": None, "client_auth": PrivateKeyJWT(KEY, **members)}
+    for answer in (
+        error_page(error="invalid_request", error_description=echo),
+        error_page(message=echo),
+        page(500, f"<p>{echo}</p>".encode(), "text/xml"),
+        page(400, b"{}", X_Echo=echo),
+    ):
+        auth.answer_next(answer, None)
+        with session_for(auth, token_url=url, **options) as session:
+            if place == "params":
+                session.tokens.endpoint.params = {"subscription-key": WORDS}
+            elif place in ("form", "JSON"):
+                session.tokens.endpoint.register_compliance_hook("access_token_request", hook)
+            with pytest.raises(TokenError) as caught:
+                session.tokens.get()
+        error = caught.value
+        shown = [*looks(error), pickle.dumps(error), *everything_of(error.response)]
+        assert_nowhere([WORDS, "battery"], shown)
+
+
+@pytest.mark.parametrize(
+    "error", [{"error": "x", "error_description": "..."}, {"a": [{"b": "..."}]}]
+)
+def test_no_error_shows_a_secret_between_whose_characters_there_are_tags(
+    auth: AuthorizationServer, error: dict[str, Any]
+) -> None:
+    for text in (f"{SECRET[:9]}<wbr>{SECRET[9:]}", "<b></b>".join(SECRET)):
+        quoted = json.dumps(f"bad secret {text} !")
+        body = json.dumps(error).replace('"..."', quoted).encode()
+        for answer in (page(400, body), page(400, f"<p>{text}</p>".encode(), "text/xml")):
+            auth.answer_next(answer, 1)
+            with session_for(auth) as session, pytest.raises(TokenError) as caught:
+                session.tokens.get()
+            it = caught.value
+            shown = [*looks(it), pickle.dumps(it), *everything_of(it.response)]
+            assert_clean(re.sub("<[^>]*>", "", str(one)) for one in shown)
+
+
 LIVE = "eyJhbGciOiJIUzI1NiJ9.live-token.sig"
 OPAQUE = "live-0paque~T0ken/1+2=="
 
@@ -706,6 +780,17 @@ def test_no_error_quotes_a_header_that_cannot_be_sent(auth: AuthorizationServer)
             assert_clean(all_of(caught.value))
             assert_clean(all_of(events.first(RenewalFailed).error))
             assert_clean(all_of(events.first(RefusalRemembered).error))
+
+
+@pytest.mark.parametrize("value", [f"{WORDS}\n", f" {WORDS}", WORDS.encode() + b"\n", [WORDS]])
+def test_no_error_quotes_a_header_of_the_caller_that_cannot_be_sent(
+    auth: AuthorizationServer, value: Any
+) -> None:
+    for name in ("X-Api-Key", "X-Tenant"):
+        with pytest.raises(ConfigurationError, match=r"could not be made.*[Hh]eader") as caught:
+            fetch_token(auth.token_url, CLIENT, SECRET, headers={name: value})
+        shown = [*looks(caught.value), "".join(traceback.format_exception(caught.value))]
+        assert_nowhere([WORDS, "battery"], shown)
 
 
 def test_a_remembered_error_does_not_show_the_token_that_it_was_to_replace(

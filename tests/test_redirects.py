@@ -48,6 +48,15 @@ class Duplicating(HTTPAdapter):
         return super().send(copy.copy(request), *args, **kwargs)
 
 
+class Encoding(HTTPAdapter):
+    """An adapter that makes bytes of the headers, in place."""
+
+    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        for name, value in request.headers.items():
+            request.headers[name] = str(value).encode()  # type: ignore[assignment]
+        return super().send(request, *args, **kwargs)
+
+
 class Resolving(HTTPAdapter):
     """An adapter that puts an address into the URL, in place, as many resolvers do."""
 
@@ -80,7 +89,9 @@ LEAVING = [
 ]
 
 
-@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating], ids=lambda a: a.__name__)
+@pytest.mark.parametrize(
+    "adapter", [HTTPAdapter, Copying, Duplicating, Encoding], ids=lambda a: a.__name__
+)
 @pytest.mark.parametrize("target", LEAVING)
 def test_a_redirect_that_leaves_the_prefix_carries_no_token(
     scene: Scene, sessions: Sessions, target: str, adapter: type[HTTPAdapter]
@@ -95,7 +106,9 @@ def test_a_redirect_that_leaves_the_prefix_carries_no_token(
     assert [token for path, token in hops if not path.startswith("/v1/other/")] in ([None], [])
 
 
-@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating], ids=lambda a: a.__name__)
+@pytest.mark.parametrize(
+    "adapter", [HTTPAdapter, Copying, Duplicating, Encoding], ids=lambda a: a.__name__
+)
 @pytest.mark.parametrize("target", ["/v1/x", "x", "./x", "/v1/x#part", "//{host}/v1/x"])
 def test_a_redirect_inside_the_prefix_carries_the_token(
     scene: Scene, sessions: Sessions, target: str, adapter: type[HTTPAdapter]
@@ -614,7 +627,9 @@ def carried(scene: OwnScene, *apis: ProtectedAPI) -> list[str | None]:
     return [seen.headers.get(scene.scheme.header) for api in apis for seen in api.requests]
 
 
-@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating], ids=lambda a: a.__name__)
+@pytest.mark.parametrize(
+    "adapter", [HTTPAdapter, Copying, Duplicating, Encoding], ids=lambda a: a.__name__
+)
 @pytest.mark.parametrize("target", LEAVING)
 def test_a_redirect_that_leaves_the_prefix_carries_no_token_in_its_own_header(
     own: OwnScene, own_sessions: Sessions, target: str, adapter: type[HTTPAdapter]
@@ -647,6 +662,24 @@ def test_a_redirect_to_another_origin_carries_no_token_in_its_own_header(
         assert (carried(own, other), after) == ([None], None)
         for one in (*response.history[1:], response):
             assert own.scheme.header not in one.request.headers
+
+
+def test_a_token_of_which_an_adapter_makes_bytes_is_replayed_and_stays_at_its_api(
+    own: OwnScene, own_sessions: Sessions
+) -> None:
+    other, session = own.another_api(), own_sessions.new()
+    session.mount("http://", Encoding())
+    session.get(own.url)
+    own.auth.revoke_all()
+    replayed = session.get(own.url)
+    assert (replayed.status_code, len(own.api.requests)) == (200, 3)
+    url = moved_to(own, f"{other.url}/x")
+    response = session.get(url)
+    assert (response.status_code, carried(own, other)) == (200, [None])
+    for one in (replayed, response, *response.history):
+        assert not any(token in repr(one.request.headers) for token in own.auth.issued)
+    first = session.get(url, allow_redirects=False)
+    assert own.scheme.header not in first.next.headers  # type: ignore[union-attr]
 
 
 def test_the_next_request_to_another_origin_carries_no_token_in_its_own_header(

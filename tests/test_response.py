@@ -1114,8 +1114,7 @@ def test_a_secret_header_and_a_body_of_bytes_are_redacted_too():
 def test_the_secret_in_a_json_body_is_redacted_too(value):
     response = answered(b"Bad: of-the-body", 400, {})
     response.request.body = json.dumps({"client_secret": value, "scope": "a"})
-    is_a_text = isinstance(value, str)
-    assert in_an_error(response).text == ("Bad: ***" if is_a_text else "Bad: of-the-body")
+    assert in_an_error(response).text == ("Bad: ***" if value else "Bad: of-the-body")
     response.request.body = json.dumps([value])
     assert in_an_error(response).text == "Bad: of-the-body"
 

@@ -20,7 +20,7 @@ import requests
 from requests import PreparedRequest
 from requests.structures import CaseInsensitiveDict
 
-from ..redaction import SecretHeader
+from ..redaction import SecretHeader, plain_text
 from ..schemes import Scheme
 from ..tokens.state import CurrentToken
 from .body import NO_BODY, BodyNote, UnreplayableBody, note_body
@@ -107,7 +107,12 @@ def carries_token(request: PreparedRequest, header: str) -> bool:
 
 
 def _is_ours(value: object, values: Collection[str]) -> bool:
-    return isinstance(value, SecretHeader) or value in values
+    return isinstance(value, SecretHeader) or header_text(value) in values
+
+
+def header_text(value: Any) -> Any:
+    """Return the text of a header of which an adapter has made bytes, in place."""
+    return plain_text(value) if isinstance(value, bytes) else value
 
 
 def _our_values(request: PreparedRequest) -> Collection[str]:
@@ -198,7 +203,7 @@ def hand_over(request: PreparedRequest) -> HandedOver:
     note = NO_BODY if own["body"] is None else _note_or_reason(own["body"])
     headers = _copy_of(own["headers"])
     for name in our_headers(request):  # a replay gets values of its own
-        headers[name] = SecretHeader(headers[name])
+        headers[name] = SecretHeader(header_text(headers[name]))
     return HandedOver(own["method"], own["url"], headers, own["body"], note)
 
 
@@ -218,7 +223,7 @@ def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]
         kept = object.__new__(CaseInsensitiveDict)
         store = headers.__dict__["_store"].copy()
         for name, (_, value) in [*store.items()]:
-            if isinstance(value, SecretHeader) or value in values:
+            if isinstance(value, SecretHeader) or (values and _is_ours(value, values)):
                 del store[name]
         own["headers"].__dict__["_store"], kept.__dict__["_store"] = store, store.copy()
     else:
@@ -300,16 +305,18 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
     if type(headers) is CaseInsensitiveDict:  # as below, without many calls
         store = headers.__dict__["_store"]
         hidden = {
-            key: (name, SecretHeader(value))
+            key: (name, SecretHeader(value if type(value) is str else plain_text(value)))
             for key, (name, value) in store.items()
-            if type(value) is str and value in values
+            if (type(value) is str and value in values)
+            or (type(value) is bytes and plain_text(value) in values)
         }
         shown = object.__new__(CaseInsensitiveDict)
         shown.__dict__["_store"] = {**store, **hidden}
     elif not isinstance(headers, Mapping):
         return  # no request, or that of a mock
     else:
-        hidden = {n: SecretHeader(v) for n, v in headers.items() if type(v) is str and v in values}
+        texts = {n: header_text(v) for n, v in headers.items() if type(v) in (str, bytes)}
+        hidden = {n: SecretHeader(text) for n, text in texts.items() if text in values}
         shown = {**headers} if isinstance(headers, dict) else CaseInsensitiveDict(headers)
         shown.update(hidden)
     if hidden:
@@ -323,7 +330,7 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
 def hide_headers(request: PreparedRequest) -> None:
     """Let the headers of ours on a request show no token in their `repr`, in place."""
     for name in our_headers(request):
-        request.headers[name] = SecretHeader(request.headers[name])
+        request.headers[name] = SecretHeader(header_text(request.headers[name]))
 
 
 def pass_token_on(hop: PreparedRequest, sent: Any) -> None:
@@ -340,7 +347,7 @@ def pass_token_on(hop: PreparedRequest, sent: Any) -> None:
     header = sent_hooks.handler.header
     if not carries_token(sent, header) or brings_its_own(hop, header):
         return
-    hop.headers[header] = SecretHeader(sent.headers[header])
+    hop.headers[header] = SecretHeader(header_text(sent.headers[header]))
     hop.__dict__["hooks"] = TokenHooks.of(sent_hooks.handler, hooks)
 
 

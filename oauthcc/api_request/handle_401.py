@@ -35,6 +35,7 @@ from .authorization import (
     HandedOver,
     ResponseHandler,
     copy_request,
+    header_text,
     hide_headers,
     hide_token,
     put_token,
@@ -322,7 +323,7 @@ class Handle401(ResponseHandler):
         return str(request.url) if handed is None else handed.url
 
     def _carries_our_token(self, request: PreparedRequest) -> bool:
-        return request.headers.get(self.header) == self._current.header
+        return bool(header_text(request.headers.get(self.header)) == self._current.header)
 
     def _is_refusal(self, response: Response) -> bool:
         if response.status_code not in self._refused_status or self._lacks_scope(response):

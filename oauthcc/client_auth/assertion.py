@@ -22,6 +22,7 @@ from ..jwt import (
     require_pyjwt,
     sign,
 )
+from ..redaction import names_secret
 from ..secret import Secret, SecretLike, absolute, at_construction, read_source
 from .attempt import Attempt, hashed
 
@@ -127,6 +128,9 @@ class PrivateKeyJWT:
         own = {"typ": self.type, "kid": key.key_id, **self._certificate_headers()}
         claims = _merged(_claims(attempt, self.audience, self.lifetime), self.claims)
         _assert(attempt, key.sign(claims, _merged(own, given)))
+        members = [*given.items(), *(self.claims or {}).items()]
+        texts = [(name, value) for name, value in members if isinstance(value, str)]
+        attempt.secrets += [value for name, value in texts if names_secret(name)]
 
     def fingerprint(self, client_secret: str | None) -> bytes:
         """Return a digest of the current key, its password, its certificate and the options."""

@@ -13,11 +13,12 @@ secrets are, because a broken server may choose both. What would need many steps
 
 from .answer import Redactor, plain_text, redact_transport_error
 from .header import REDACTED, SecretHeader
-from .search import redact, redact_error, redacted_message
+from .search import TAG, redact, redact_error, redacted_message
 from .token_shapes import names_secret
 
 __all__ = [
     "REDACTED",
+    "TAG",
     "Redactor",
     "SecretHeader",
     "names_secret",

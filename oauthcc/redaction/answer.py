@@ -23,7 +23,6 @@ from .token_shapes import (
     words_of,
 )
 
-_SECRET_PARAMETERS = {"client_secret", "client_assertion"}
 _SECRET_HEADERS = ("Authorization", "Proxy-Authorization", "DPoP", "Cookie")
 _HARMLESS_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 #: At most so many characters of a body are kept in an error, and so many values of a JSON value.
@@ -51,10 +50,12 @@ _HARMLESS_MEMBERS = {
     "token_type",
 }
 _NAME = re.compile(r"[A-Za-z_@$][A-Za-z0-9_.@$ -]{0,40}\Z")
-#: What comes before a part of the answer in the messages of http.client and urllib3.
-_QUOTED_ANSWER = re.compile(
+#: What comes before a part of the answer, or a header that cannot be sent, in the messages of
+#: http.client, urllib3 and requests.
+_QUOTED = re.compile(
     r"\b(BadStatusLine|UnknownProtocol|UnknownTransferEncoding|LineTooLong|InvalidChunkLength"
-    r"|InvalidHeader|with base 16|content-encoding|Content-Length contained)\b.*",
+    r"|InvalidHeader|with base 16|content-encoding|Content-Length contained"
+    r"|header value|Header part)\b.*",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -62,9 +63,12 @@ _QUOTED_ANSWER = re.compile(
 def redact_transport_error(
     error: Exception, secrets: Iterable[str | None], request: requests.PreparedRequest | None
 ) -> str:
-    """Return the message of an error of a request, without what the server sent."""
+    """Return the message of an error of a request, without what the server sent.
+
+    Also without a header that cannot be sent.
+    """
     # The quoted part may begin in the middle of a secret, which cannot be found then.
-    text = _QUOTED_ANSWER.sub(rf"\1: {REDACTED}", str(error))
+    text = _QUOTED.sub(rf"\1: {REDACTED}", str(error))
     return Redactor((s for s in secrets if s), request, None).content(text)
 
 
@@ -282,7 +286,8 @@ def _in_base64(secret: str) -> Iterator[str]:
 
 def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
     """Yield the secrets that a request carried."""
-    headers, body = getattr(request, "headers", None) or {}, getattr(request, "body", None)
+    headers = getattr(request, "headers", None) or {}
+    url, body = getattr(request, "url", None), getattr(request, "body", None)
     for name in _SECRET_HEADERS:
         value = plain_text(headers.get(name) or "")
         yield value
@@ -291,19 +296,24 @@ def _sent(request: requests.PreparedRequest | None) -> Iterator[str]:
         value = plain_text(given or "")
         if len(value) >= MIN_TOKEN and names_secret(plain_text(name)):
             yield value
-    if isinstance(body, (str, bytes)):
-        for name, value in _parameters(plain_text(body)):
-            if name in _SECRET_PARAMETERS:
+    parameters = _parameters(plain_text(body)) if isinstance(body, (str, bytes)) else []
+    yield from (value for name, value in parameters if names_secret(name))
+    # Also in the query of a URL: of this one, or of a resource.
+    places = [url] if isinstance(url, str) else []  # an adapter may put anything there
+    for text in (*places, *(value for _, value in parameters)):
+        for name, value in parse_qsl(text.partition("?")[2]):
+            if len(value) >= MIN_TOKEN and names_secret(name):
                 yield value
 
 
-def _parameters(body: str) -> Iterable[tuple[str, str]]:
+def _parameters(body: str) -> list[tuple[str, str]]:
     """Return the parameters in the body of a token request, a form or a JSON object."""
     try:
         members = json.loads(body)
     except (ValueError, RecursionError):
         return parse_qsl(body)
-    pairs = members.items() if isinstance(members, dict) else ()
+    lists = members.items() if isinstance(members, dict) else ()
+    pairs = [(n, v) for n, some in lists for v in (some if isinstance(some, list) else [some])]
     return [(name, value) for name, value in pairs if isinstance(value, str)]
 
 

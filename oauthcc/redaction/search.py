@@ -37,6 +37,8 @@ _ESCAPE = re.compile(
 ODD_ESCAPE = re.compile(
     r"\\(?:[bfnrt]|u(?!00[2-7])[0-9A-Fa-f]{4}|x(?![2-7])[0-9A-Fa-f]{2})|%(?![2-7])[0-9A-Fa-f]{2}"
 )
+#: A tag of HTML or XML, which an error may leave out.
+TAG = re.compile(r"<[^<>]*>")
 #: Backslashes at the beginning of a text, in any spelling.
 _BACKSLASHES = re.compile(
     r"\A(?:\\{1,8}(?:x|u00)5[Cc]|\\|%(?:25){0,8}5[Cc]|&(?:amp;){0,8}(?:bsol|#92|#[xX]5[Cc]);)+"
@@ -160,8 +162,8 @@ class Secrets:
         """Return whether a secret remains in a text, between characters that may be dropped."""
         # Characters that may be dropped can be in an escape, and can be escaped themselves. If they
         # are dropped, an escape may arise that was none. So all these views are searched.
-        odd = ODD_ESCAPE.sub("", text)
-        for view in {text, odd, without(text, INVISIBLE), without(odd, INVISIBLE)}:
+        odd, bare = ODD_ESCAPE.sub("", text), TAG.sub("", text)
+        for view in {text, odd, bare, without(text, INVISIBLE), without(odd, INVISIBLE)}:
             once = _Reading(view)
             twice = _Reading(without(once.text, INVISIBLE))
             if not (once.is_complete and twice.is_complete):

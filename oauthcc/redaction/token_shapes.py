@@ -10,6 +10,10 @@ from .search import BETWEEN, INVISIBLE, ODD_ESCAPE, without
 _TOKEN_NAME = re.compile(
     r"(?:token|jwt|ticket|secret|password|passwd|assertion|apikey|saml|sessionid|cookie)\Z"
 )
+_SECRET_ENDS = (
+    *("key", "passphrase", "passcode", "pwd", "pin", "otp"),
+    *("credential", "credentials", "signature"),
+)
 _NOT_LETTER = re.compile(r"[^a-z]+")
 TOKEN_IN_TEXT = re.compile(
     r"((?:access|refresh|id)[_-]?token[\"'\\]*\s*[:=>]\s*[\"'\\]*)"
@@ -43,7 +47,7 @@ def names_token(name: str) -> bool:
 
 def names_secret(name: str) -> bool:
     """Return whether a parameter or header of this name, in a request of ours, is a secret."""
-    return names_token(name) or name.lower().endswith(("key", "passphrase"))
+    return names_token(name) or name.lower().endswith(_SECRET_ENDS)
 
 
 def without_tokens(text: str) -> str:

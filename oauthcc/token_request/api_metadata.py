@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from ..challenge import find_parameter
 from ..errors import ConfigurationError, DiscoveryError
-from ..urls import is_secure, origin_of, public_url, raise_bad_url, read_configured
+from ..urls import is_loopback, is_secure, origin_of, public_url, raise_bad_url, read_configured
 from .discovery import (
     Discovery,
     Get,
@@ -27,13 +27,11 @@ from .discovery import (
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
 
-class IssuerOfAPI(str):
+class IssuerOfAPI(str):  # noqa: SLOT000 - older protocols of pickle want no slots
     """The URL of an API, in the place of the issuer that the API names.
 
     ``trusted`` are the issuers of which it may name one.
     """
-
-    __slots__ = ("trusted",)
 
     trusted: tuple[str, ...]
 
@@ -114,10 +112,10 @@ def _places(api: str, get: Get) -> Iterable[str]:
     if place is None:
         raise_if_unavailable(response, "API")
         return
-    origin = origin_of(place)
+    home, origin = origin_of(api), origin_of(place)
     # An API elsewhere must not let us send requests to services on this machine.
-    is_downgrade = api.lower().startswith("https:") and place.lower().startswith("http:")
-    if origin is None or not is_secure(origin) or is_downgrade:
+    is_from_elsewhere = home is None or not is_loopback(home)
+    if origin is None or not is_secure(origin) or (is_from_elsewhere and is_loopback(origin)):
         raise _error(api, f"names a place of its metadata that cannot be used, {public_url(place)}")
     yield place
 

@@ -30,7 +30,7 @@ from ..errors import (
     TokenRequestDenied,
 )
 from ..events import is_first, log
-from ..redaction import REDACTED, Redactor, redact
+from ..redaction import REDACTED, TAG, Redactor, redact
 
 #: The largest answer that is read, in bytes.
 MAX_BYTES = 1 << 20
@@ -55,7 +55,6 @@ _CODES = set(
     " invalid_target server_error temporarily_unavailable unauthorized_client"
     " unsupported_grant_type use_dpop_nonce".split()
 )
-_TAG = re.compile(r"<[^<>]*>")
 _HTML = re.compile(r"<(?:!doctype\s+)?html\b", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"\s*([\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60})\s*(?:;|\Z)", re.ASCII)
 # The characters that RFC 6749 section 5.2 does not allow in error_description and error_uri.
@@ -157,7 +156,7 @@ class Answer:
         """Return the beginning of the body for a message, on one line, with a colon before it."""
         if not self.members and ("html" in self.kind or _HTML.search(self.text[:1000])):
             return ""  # a page for people
-        text = " ".join(_TAG.sub(" ", self._content)[: 20 * MAX_QUOTED].split())
+        text = " ".join(TAG.sub(" ", self._content)[: 20 * MAX_QUOTED].split())
         # Hidden once more, because what was dropped can join the parts of a secret or token.
         text = self.redactor.content("".join(c if c.isprintable() else "?" for c in text))
         if len(text) > MAX_QUOTED:
