@@ -28,7 +28,8 @@ from .clock import Clock
 
 API = "https://api.example/mcp"
 PLACE = "https://api.example/.well-known/oauth-protected-resource/mcp"
-ELSEWHERE = "https://meta.example/of/mcp"
+ROOT, ELSEWHERE = PLACE.removesuffix("/mcp"), "https://meta.example/of/mcp"
+POINTER = f'Bearer resource_metadata="{ELSEWHERE}"'
 ISSUER, OTHER = "https://as.example", "https://other.example/tenant"
 GOOD = {"resource": API, "authorization_servers": [ISSUER]}
 
@@ -174,15 +175,36 @@ def test_an_api_without_metadata_is_an_error_that_says_what_it_answers(
     with pytest.raises(DiscoveryError) as caught:
         find_issuer(API, (ISSUER,), get=web)
     message = str(caught.value)
-    assert f"The API {API} publishes no metadata: {PLACE} is not JSON." in message
+    assert f"The API {API} publishes no metadata: {PLACE} is not JSON; {ROOT} answers" in message
     assert message.endswith("use from_issuer().")
 
 
-def test_both_places_are_in_the_error_if_neither_has_metadata() -> None:
+def test_each_place_is_in_the_error_if_none_has_metadata() -> None:
     value = f'Bearer resource_metadata="{ELSEWHERE}?a=b"'
     with pytest.raises(DiscoveryError) as caught:
         find_issuer(API, (ISSUER,), get=Web({API: challenge(value)}))
-    assert f"{PLACE} answers with status 404; {ELSEWHERE} answers with" in str(caught.value)
+    found = "; ".join(f"{place} answers with status 404" for place in (PLACE, ELSEWHERE, ROOT))
+    assert f"publishes no metadata: {found}." in str(caught.value)
+
+
+@pytest.mark.parametrize("refusal", [challenge("Bearer"), challenge(POINTER)])
+def test_the_metadata_of_an_api_may_be_at_the_root_of_its_host(refusal: requests.Response) -> None:
+    web = Web({API: refusal, ROOT: answer(GOOD)})
+    assert find_issuer(API, (ISSUER,), get=web) == ISSUER
+    assert web.asked[-1] == ROOT
+
+
+def test_metadata_at_the_root_must_be_that_of_the_api_too() -> None:
+    web = Web({ROOT: answer({**GOOD, "resource": "https://api.example"})})
+    with pytest.raises(DiscoveryError, match="metadata of another API, 'https://api.example'"):
+        find_issuer(API, (ISSUER,), get=web)
+
+
+def test_no_place_is_asked_twice() -> None:
+    web = Web({})
+    with pytest.raises(DiscoveryError):
+        find_issuer("https://api.example", (ISSUER,), get=web)
+    assert web.asked == [ROOT, "https://api.example"]
 
 
 def test_metadata_may_be_the_answer_of_the_api_itself_but_its_body_is_not_read() -> None:

@@ -192,7 +192,7 @@ def test_an_api_without_metadata_is_an_error_that_is_remembered(place: Place, cl
     for _ in range(5):
         with pytest.raises(DiscoveryError, match=r"publishes no metadata.*use from_issuer"):
             session.get(place.url)
-    assert len(place.api.requests) == 2
+    assert len(place.api.requests) == 3
     place.publish()
     clock.advance(60)
     assert session.get(place.url).status_code == 200

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ..challenge import find_parameter
 from ..errors import ConfigurationError, DiscoveryError
@@ -105,19 +105,32 @@ def well_known(api: str) -> str:
 
 
 def _places(api: str, get: Get) -> Iterable[str]:
-    """Yield the places of the metadata, the next one if there is nothing at the last one."""
+    """Yield the places of the metadata, the next one if there is nothing at the last one.
+
+    The root is not in the RFC. Some servers have the metadata of their only API there.
+    """
     yield well_known(api)
     response = get(api)
     place = find_parameter(response.headers.get("WWW-Authenticate"), "resource_metadata")
     if place is None:
         raise_if_unavailable(response, "API")
-        return
+    else:
+        _check_place(place, api)
+        yield place
+    root = urljoin(api, _WELL_KNOWN)
+    if root != well_known(api):
+        yield root
+
+
+def _check_place(place: str, api: str) -> None:
+    """Raise DiscoveryError for a URL that must not be asked.
+
+    An API elsewhere must not let us send requests to services on this machine.
+    """
     home, origin = origin_of(api), origin_of(place)
-    # An API elsewhere must not let us send requests to services on this machine.
     is_from_elsewhere = home is None or not is_loopback(home)
     if origin is None or not is_secure(origin) or (is_from_elsewhere and is_loopback(origin)):
         raise _error(api, f"names a place of its metadata that cannot be used, {public_url(place)}")
-    yield place
 
 
 def _error(api: str, fault: str, advice: str = "") -> DiscoveryError:
