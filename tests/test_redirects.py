@@ -675,7 +675,7 @@ class Plain(requests.Session):
         return super().send(sent, **kwargs)
 
 
-@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating])
+@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating, Encoding])
 def test_a_redirect_of_a_plain_copy_carries_no_token_in_its_own_header_elsewhere(
     own: OwnScene, adapter: type[HTTPAdapter]
 ) -> None:
