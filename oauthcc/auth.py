@@ -52,8 +52,14 @@ class _AuthHandler(Handle401):
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         if response.request is None:
             return None  # an adapter left it out, so nobody knows which hop this answers
-        if response.is_redirect and not isinstance(response.request, _AuthRequest):
-            take_token_off(response.request)  # a plain copy, which cannot decide for its hops
+        if response.is_redirect:
+            # A plain copy cannot decide for its hops. requests makes them from the request that it
+            # has sent, which is another one if the adapter has made a copy.
+            sender = sys._getframe(2)
+            sent = sender.f_locals.get("request") if is_called_by_sessions(sender) else None
+            for one in (response.request, sent):
+                if isinstance(one, PreparedRequest) and not isinstance(one, _AuthRequest):
+                    take_token_off(one)
         return super().__call__(response, **kwargs)
 
     def put_or_take(self, request: PreparedRequest) -> None:

@@ -682,6 +682,33 @@ def test_a_token_of_which_an_adapter_makes_bytes_is_replayed_and_stays_at_its_ap
     assert own.scheme.header not in first.next.headers  # type: ignore[union-attr]
 
 
+class Plain(requests.Session):
+    """A session that sends plain copies, with their hooks."""
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[override]
+        sent = PreparedRequest()
+        sent.prepare(
+            request.method,
+            request.url,
+            headers=dict(request.headers),  # type: ignore[arg-type]
+            data=request.body,
+            hooks=request.hooks,
+        )
+        return super().send(sent, **kwargs)
+
+
+@pytest.mark.parametrize("adapter", [HTTPAdapter, Copying, Duplicating, Encoding])
+def test_a_redirect_of_a_plain_copy_carries_no_token_in_its_own_header_elsewhere(
+    own: OwnScene, adapter: type[HTTPAdapter]
+) -> None:
+    other = own.another_api()
+    with Plain() as session:
+        session.auth = own.auth_object()
+        session.mount("http://", adapter())
+        session.get(moved_to(own, f"{other.url}/x"))
+        assert (carried(own, own.api) != [None], carried(own, other)) == (True, [None])
+
+
 def test_the_next_request_to_another_origin_carries_no_token_in_its_own_header(
     own: OwnScene, own_sessions: Sessions
 ) -> None:

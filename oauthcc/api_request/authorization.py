@@ -276,7 +276,8 @@ def put_token(
     """
     # Noted first, because another thread may send the same request, and has to recognise it.
     values = handler.values if kind is str else []
-    values.append(current.header)
+    if kind is str or current.header not in handler.values:
+        handler.values.append(current.header)
     request.headers[scheme.header] = kind(current.header)
     if scheme.proves:
         proof = scheme.proof(str(request.method), str(request.url), current.token)
