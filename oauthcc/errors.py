@@ -165,8 +165,11 @@ def retry_after_of(error: Exception) -> float | None:
 
 
 def limits_requests(error: Exception) -> bool:
-    """Return whether an error is a 429, which limits requests, and does not say until when."""
-    return getattr(error, "status_code", None) == 429 and retry_after_of(error) is None
+    """Return whether an error is a 429, which limits requests, and does not say until when.
+
+    A time in the past says nothing either: the server's clock may be behind.
+    """
+    return getattr(error, "status_code", None) == 429 and not retry_after_of(error)
 
 
 def text_of(error: BaseException) -> str:

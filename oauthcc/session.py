@@ -399,7 +399,7 @@ class ClientCredentialsSession(requests.Session):
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """Keep our token on a redirect that stays at its API, and remove it from any other."""
         authorization.pass_token_on(prepared_request, response.request)
-        self._drop_known_token(prepared_request)
+        self._drop_known_token(prepared_request, str(response.url))
         session: Any = self
         if self._stays_at_its_api(prepared_request):
             # `send` puts the token on it anew. requests keeps these headers in a local variable.
@@ -496,20 +496,23 @@ class ClientCredentialsSession(requests.Session):
             and (handler.tokens, handler.origin) == self._allowed_urls.find(str(request.url))
         )
 
-    def _drop_known_token(self, request: PreparedRequest) -> None:
+    def _drop_known_token(self, request: PreparedRequest, before: str) -> None:
         """Remove a token of ours from a hop that leaves its API if nothing else shows whose it is.
 
-        A class between ours and that of requests may have dropped our hooks.
+        A class between ours and that of requests may have dropped our hooks. ``before`` is the URL
+        that has redirected. requests itself removes an ``Authorization`` and no other header.
         """
-        if type(vars(request).get("hooks")) is not dict:
+        if type(vars(request).get("hooks")) not in (dict, authorization.RedirectedHooks):
             return
-        url, sent = str(request.url), _left.handler  # its token may have been renewed meanwhile
+        place, sent = self._allowed_urls.find(str(request.url)), _left.handler
+        stays = place == self._allowed_urls.find(before)
         for tokens in self._allowed_urls.values():
             current, header = tokens._state.current, tokens._config.scheme.header
             value = request.headers.get(header)
             is_its_token = current is not None and value == current.header
+            # The token may have been renewed meanwhile.
             is_its_token |= sent is not None and sent.tokens is tokens and value in sent.values
-            if is_its_token and self._allowed_urls.find(url)[0] is not tokens:
+            if is_its_token and not (stays and place[0] is tokens):
                 request.headers.pop(header, None)
 
     def _avoid_proxy(

@@ -313,9 +313,9 @@ def test_metadata_of_another_api_is_refused_and_the_error_names_both(named: str)
 
 def test_metadata_that_names_no_api_is_refused() -> None:
     for named in (None, 1, True, [API], {"a": API}):
-        assert "another API, none" in fault({**GOOD, "resource": named})
-    assert "another API, none" in fault({"authorization_servers": [ISSUER]})
-    assert "another API, none" in fault({"resource": None}, api=f"{API}?key=of-mine")
+        assert "publishes metadata that names no resource" in fault({**GOOD, "resource": named})
+    assert "names no resource" in fault({"authorization_servers": [ISSUER]})
+    assert "names no resource" in fault({"resource": None}, api=f"{API}?key=of-mine")
 
 
 def test_the_name_of_another_api_is_shown_shortened_and_printable() -> None:
@@ -371,8 +371,9 @@ def test_no_other_server_is_taken_and_the_error_names_those_that_the_api_names(s
 
 @pytest.mark.parametrize("servers", [None, [], "", ISSUER, {"a": ISSUER}, 7, [None, 7, [ISSUER]]])
 def test_an_api_that_names_no_authorization_server_is_an_error(servers: object) -> None:
-    assert "(it names: none)" in fault({**GOOD, "authorization_servers": servers})
-    assert "(it names: none)" in fault({"resource": API})
+    message = fault({**GOOD, "authorization_servers": servers})
+    assert "names no authorization server. To correct it: use from_issuer()." in message
+    assert fault({"resource": API}) == message
 
 
 def test_few_and_short_names_of_servers_are_shown() -> None:

@@ -218,12 +218,14 @@ def test_three_places_are_in_the_error_and_two_if_the_issuer_has_no_path() -> No
         assert web.asked == list(locations(issuer))
 
 
-@pytest.mark.parametrize("trouble", ["OAUTH", "OPENID"])
-def test_the_third_place_is_not_asked_if_one_of_the_others_is_unavailable(trouble: str) -> None:
-    web = Web(**{trouble: answer(b"", 503)}, APPENDED=answer(GOOD))
-    with pytest.raises(TokenEndpointUnavailable):
-        discover(ISSUER, get=web)
-    assert web.asked == [OAUTH, OPENID]
+@pytest.mark.parametrize("trouble", [["OAUTH"], ["OPENID"], ["OAUTH", "OPENID"]])
+@pytest.mark.parametrize("status", [500, 503])
+def test_the_third_place_is_asked_if_the_others_answer_that_they_are_unavailable(
+    trouble: list[str], status: int
+) -> None:
+    web = Web(**dict.fromkeys(trouble, answer(b"", status)), APPENDED=answer(GOOD))
+    assert discover(ISSUER, get=web).token_endpoint == TOKEN_URL
+    assert web.asked == [OAUTH, OPENID, APPENDED]
 
 
 # Outages
@@ -391,6 +393,8 @@ def test_the_error_for_another_issuer_says_what_to_write(
         "https://as.example/oauth2/v2.0/token/",
         "https://as.example/oauth/access_token",
         "https://as.example/api/AccessToken",
+        "https://as.example/oauth/access-token",
+        "https://as.example/oauth_token.do",
     ],
 )
 def test_the_error_for_a_token_endpoint_in_the_place_of_an_issuer_says_what_it_is(
@@ -399,7 +403,9 @@ def test_the_error_for_a_token_endpoint_in_the_place_of_an_issuer_says_what_it_i
     with pytest.raises(DiscoveryError, match="it looks like a token endpoint, which is passed as"):
         discover(issuer, get=Web())
     with pytest.raises(DiscoveryError, match="check the issuer, pass token_url"):
-        discover(f"{issuer.rstrip('/')}s", get=Web())
+        discover(f"{issuer.rstrip('/')}-list", get=Web())
+    with pytest.raises(DiscoveryError, match="check the issuer, pass token_url"):
+        discover("https://token", get=Web())
 
 
 def test_the_name_of_another_issuer_is_shown_shortened_and_printable() -> None:
@@ -544,12 +550,16 @@ def test_a_server_that_lists_no_method_accepts_basic() -> None:
 
 
 def test_a_warning_says_that_the_grant_type_is_not_listed() -> None:
-    def warning(listed: tuple[str, ...] | None) -> str | None:
-        return grant_type_warning(Metadata(ISSUER, TOKEN_URL, grant_types=listed))
+    def warning(listed: tuple[str, ...] | None, used: str = "client_credentials") -> str | None:
+        return grant_type_warning(Metadata(ISSUER, TOKEN_URL, grant_types=listed), used)
 
     assert warning(None) is None
     assert warning(("implicit", "client_credentials")) is None
     assert "does not list client_credentials" in str(warning(("implicit",)))
+    assert warning(("account_credentials",), "account_credentials") is None
+    assert "does not list account_credentials" in str(
+        warning(("client_credentials",), "account_credentials")
+    )
 
 
 # How long metadata is kept
@@ -628,7 +638,7 @@ def test_forgotten_metadata_is_fetched_again_and_still_used_if_that_fails(kept: 
     kept.discovery.forget()
     kept.web.answers[OAUTH] = answer(b"", 500)
     assert kept.metadata() is first
-    assert len(kept.web.asked) == 3
+    assert len(kept.web.asked) == 4
 
 
 def test_a_pickle_contains_only_the_issuer_and_the_repr_shows_it(kept: Kept) -> None:
@@ -656,7 +666,7 @@ def test_a_real_issuer_is_discovered_by_bounded_requests(oidc: OIDCServer) -> No
         assert metadata.token_endpoint == oidc.token_url
         assert "private_key_jwt" in (metadata.token_endpoint_auth_methods or ())
         assert method_warning(metadata, "private_key_jwt") is None
-        assert grant_type_warning(metadata) is None
+        assert grant_type_warning(metadata, "client_credentials") is None
         assert 1 <= len(asked) <= 2
         with pytest.raises(DiscoveryError, match="another issuer"):
             discover(f"{oidc.issuer}/", get=get)

@@ -311,21 +311,28 @@ def test_no_pause_goes_beyond_the_deadline(auth: AuthorizationServer, pauses: li
     assert len(auth.token_requests) == 1
 
 
+NO_TIME = pytest.mark.parametrize(
+    "retry_after", [None, "0", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"]
+)
+
+
+@NO_TIME
 def test_a_server_that_limits_requests_and_names_no_time_is_asked_once(
-    auth: AuthorizationServer, pauses: list[float]
+    auth: AuthorizationServer, pauses: list[float], retry_after: str | None
 ) -> None:
-    auth.answer_next(faults.unavailable(429, retry_after=None), None)
+    auth.answer_next(faults.unavailable(429, retry_after=retry_after), None)
     with session_for(auth) as session, pytest.raises(TokenEndpointUnavailable, match="429"):
         session.get(API)
     assert (len(auth.token_requests), pauses) == (1, [])
 
 
 @pytest.mark.unmeasured
+@NO_TIME
 def test_a_server_that_limits_requests_and_names_no_time_is_asked_with_growing_pauses(
-    auth: AuthorizationServer, pauses: list[float]
+    auth: AuthorizationServer, pauses: list[float], retry_after: str | None
 ) -> None:
     clock = Clock().install()
-    auth.answer_next(faults.unavailable(429, retry_after=None), None)
+    auth.answer_next(faults.unavailable(429, retry_after=retry_after), None)
     with session_for(auth) as session:
         asked = list[int]()
         for _ in range(600):
@@ -694,7 +701,8 @@ def test_fetch_token_uses_hooks_in_a_mapping(auth: AuthorizationServer) -> None:
 def test_fetch_token_uses_a_compliance_fix(auth: AuthorizationServer) -> None:
     auth.token_fields = {"token_type": "Application Access Token"}
     client = auth.token_url, auth.client_id, auth.client_secret
-    with pytest.raises(InvalidTokenResponse, match="ebay_compliance_fix"):
+    advice = r"pass hooks=ebay_compliance_fix to fetch_token\(\)"
+    with pytest.raises(InvalidTokenResponse, match=advice):
         fetch_token(*client)
     assert fetch_token(*client, hooks=ebay_compliance_fix).access_token == auth.issued[-1]
 
@@ -798,7 +806,7 @@ def test_a_hook_may_change_the_parameters_of_a_request_in_json(odd: OddServer) -
 
 
 @pytest.mark.parametrize(
-    "turn", [json.dumps, lambda v: f"\n {json.dumps(v)}", lambda v: json.dumps(v).encode()]
+    "turn", [dict, json.dumps, lambda v: f"\n {json.dumps(v)}", lambda v: json.dumps(v).encode()]
 )
 def test_a_hook_may_write_the_json_by_itself(odd: OddServer, turn: Callable[[Any], Any]) -> None:
     def fix(url: str, headers: Any, kwargs: Any) -> Any:
@@ -808,6 +816,16 @@ def test_a_hook_may_write_the_json_by_itself(odd: OddServer, turn: Callable[[Any
         session.tokens.endpoint.register_compliance_hook("access_token_request", fix)
         session.tokens.get()
     assert odd.members == [{"grant_type": "client_credentials", "n": 1, "inner": {"a": [True]}}]
+
+
+def test_a_hook_that_sets_what_json_cannot_express_is_an_error(auth: AuthorizationServer) -> None:
+    with session_for(auth, token_body="json") as session:
+        session.tokens.endpoint.register_compliance_hook(
+            "access_token_request", lambda url, headers, _: (url, headers, {"data": {"a": b"1"}})
+        )
+        with pytest.raises(ConfigurationError, match="data that JSON cannot express"):
+            session.tokens.get()
+    assert auth.token_requests == []
 
 
 @pytest.mark.parametrize(("data", "sent"), [({"data": '[{"a": "=&"}]'}, [{"a": "=&"}]), ({}, {})])

@@ -119,6 +119,21 @@ def test_a_method_that_is_not_listed_is_used_and_logged_once(
     assert {name for name, _ in auth.token_requests[0].form} >= {"client_secret"}
 
 
+def test_the_warning_about_grant_types_names_the_one_that_is_used(
+    auth: AuthorizationServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    auth.metadata = {"grant_types_supported": ["account_credentials"]}
+    token = json_answer({"access_token": "t", "token_type": "Bearer"})
+    with caplog.at_level(logging.WARNING, "oauthcc"):
+        auth.answer_next(token, path="/token")
+        make(token_params={"grant_type": "account_credentials"}).tokens.get()
+        assert not caplog.records
+        auth.answer_next(token, path="/token")
+        make(token_params={"grant_type": "another"}).tokens.get()
+    [warning] = [r.getMessage() for r in caplog.records]
+    assert "does not list another among its grant_types_supported" in warning
+
+
 def test_nothing_is_logged_about_a_method_that_is_listed(
     api: ProtectedAPI, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -559,6 +559,28 @@ def test_a_redirect_that_a_mix_in_sends_anew_carries_no_token_beyond_the_prefix(
     assert scene.trail == [("/v1/go", 1), ("/outside", None)]
 
 
+@pytest.mark.parametrize("kind", [Dropping, Rebuilding, Unhooking])
+@pytest.mark.parametrize("has_prefix", [True, False])
+@pytest.mark.parametrize("hops", [1, 2])
+def test_a_token_in_its_own_header_leaves_no_origin_if_a_mix_in_sends_the_request_anew(
+    scene: Scene, kind: type, has_prefix: bool, hops: int
+) -> None:
+    other = scene.another_api()
+    other.protected = scene.api.protected = False
+    url = moved_to(scene, f"{other.url}/x")
+    if hops == 2:
+        scene.api.add_route("/v1/first", lambda _: redirect("/v1/go"))
+        url = f"{scene.api.url}/v1/first"
+    made: Any = type("Made", (ClientCredentialsSession, kind), {})
+    scheme = Bearer("", header="X-Token")
+    with made(
+        *scene.client, scheme=scheme, api_url=scene.api.url if has_prefix else None
+    ) as session:
+        assert session.get(url).status_code == 200
+    assert "X-Token" not in other.requests[-1].headers
+    assert [bool(request.headers.get("X-Token")) for request in scene.api.requests] == [True] * hops
+
+
 def test_a_url_that_a_redirect_has_led_to_gets_the_token_if_it_is_requested(scene: Scene) -> None:
     scene.api.add_route("/outside", lambda _: redirect("/v1/x"))
     scene.api.protected = False

@@ -406,7 +406,11 @@ def test_an_error_of_another_type_is_a_refusal_without_a_code(value):
         ({"error": "invalid_client"}, 400, "a", "authentication method."),
         (b"<html>", 401, "a", "Check client_id, client_secret"),
         ({"error": "Unauthorized"}, 401, "a", "Check client_id, client_secret"),
+        ({"error": "access_denied"}, 401, "a", "Check client_id, client_secret"),
+        ({"error": "access_denied"}, 403, "a", "Check what the server allows this client"),
         ({"error": "unauthorized_client"}, 401, "a", "client credentials grant"),
+        ({"error": "unauthorized_client"}, 400, "a", "Check client_id and client_secret"),
+        ({"error": "unsupported_grant_type"}, 400, "a", 'token_params={"grant_type": ...}'),
         ({"error": "invalid_scope"}, 400, "a b", "Check the scope: 'a b' was requested."),
         ({"error": "invalid_scope"}, 400, None, "No scope was requested"),
         ({"error": "server_error"}, 401, "a", "Check client_id, client_secret"),
@@ -549,6 +553,9 @@ def test_an_error_in_another_shape_is_quoted_on_one_line(body, quoted, status, e
 def test_an_error_in_another_shape_with_status_200_is_quoted_too():
     error = fault(answered({"errcode": 40001, "message": "wrong secret"}), InvalidTokenResponse)
     assert 'no access_token: {"errcode": 40001, "message": "wrong secret"}.' in str(error)
+    for name in ("errmsg", "msg"):
+        error = fault(answered({"code": 7, name: f"no {TOKEN} here"}), InvalidTokenResponse)
+        assert f'no access_token: {{"code": 7, "{name}": "no *** here"}}.' in str(error)
     error = fault(answered({"error": {"code": 7, "message": "no client"}}), TokenRequestDenied)
     assert '200 with application/json: {"error": {"code": 7, "message": "no client"}}.' in str(
         error
@@ -902,6 +909,7 @@ FROM_ISSUER = "is an issuer, write ClientCredentialsSession.from_issuer() with i
         (b"Not Found", 404),
         ({"error": "RESTEASY003650: No resource method found for POST"}, 405),
         (b"", 405),
+        (b"", 302),
         (b"<html>", 200),
         (b"", 200),
         ({"issuer": "https://as.example"}, 200),
@@ -910,7 +918,7 @@ FROM_ISSUER = "is an issuer, write ClientCredentialsSession.from_issuer() with i
 def test_the_error_of_a_token_url_that_may_be_an_issuer_names_from_issuer(url, body, status):
     response = answered(body, status)
     response.url = url
-    kind = InvalidTokenResponse if status == 200 else TokenRequestDenied
+    kind = InvalidTokenResponse if status < 400 else TokenRequestDenied
     message = str(fault(response, kind))
     assert message.endswith(f" If {url.partition('?')[0]} {FROM_ISSUER}")
     assert "hidden" not in message

@@ -82,10 +82,11 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
     if document is None:
         raise _error(api, f"publishes no metadata: {faults}", "use from_issuer()")
     named, offered = document.get("resource"), document.get("authorization_servers")
+    if not isinstance(named, str):
+        raise _error(api, "publishes metadata that names no resource", "use from_issuer()")
     if named != api:
-        shown = printable(named) if isinstance(named, str) else "none"
-        if "?" in api and isinstance(named, str):  # the query may contain a key, which it quotes
-            shown = public_url(named)
+        # The query may contain a key, which it quotes.
+        shown = public_url(named) if "?" in api else printable(named)
         raise _error(
             api,
             f"publishes metadata of another API, {shown}",
@@ -97,7 +98,9 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
     for issuer in servers:
         if issuer in trusted:
             return issuer
-    names = ", ".join(map(printable, servers[:10])) or "none"
+    if not servers:
+        raise _error(api, "names no authorization server", "use from_issuer()")
+    names = ", ".join(map(printable, servers[:10]))
     raise _error(
         api,
         f"names no authorization server that is trusted (it names: {names})",

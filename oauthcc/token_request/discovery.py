@@ -38,7 +38,7 @@ PAUSE = 60.0
 
 _OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 #: The end of the path of most token endpoints.
-_TOKEN_PATH = re.compile(r"/(?:access_?)?token/?\Z", re.IGNORECASE)
+_TOKEN_PATH = re.compile(r"token(?:\.[a-z]+)?/?\Z", re.IGNORECASE)
 _ENTRA_V1 = "https://sts.windows.net/"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
@@ -156,7 +156,7 @@ def discover(issuer: str, *, get: Get) -> Metadata:
     if document is not None:
         return read_metadata(document, issuer)
     advice = f"check the issuer, {_ALTERNATIVE}"
-    if _TOKEN_PATH.search(issuer):
+    if _TOKEN_PATH.search(urlsplit(issuer).path):
         advice = "it looks like a token endpoint, which is passed as token_url, not as issuer"
     raise _error(issuer, f"publishes no metadata: {faults}", advice)
 
@@ -170,9 +170,7 @@ def first_document(
     """
     found: list[str] = []
     outage: TokenEndpointUnavailable | None = None
-    for number, place in enumerate(places):
-        if outage is not None and number == 2:
-            break
+    for place in places:
         try:
             return read_json(get(place), whose), ""
         except NotHere as reason:
@@ -236,7 +234,7 @@ def _advice_for(named: str, issuer: str) -> str:
     if named.rstrip("/") == issuer.rstrip("/"):
         slash = "with" if named.endswith("/") else "without"
         return f"write that one exactly, {slash} the slash at its end"
-    if "{tenantid}" in named:  # Microsoft Entra ID, for /common, /organizations and /consumers
+    if "{tenantid}" in named:  # Microsoft Entra ID, for /common and /organizations
         return (
             "this one is for users of any tenant. Write the id of your tenant in its place, as in"
             " https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0"
@@ -285,12 +283,12 @@ def method_warning(metadata: Metadata, method_name: str) -> str | None:
     )
 
 
-def grant_type_warning(metadata: Metadata) -> str | None:
-    """Return a warning if the server lists its grant types without ``client_credentials``."""
-    if metadata.grant_types is None or "client_credentials" in metadata.grant_types:
+def grant_type_warning(metadata: Metadata, grant_type: str) -> str | None:
+    """Return a warning if the server lists its grant types without the one that will be used."""
+    if metadata.grant_types is None or grant_type in metadata.grant_types:
         return None
     return (
-        f"The issuer {public_url(metadata.issuer)} does not list client_credentials among its"
+        f"The issuer {public_url(metadata.issuer)} does not list {grant_type} among its"
         " grant_types_supported; a token is requested nevertheless."
     )
 

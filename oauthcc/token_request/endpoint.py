@@ -161,9 +161,12 @@ class TokenEndpoint(TransportSession):
                 "GET", url, headers={"Accept": _JSON}, deadline=deadline, reads_body=not is_api
             )
 
-        method = self._config.client_auth
+        method, grant_type = self._config.client_auth, self._config.grant_type
         metadata = self._discovery.metadata(get, clock.now(), get_public)
-        for warning in (grant_type_warning(metadata), method_warning(metadata, method.name)):
+        for warning in (
+            grant_type_warning(metadata, grant_type),
+            method_warning(metadata, method.name),
+        ):
             if warning is not None and is_first((self._config.client, warning)):
                 log.warning("%s (%s)", warning, self._config.client)
         has_cert = method.cert is not None or self.cert is not None
@@ -194,7 +197,8 @@ class TokenEndpoint(TransportSession):
         )
         hooks = self.compliance_hook["access_token_request"]  # type: ignore[typeddict-item]
         if hooks:
-            url, headers, body = _apply_request_hooks(hooks, url, headers, body)
+            is_json = config.token_body == "json"
+            url, headers, body = _apply_request_hooks(hooks, url, headers, body, is_json=is_json)
         # A hook may have made it. A form does not begin so.
         if config.token_body == "json" and not body.lstrip().startswith(("{", "[")):
             body = _as_json(body)
@@ -249,7 +253,12 @@ class _Exchange:
 
 
 def _apply_request_hooks(
-    hooks: set[Callable[..., Any]], url: str, headers: dict[str, Any], body: str
+    hooks: set[Callable[..., Any]],
+    url: str,
+    headers: dict[str, Any],
+    body: str,
+    *,
+    is_json: bool,
 ) -> tuple[str, dict[str, Any], str]:
     """Return the request as requests-oauthlib's compliance hooks change it.
 
@@ -269,6 +278,13 @@ def _apply_request_hooks(
             f"An access_token_request hook set {', '.join(sorted(kwargs))}; only the URL, the"
             " headers and data can be changed. Set verify, cert and proxies on the endpoint."
         )
+    if is_json and isinstance(data, dict):  # a form cannot express numbers and inner objects
+        try:
+            data = json.dumps(data)
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                "An access_token_request hook set data that JSON cannot express."
+            ) from None
     data = data.decode() if isinstance(data, bytes) else data
     return url, headers, data if isinstance(data, str) else urlencode(data, doseq=True)
 

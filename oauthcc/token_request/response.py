@@ -72,8 +72,10 @@ _EBAY_TYPES = ("Application Access Token", "User Access Token")
 _ADVICE = {
     "invalid_request": "Check audience, resource and token_params. Some servers require a scope or"
     " another client authentication method.",
-    "unauthorized_client": "Allow this client the client credentials grant at the server.",
-    "unsupported_grant_type": "Check token_url, and that the server allows client credentials.",
+    "unauthorized_client": "Check client_id and client_secret, and that the server allows this"
+    " client the client credentials grant.",
+    "unsupported_grant_type": "Check token_url, and that the server allows client credentials. If"
+    ' it has another name for this grant, pass token_params={"grant_type": ...}.',
     "invalid_target": "Check audience and resource.",
     "access_denied": "Check what the server allows this client: grant type, scope, audience.",
 }
@@ -248,6 +250,7 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
         return answer.invalid(
             f"It redirects to {answer.redactor.location(answer.response)}, and client credentials"
             " never follow a redirect: check token_url. It must be the final address."
+            + _about_issuer(answer)
         )
     if status < 400 and not answer.members.get("error"):
         return None
@@ -285,7 +288,9 @@ def _advice(error: str | None, status: int, scope: str | None, method: str | Non
             if scope is None
             else f"Check the scope: {scope!r} was requested."
         )
-    if error == "invalid_client" or (error not in _ADVICE and status == 401):
+    # With a 401, access_denied is what some servers answer to a wrong secret.
+    is_known = error in _ADVICE and error != "access_denied"
+    if error == "invalid_client" or (status == 401 and not is_known):
         used = f" ({method} was used)" if method else ""
         return f"Check client_id, client_secret and the client authentication method{used}."
     return _ADVICE.get(error or "", "Check token_url, and how the client is registered.")
@@ -352,7 +357,7 @@ def _type_error(
         return answer.invalid(
             f"The token_type is {given!r}, as at eBay: call"
             " requests_oauthlib.compliance_fixes.ebay_compliance_fix(session.tokens.endpoint)"
-            " before the first request."
+            " before the first request, or pass hooks=ebay_compliance_fix to fetch_token()."
         )
     shown = repr(answer.error_member("token_type")) if given else "missing"
     if scheme_name.lower() != "bearer" and given.lower() in ("", "bearer", "bearertoken"):
