@@ -196,7 +196,7 @@ def test_the_metadata_of_an_api_may_be_at_the_root_of_its_host(refusal: requests
 
 def test_metadata_at_the_root_must_be_that_of_the_api_too() -> None:
     web = Web({ROOT: answer({**GOOD, "resource": "https://api.example"})})
-    with pytest.raises(DiscoveryError, match="metadata of another API, 'https://api.example'"):
+    with pytest.raises(DiscoveryError, match=r"metadata of another API, 'https://api\.example'"):
         find_issuer(API, (ISSUER,), get=web)
 
 

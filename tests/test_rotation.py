@@ -179,7 +179,7 @@ def test_an_unchanged_secret_is_not_sent_twice(
     ],
     ids=["401", "403", "access_denied", "server_error", "unauthorized_client", "invalid_client"],
 )
-def test_the_secret_is_read_again_after_a_401_a_403_and_invalid_client(
+def test_the_secret_is_read_again_after_a_refusal_that_may_mean_the_secret(
     api: ProtectedAPI, make: Make, vault: Vault, answer: Answer
 ) -> None:
     auth = api.auth
@@ -214,6 +214,9 @@ WRONG_SECRET: dict[str, Answer] = {
     "nothing": faults.empty(401),
     "an error with 200": json_answer({"error": "invalid_client"}),
     "another error with 200": json_answer({"errcode": 40001, "errmsg": "invalid credential"}),
+    "NetSuite": faults.oauth_error("invalid_request", status=400),
+    "an assertion": faults.oauth_error("invalid_grant", "Bad signature", 400),
+    "a status of its own": faults.oauth_error("invalid_client", status=500),
     "an error in an error": json_answer({"error": {"code": 401, "message": "Bad secret"}}, 400),
 }
 
@@ -286,13 +289,7 @@ def test_a_secret_that_changes_every_time_is_sent_only_twice(
     assert len(auth.token_requests) == 2
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        *("invalid_scope", "invalid_request", "invalid_target", "invalid_grant"),
-        "unsupported_grant_type",
-    ],
-)
+@pytest.mark.parametrize("error", ["invalid_scope", "invalid_target", "unsupported_grant_type"])
 def test_the_secret_is_not_read_again_after_another_error(
     auth: AuthorizationServer, api: ProtectedAPI, make: Make, vault: Vault, error: str
 ) -> None:

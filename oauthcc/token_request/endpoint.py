@@ -48,10 +48,7 @@ ATTEMPTS = 3
 #: The longest pause between two attempts, in seconds. A longer ``Retry-After`` ends the fetch.
 MAX_PAUSE = 5.0
 #: Errors of RFC 6749 section 5.2 and RFC 8707 that no other secret can end.
-_OTHER_CAUSES = {
-    *("invalid_request", "invalid_grant", "invalid_scope", "invalid_target"),
-    "unsupported_grant_type",
-}
+_OTHER_CAUSES = {"invalid_scope", "invalid_target", "unsupported_grant_type"}
 _RETRIED_STATUSES = {None, 429, 502, 503, 504}
 _JSON = "application/json"
 _BODY_TYPES = {"form": "application/x-www-form-urlencoded", "json": _JSON}
@@ -314,9 +311,11 @@ def _call_request_hook(
 
 
 def _may_be_the_secret(error: TokenError) -> bool:
-    # Many servers have errors of their own for a wrong secret, some with status 200.
+    if error.status_code in (401, 403) or error.error == "invalid_client":
+        return True
+    # Many servers have other errors for a wrong secret or key, some with status 200.
     is_refusal = isinstance(error, (TokenRequestDenied, InvalidTokenResponse))
-    return error.status_code in (401, 403) or (is_refusal and error.error not in _OTHER_CAUSES)
+    return is_refusal and error.error not in _OTHER_CAUSES
 
 
 def _name(hook: Any) -> str:
