@@ -13,6 +13,7 @@ import os
 import re
 from contextlib import suppress
 from functools import lru_cache
+from socket import inet_aton
 from typing import NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -117,6 +118,21 @@ def is_loopback(origin: Origin) -> bool:
         return origin.host == "localhost"
     is_v4 = isinstance(address, ipaddress.IPv4Address)
     return address.is_loopback if is_v4 else address == ipaddress.IPv6Address("::1")
+
+
+def may_be_this_machine(origin: Origin) -> bool:
+    """Return whether a connection may reach this machine, in any spelling of its address.
+
+    A name of another host may have such an address too, which is not looked up.
+    """
+    host, address = origin.host.rstrip("."), None
+    with suppress(OSError, ValueError):  # a name
+        # As the connection reads it: 127.1 and 2130706433 are addresses too.
+        address = ipaddress.ip_address(host if ":" in host else inet_aton(host))
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address is None:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 @lru_cache(maxsize=256)

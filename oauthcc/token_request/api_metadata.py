@@ -7,12 +7,21 @@ that the caller does not trust. An API says nothing about another one.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ..challenge import find_parameter
 from ..errors import ConfigurationError, DiscoveryError
-from ..urls import is_loopback, is_secure, origin_of, public_url, raise_bad_url, read_configured
+from ..urls import (
+    is_loopback,
+    is_secure,
+    may_be_this_machine,
+    origin_of,
+    public_url,
+    raise_bad_url,
+    read_configured,
+)
 from .discovery import (
     Discovery,
     Get,
@@ -127,9 +136,12 @@ def _check_place(place: str, api: str) -> None:
 
     An API elsewhere must not let us send requests to services on this machine.
     """
-    home, origin = origin_of(api), origin_of(place)
-    is_from_elsewhere = home is None or not is_loopback(home)
-    if origin is None or not is_secure(origin) or (is_from_elsewhere and is_loopback(origin)):
+    home, is_usable = origin_of(api), False
+    with suppress(ConfigurationError):  # no request can be sent to it
+        origin, _ = read_configured(place, "resource_metadata", _WELL_KNOWN)
+        is_at_home = home is not None and is_loopback(home)
+        is_usable = is_secure(origin) and (is_at_home or not may_be_this_machine(origin))
+    if not is_usable:
         raise _error(api, f"names a place of its metadata that cannot be used, {public_url(place)}")
 
 
