@@ -256,6 +256,22 @@ def test_no_call_fails_if_the_api_publishes_nothing_any_more(place: Place, clock
     assert len(place.auth.issued) == 2
 
 
+@pytest.mark.parametrize("path", [WELL_KNOWN, METADATA])
+def test_no_call_fails_if_metadata_that_was_good_cannot_be_renewed_in_time(
+    place: Place, clock: Clock, path: str
+) -> None:
+    place.auth.token_lifetime = MAX_AGE / 2
+    session = place.session(token_timeout=2)
+    assert session.get(place.url).status_code == 200
+    if path == WELL_KNOWN:
+        place.answer(faults.hang())
+    else:
+        place.auth.answer_next(faults.hang(), None, path)
+    clock.advance(2 * MAX_AGE)
+    assert session.get(place.url).status_code == 200
+    assert len(place.auth.issued) == 2
+
+
 # What goes where
 
 

@@ -71,6 +71,11 @@ class Discovery:
         self._metadata: Metadata | None = None
         self._until = -math.inf
 
+    @property
+    def is_known(self) -> bool:
+        """Return whether there is metadata, old or new."""
+        return self._metadata is not None
+
     def metadata(self, get: Get, now: Instant, get_public: Get | None = None) -> Metadata:
         """Return the metadata, fetched if there is none or it is old; raise as `discover`.
 

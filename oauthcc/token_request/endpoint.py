@@ -151,11 +151,13 @@ class TokenEndpoint(TransportSession):
         if self._discovery is None:
             url = self._config.token_url or ""  # one of the two was given
             return url, url
+        # With earlier metadata, half of the time is left for the token request.
+        until = (time.monotonic() + deadline) / 2 if self._discovery.is_known else deadline
 
         def get(url: str, session: TransportSession = self) -> requests.Response:
             is_api = url == self._config.issuer  # its answer may be a stream without end
             return session.send_bounded(
-                "GET", url, headers={"Accept": _JSON}, deadline=deadline, reads_body=not is_api
+                "GET", url, headers={"Accept": _JSON}, deadline=until, reads_body=not is_api
             )
 
         def get_public(url: str) -> requests.Response:
