@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -14,6 +15,7 @@ def certificate_headers(material: object, private: Any = None) -> dict[str, Any]
     A private key beside it is skipped. Raise ConfigurationError if there is no certificate, or if
     the first one is not that of the key ``private`` (None: the key is not known yet).
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
     from cryptography.x509 import load_pem_x509_certificates
@@ -26,7 +28,11 @@ def certificate_headers(material: object, private: Any = None) -> dict[str, Any]
             f"The certificate ({type(material).__name__}) is not PEM (-----BEGIN CERTIFICATE-----):"
             " give PEM as str or bytes, a pathlib.Path of its file, or a callable that returns it."
         ) from None
-    if private is not None and chain[0].public_key() != private.public_key():
+    is_its_own = private is None
+    # Raised for a kind of key that cryptography does not know, so this is another key.
+    with suppress(UnsupportedAlgorithm, ValueError):
+        is_its_own = is_its_own or chain[0].public_key() == private.public_key()
+    if not is_its_own:
         raise ConfigurationError(
             "The certificate does not belong to the private key: give the certificate of this key,"
             " first in its chain."
