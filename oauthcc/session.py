@@ -661,5 +661,5 @@ def _register(hooks: Any, endpoint: TokenEndpoint) -> None:
         raise ConfigurationError(
             f"hooks could not be used ({type(error).__name__}): hooks must be a mapping, such as"
             ' {"access_token_response": hook}, or a compliance fix of requests-oauthlib, which gets'
-            " the token endpoint. A hook itself is given by its type."
+            " the token endpoint. The types are access_token_request and access_token_response."
         ) from error

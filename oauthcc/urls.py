@@ -159,7 +159,8 @@ def check_token_url(url: str, name: str = "token_url") -> str:
     http is accepted for loopback, and for other hosts only if oauthlib's own variable
     OAUTHLIB_INSECURE_TRANSPORT is set.
     """
-    origin, _ = read_configured(url, name, "https://as.example/token")
+    example = "https://as.example" + ("/token" if name == "token_url" else "")
+    origin, _ = read_configured(url, name, example)
     if not is_secure(origin) and not os.environ.get("OAUTHLIB_INSECURE_TRANSPORT"):
         advice = "write https:// (OAUTHLIB_INSECURE_TRANSPORT=1 allows http, for tests only)"
         raise_bad_url(name, url, "would send the client's secret over plain http", advice)

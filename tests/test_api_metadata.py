@@ -176,7 +176,8 @@ def test_an_api_without_metadata_is_an_error_that_says_what_it_answers(
         find_issuer(API, (ISSUER,), get=web)
     message = str(caught.value)
     assert f"The API {API} publishes no metadata: {PLACE} is not JSON; {ROOT} answers" in message
-    assert message.endswith("use from_issuer().")
+    assert "exactly as the API publishes it (also a slash at its end)" in message
+    assert message.endswith("or use from_issuer() with resource= and api_url=.")
 
 
 def test_each_place_is_in_the_error_if_none_has_metadata() -> None:
@@ -386,7 +387,7 @@ def test_no_other_server_is_taken_and_the_error_names_those_that_the_api_names(s
 @pytest.mark.parametrize("servers", [None, [], "", ISSUER, {"a": ISSUER}, 7, [None, 7, [ISSUER]]])
 def test_an_api_that_names_no_authorization_server_is_an_error(servers: object) -> None:
     message = fault({**GOOD, "authorization_servers": servers})
-    assert "names no authorization server. To correct it: use from_issuer()." in message
+    assert "names no authorization server. To correct it: use from_issuer() with" in message
     assert fault({"resource": API}) == message
 
 

@@ -358,6 +358,13 @@ def test_an_external_assertion_is_sent_unchanged() -> None:
     assert made.params == [("client_assertion_type", saml), ("client_assertion", "PHNhbWw+")]
 
 
+@pytest.mark.parametrize("name", ["/var/run/secrets/token", "~/token", "./token", "../token"])
+def test_the_name_of_a_file_is_no_external_assertion(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"name of a file: give pathlib\.Path\(...\)"):
+        ClientAssertion(name)
+    assert ClientAssertion(lambda: name).assertion is not None
+
+
 def test_an_external_assertion_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"assertion in '.*' cannot be read: No such"):
         ClientAssertion(tmp_path / "missing")

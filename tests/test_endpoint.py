@@ -730,7 +730,9 @@ def test_hooks_that_cannot_be_used_are_a_configuration_error(
 def test_a_hook_that_is_given_without_its_type_is_a_configuration_error(
     auth: AuthorizationServer, hook: Any
 ) -> None:
-    with pytest.raises(ConfigurationError, match="A hook itself is given by its type"):
+    with pytest.raises(
+        ConfigurationError, match="The types are access_token_request and access_token_response"
+    ):
         fetch_token(auth.token_url, auth.client_id, auth.client_secret, hooks=hook)
     assert not auth.requests
 

@@ -20,6 +20,7 @@ from oauthcc import (
     TokenEndpointUnavailable,
     TokenEndpointUnreachable,
     TokenRequestDenied,
+    events,
 )
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import (
@@ -34,6 +35,7 @@ from oauthcc.token_request.discovery import MAX_AGE
 
 from .clock import Clock, moved_clock
 from .inside import config_of, forget_metadata, key_of
+from .internet import SeenEvents
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 METADATA = "/.well-known/oauth-authorization-server"
@@ -111,6 +113,22 @@ def test_the_api_is_asked_once_when_the_first_token_is_needed(place: Place) -> N
         "scope": "tools:call",
         "resource": place.url,
     }
+
+
+def test_events_and_log_lines_name_the_server_that_issues_the_token(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = SeenEvents()
+    with caplog.at_level("INFO", "oauthcc"):
+        place.session(on_event=seen).get(place.url)
+    assert seen.first(events.TokenObtained).token_url == place.auth.issuer
+    assert f"from {place.auth.issuer} in" in caplog.text
+    caplog.clear()
+    # One of several is not known before the API has named it.
+    several = [place.auth.issuer, "https://as.example"]
+    with caplog.at_level("INFO", "oauthcc"):
+        place.session(trusted_issuers=several).get(place.url)
+    assert f"from {place.url.removesuffix('/mcp')} in" in caplog.text
 
 
 @pytest.mark.parametrize(

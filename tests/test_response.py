@@ -414,11 +414,21 @@ def test_an_error_of_another_type_is_a_refusal_without_a_code(value):
         ({"error": "invalid_scope"}, 400, "a b", "Check the scope: 'a b' was requested."),
         ({"error": "invalid_scope"}, 400, None, "No scope was requested"),
         ({"error": "server_error"}, 401, "a", "Check client_id, client_secret"),
-        ({"error": "forbidden"}, 403, "a", "Check token_url, and how the client is registered"),
+        (
+            {"error": "forbidden"},
+            403,
+            "a",
+            "Check token_url, token_params, client_id, client_secret, and how the",
+        ),
         ({"error": "temporarily_unavailable"}, 403, "a", "how the client is registered"),
         (b"Not here", 404, "a", "Check token_url"),
         ({"error": "invalid_target"}, 400, "a", "audience and resource"),
-        ({"error": "home_made"}, 400, "a", "Check token_url, and how the client is registered"),
+        (
+            {"error": "home_made"},
+            400,
+            "a",
+            "Check token_url, token_params, client_id, client_secret, and how the",
+        ),
     ],
 )
 def test_a_refusal_says_what_to_check(body, status, scope, advice):
@@ -435,7 +445,9 @@ def test_a_refusal_without_json_names_status_and_content_type(status, body):
 
 def test_an_invalid_content_type_is_not_shown():
     error = fault(answered(b"", 400, {"Content-Type": "see you at\x07"}), TokenRequestDenied)
-    assert "content of no known type" in str(error)
+    assert "with an empty body and no error." in str(error)
+    error = fault(answered(b"no", 400, {"Content-Type": "see you at\x07"}), TokenRequestDenied)
+    assert "with content of no known type: no." in str(error)
 
 
 def test_error_texts_are_filtered_and_cut():
@@ -538,7 +550,11 @@ def test_a_standard_error_code_is_shown_even_if_a_secret_is_a_part_of_it():
 @pytest.mark.parametrize(
     ("status", "end"),
     [
-        (400, ". Check token_url, and how the client is registered."),
+        (
+            400,
+            ". Check token_url, token_params, client_id, client_secret, and how the client is"
+            " registered.",
+        ),
         (401, ". Check client_id, client_secret and the client authentication method."),
         (500, ". Try again later."),
     ],
@@ -568,7 +584,7 @@ def test_two_hundred_characters_are_quoted_at_most():
         error = fault(answered({"message": text}, 400), TokenRequestDenied)
         quoted = str(error).partition(" application/json: ")[2].partition(". Check token_url")[0]
         assert len(quoted) == 200
-        assert quoted.endswith('"}' if length == 185 else "...")
+        assert quoted.endswith('"}' if length == 185 else " [...]")
 
 
 @pytest.mark.parametrize(
@@ -616,9 +632,34 @@ def test_a_description_without_an_error_is_in_the_message_once():
         assert error.error_description == "no client"
 
 
-def test_an_error_of_the_rfc_is_not_quoted_a_second_time():
-    body = {"error": "invalid_client", "message": "more"}
+def test_an_answer_with_an_error_description_is_not_quoted_too():
+    body = {"error": "invalid_client", "error_description": "why", "message": "more"}
     assert "more" not in str(fault(answered(body, 401), TokenRequestDenied))
+
+
+def test_an_error_that_is_explained_under_another_name_is_quoted():
+    body = {"reason": "Invalid client_id or client_secret", "error": "invalid_client"}
+    message = str(fault(answered(body, 400), TokenRequestDenied))
+    assert 'invalid_client: {"reason": "Invalid client_id or client_secret", "error"' in message
+    assert "invalid_client: " not in str(
+        fault(answered({"error": "invalid_client"}, 400), TokenRequestDenied)
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "proof"),
+    [
+        ("client_secret_post", "client_secret"),
+        ("private_key_jwt", "the key or assertion"),
+        ("tls_client_auth", "the certificate"),
+        ("self_signed_tls_client_auth", "the certificate"),
+    ],
+)
+def test_the_advice_about_a_refused_client_names_what_it_authenticates_with(method, proof):
+    for body, status in (({"error": "invalid_client"}, 401), (b"", 403), (b"", 400)):
+        kind = TokenEndpointUnavailable if status == 403 else TokenRequestDenied
+        message = str(fault(answered(body, status), kind, method=method))
+        assert f"client_id and {proof}" in message or f"client_id, {proof}" in message
 
 
 def in_base64(text: str) -> str:
@@ -775,7 +816,10 @@ def test_no_one_is_told_to_wait_for_zero_seconds():
 def test_a_403_without_an_error_of_the_rfc_is_that_of_a_firewall_or_a_limit(body):
     error = fault(answered(body, 403), TokenEndpointUnavailable)
     assert (error.status_code, error.error) == (403, None)
-    assert "Try again later. If it stays so, check whether a firewall lets" in str(error)
+    advice = (
+        "Try again later. If it stays so, check client_id and client_secret, and whether a firewall"
+    )
+    assert advice in str(error)
 
 
 @pytest.mark.parametrize("code", ["temporarily_unavailable", "server_error"])
@@ -847,6 +891,12 @@ def test_retry_after_never_raises(value):
 # An answer without a token
 
 
+HOOK = (
+    'If the server has other names than RFC 6749, rename them in an "access_token_response" hook of'
+    " session.tokens.endpoint."
+)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -877,6 +927,8 @@ def test_retry_after_never_raises(value):
         (b'{"access_token": "to\\ud800en"}', "no header can carry"),
         ({**GOOD, "token_type": 7}, "token_type is not a string"),
         ({**GOOD, "token_type": ["Bearer"]}, "token_type is not a string"),
+        ({"accessToken": "abc"}, f". {HOOK}"),
+        ({**GOOD, "token_type": "JWT"}, f"only Bearer can be used here. {HOOK}"),
         ({**GOOD, "token_type": "m\na\x00c"}, "token_type is 'm a?c', and only Bearer"),
         ({**GOOD, "scope": 7}, "scope is neither"),
         ({**GOOD, "scope": {}}, "scope is neither"),

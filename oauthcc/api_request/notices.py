@@ -74,8 +74,8 @@ SAME_TOKEN = Notice(
 )
 NEW_TOKEN = Notice(
     "a newer token was refused too: check that audience=, resource= or scope= are those of this"
-    " API, that it accepts tokens of this server, and, if other routes accept them, that the client"
-    " may use this one",
+    " API, that it accepts tokens of this server and expects them as scheme= sends them, and, if"
+    " other routes accept them, that the client may use this one",
     is_mistake=True,
 )
 SCOPE = Notice(

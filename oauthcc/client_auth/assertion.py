@@ -182,6 +182,10 @@ class ClientAssertion:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_source", Secret.of(self.assertion, "assertion"))
+        if isinstance(self.assertion, str) and self.assertion.startswith(("/", "~", ".")):
+            raise ConfigurationError(
+                "The assertion is the name of a file: give pathlib.Path(...) of it."
+            )
 
     def authenticate(self, attempt: Attempt) -> None:
         """Add the current assertion to the body."""

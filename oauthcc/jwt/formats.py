@@ -150,5 +150,5 @@ def _instead_of_pem(octets: bytes) -> str:
         return "a public key: give the private one"
     return (
         "neither PEM (-----BEGIN PRIVATE KEY-----) nor a JWK: for the name of a file give"
-        " pathlib.Path(...)"
+        " pathlib.Path(...), and convert DER or PFX to PEM with openssl"
     )

@@ -85,13 +85,15 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
     """
     document, faults = first_document(_places(api, get), "API", get=get)
     if document is None:
-        raise _error(api, f"publishes no metadata: {faults}")
+        advice = "write the URL exactly as the API publishes it (also a slash at its end), or "
+        raise _error(api, f"publishes no metadata: {faults}", advice)
     named, offered = document.get("resource"), document.get("authorization_servers")
     if not isinstance(named, str):
         raise _error(api, "publishes metadata that names no resource")
     if named != api:
-        show = public_url if "?" in api else printable  # a query may contain a key
-        fault = f"publishes metadata of another API, {show(named)}"
+        # A query may contain a key.
+        shown = f"{public_url(named)} (without its query)" if "?" in api else printable(named)
+        fault = f"publishes metadata of another API, {shown}"
         raise _error(api, fault, "pass that URL exactly if it is the one you mean, or ")
     listed = offered if isinstance(offered, list) else []
     servers = [each for each in listed if isinstance(each, str)]
@@ -146,5 +148,7 @@ def _check_place(place: str, api: str) -> None:
 
 
 def _error(api: str, fault: str, advice: str = "") -> DiscoveryError:
-    message = f"The API {public_url(api)} {fault}. To correct it: {advice}use from_issuer()."
-    return DiscoveryError(message)
+    return DiscoveryError(
+        f"The API {public_url(api)} {fault}. To correct it: {advice}use from_issuer() with"
+        " resource= and api_url=."
+    )

@@ -112,7 +112,7 @@ class ClientConfig:
                 'token_body must be "form" (RFC 6749 section 4.4.2) or "json".'
             )
         config = cls(
-            None if issuer is not None else check_token_url(token_url or ""),
+            None if issuer is not None else _checked_token_url(token_url or ""),
             issuer if issuer is None or isinstance(issuer, IssuerOfAPI) else check_issuer(issuer),
             client_id,
             secret,
@@ -138,7 +138,10 @@ class ClientConfig:
     @property
     def client(self) -> Client:
         """Return what events and log lines say about this client."""
-        return Client(self.client_id, self.scope, public_url(self.issuer or self.token_url))
+        server = self.issuer or self.token_url
+        if isinstance(server, IssuerOfAPI) and len(server.trusted) == 1:
+            server = server.trusted[0]  # no other can issue the token
+        return Client(self.client_id, self.scope, public_url(server))
 
     def read_secret(self) -> tuple[str | None, bytes]:
         """Return the client secret as it is now (None if the method needs none), and a fingerprint.
@@ -189,6 +192,15 @@ class ClientConfig:
         salt = hashlib.sha256(text).digest()
         digest = hashlib.scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=32)
         return hashlib.sha256(text + digest).hexdigest()
+
+
+def _checked_token_url(url: str) -> str:
+    if "/.well-known/" in check_token_url(url):
+        raise ConfigurationError(
+            "token_url is the URL of metadata: pass the issuer to from_issuer(), or the"
+            f" token_endpoint that the metadata contains. Given: {public_url(url)}"
+        )
+    return url
 
 
 def _checked_client_id(client_id: object) -> str:

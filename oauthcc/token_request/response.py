@@ -68,6 +68,10 @@ _DECIMAL = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{0,20})?\s*")
 #: Members that are read here and not given to oauthlib, which would convert them.
 _READ_HERE = {"expires_in", "expires_at", "scope", "error"}
 _EBAY_TYPES = ("Application Access Token", "User Access Token")
+_HOOK = (
+    'If the server has other names than RFC 6749, rename them in an "access_token_response" hook of'
+    " session.tokens.endpoint."
+)
 _ADVICE = {
     "invalid_request": "Check audience, resource and token_params. Some servers require a scope or"
     " another client authentication method.",
@@ -127,7 +131,8 @@ class Answer:
         """Return the media type, for a message."""
         given = self.response.headers.get("Content-Type", "")
         match = _MEDIA_TYPE.match(self.redactor.header(given))
-        return "content of no known type" if match is None else match[1]
+        other = "content of no known type" if self.text.strip() else "an empty body"
+        return other if match is None else match[1]
 
     def error_member(self, name: str) -> str | None:
         """Return an ``error...`` member, at most 500 of the characters of RFC 6749 section 5.2."""
@@ -160,7 +165,7 @@ class Answer:
         # Hidden once more, because what was dropped can join the parts of a secret or token.
         text = self.redactor.content("".join(c if c.isprintable() else "?" for c in text))
         if len(text) > MAX_QUOTED:
-            text = text[: MAX_QUOTED - 3] + "..."
+            text = text[: MAX_QUOTED - 6] + " [...]"
         return f": {text}" if text.strip(REDACTED + " ") else ""
 
     def error(self, kind: type[TokenError], message: str) -> TokenError:
@@ -251,8 +256,11 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
     if status < 400 and not answer.members.get("error"):
         return None
     cause = error or answer.kind + (answer.quoted or " and no error")
-    description = error and answer.error_member("error_description")  # else it was quoted
-    happened = f"{answer.status_line} with {cause}" + (f" ({description})" if description else "")
+    if error and (description := answer.error_member("error_description")):
+        cause += f" ({description})"
+    elif error and len(answer.members) > 1:  # some servers explain it under another name
+        cause += answer.quoted
+    happened = f"{answer.status_line} with {cause}"
     if _is_unavailable(status, error):
         pause = retry_after(answer.response)
         advice = "Try again " + (
@@ -261,7 +269,10 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
             else f"in {pause:.0f} second{'' if round(pause) == 1 else 's'}, as it asks."
         )
         if status == 403:
-            advice += " If it stays so, check whether a firewall lets this client through."
+            advice += (
+                f" If it stays so, check client_id and {_proof(method)}, and whether a firewall"
+            )
+            advice += " lets this client through."
         message = f"The token endpoint is unavailable: {happened}. {advice}"
         return answer.error(TokenEndpointUnavailable, message)
     advice = _advice(error, status, scope, method) + _about_issuer(answer)
@@ -288,8 +299,16 @@ def _advice(error: str | None, status: int, scope: str | None, method: str | Non
     is_known = error in _ADVICE and error != "access_denied"
     if error == "invalid_client" or (status == 401 and not is_known):
         used = f" ({method} was used)" if method else ""
-        return f"Check client_id, client_secret and the client authentication method{used}."
-    return _ADVICE.get(error or "", "Check token_url, and how the client is registered.")
+        return f"Check client_id, {_proof(method)} and the client authentication method{used}."
+    other = f"Check token_url, token_params, client_id, {_proof(method)}, and how the client is"
+    return _ADVICE.get(error or "", f"{other} registered.")
+
+
+def _proof(method: str | None) -> str:
+    """Return what the client authenticates with."""
+    if method == "private_key_jwt":
+        return "the key or assertion"
+    return "the certificate" if (method or "").endswith("tls_client_auth") else "client_secret"
 
 
 def _about_issuer(answer: Answer) -> str:
@@ -325,7 +344,7 @@ def _token_error(answer: Answer) -> TokenError | None:
     token, scope = answer.members.get("access_token"), answer.members.get("scope")
     if token is None:
         fault = f"Check token_url: the answer has no access_token{answer.quoted}."
-        fault += _about_issuer(answer)
+        fault += _about_issuer(answer) or f" {_HOOK}"
     elif not isinstance(token, str) or not token.strip():
         fault = "The access_token is empty or not a string: report this to the server's operator."
     elif not (token.isascii() and token.isprintable()):
@@ -361,7 +380,8 @@ def _type_error(
             f"The token is not bound by {scheme_name} (token_type is {shown}): enable"
             f" {scheme_name} for this client at the server."
         )
-    return answer.invalid(f"The token_type is {shown}, and only {scheme_name} can be used here.")
+    fault = f"The token_type is {shown}, and only {scheme_name} can be used here."
+    return answer.invalid(f"{fault} {_HOOK}")
 
 
 def _parsed(answer: Answer, parse: Callable[..., Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:
