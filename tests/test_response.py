@@ -552,8 +552,10 @@ def test_a_standard_error_code_is_shown_even_if_a_secret_is_a_part_of_it():
     [
         (
             400,
-            ". Check token_url, token_params, client_id, client_secret, and how the client is"
-            " registered.",
+            (
+                ". Check token_url, token_params, client_id, client_secret, and how the client is"
+                " registered."
+            ),
         ),
         (401, ". Check client_id, client_secret and the client authentication method."),
         (500, ". Try again later."),
