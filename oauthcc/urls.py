@@ -152,14 +152,15 @@ def is_on_this_machine(proxy: str) -> bool:
     return origin is not None and is_loopback(origin)
 
 
-def check_token_url(url: str, name: str = "token_url") -> str:
+def check_token_url(
+    url: str, name: str = "token_url", example: str = "https://as.example/token"
+) -> str:
     """Return the URL unchanged if client credentials may be sent to it (RFC 6749 section 3.2).
 
     Raise ConfigurationError otherwise. The message says what is wrong and what to write. Plain
     http is accepted for loopback, and for other hosts only if oauthlib's own variable
     OAUTHLIB_INSECURE_TRANSPORT is set.
     """
-    example = "https://as.example" + ("/token" if name == "token_url" else "")
     origin, _ = read_configured(url, name, example)
     if not is_secure(origin) and not os.environ.get("OAUTHLIB_INSECURE_TRANSPORT"):
         advice = "write https:// (OAUTHLIB_INSECURE_TRANSPORT=1 allows http, for tests only)"

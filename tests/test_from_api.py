@@ -514,6 +514,45 @@ def test_a_token_endpoint_that_moved_is_found_again_and_the_api_may_name_another
         assert len(second.issued) == 1
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_refusal_that_names_the_metadata_has_it_read_again(place: Place, is_named: bool) -> None:
+    usual = f'resource_metadata="{place.api.url}{WELL_KNOWN}/mcp"' if is_named else 'realm="x"'
+    fields = {"WWW-Authenticate": f'Bearer error="invalid_token", {usual}'}
+    place.api.refusal = Answer(401, fields, b"no")
+    with AuthorizationServer(place.auth.client_id, place.auth.client_secret) as second:
+        session = place.session(trusted_issuers=[place.auth.issuer, second.issuer])
+        assert session.get(place.url).status_code == 200
+        place.publish(authorization_servers=[second.issuer])
+        place.api.auth = second  # the API has moved to it
+        assert session.get(place.url).status_code == (200 if is_named else 401)
+        assert len(second.issued) == is_named
+
+
+def test_a_refusal_that_names_the_metadata_of_an_issuer_of_the_caller_changes_nothing(
+    place: Place,
+) -> None:
+    fields = {"WWW-Authenticate": f'Bearer resource_metadata="{place.api.url}{WELL_KNOWN}"'}
+    place.api.refusal = Answer(401, fields, b"no")
+    client = place.auth.client_id, place.auth.client_secret
+    with ClientCredentialsSession.from_issuer(place.auth.issuer, *client) as session:
+        session.get(place.url)
+        place.auth.revoke_all()
+        assert session.get(place.url).status_code == 200
+    assert place.paths() == (["GET /mcp"] * 3, [f"GET {METADATA}", *["POST /token"] * 2])
+
+
+def test_a_token_is_renewed_if_the_metadata_that_a_refusal_names_cannot_be_read(
+    place: Place,
+) -> None:
+    fields = {"WWW-Authenticate": f'Bearer resource_metadata="{place.api.url}{WELL_KNOWN}"'}
+    place.api.refusal = Answer(401, fields, b"no")
+    session = place.session()
+    session.get(place.url)
+    place.auth.revoke_all()
+    place.answer(faults.unavailable(503, None))
+    assert session.get(place.url).status_code == 200
+
+
 def test_the_api_is_asked_again_after_an_hour(place: Place, clock: Clock) -> None:
     session = place.session()
     for seconds, asked in ((0, 1), (MAX_AGE - 1, 1), (1, 2), (1, 2)):

@@ -581,6 +581,9 @@ UNUSUAL: dict[str, Callable[[str], Answer]] = {
         401, json.dumps({"error": "invalid_client", "accessToken": t, "copy": t}).encode()
     ),
     "behind Bearer": lambda t: error_page(400, error="x", error_description=f"Bearer {t} is odd"),
+    "xml of an error": lambda t: page(
+        401, f"<r><s:token xmlns:s='x'><![CDATA[{t}]]></s:token>{t}</r>".encode(), "text/xml"
+    ),
     "html of an error": lambda t: page(500, f"<p>access_token: {t}</p> {t}".encode(), "text/html"),
 }
 

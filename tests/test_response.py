@@ -568,6 +568,39 @@ def test_an_error_in_another_shape_is_quoted_on_one_line(body, quoted, status, e
     assert str(error).isprintable()
 
 
+@pytest.mark.parametrize(
+    "element",
+    [
+        "<access_token>{}</access_token>",
+        "<access_token type='x'>{}</access_token>",
+        "<access_token>\n <![CDATA[ {} ]]>\n</access_token>",
+        "<s:AccessToken xmlns:s='x'>{}</s:AccessToken>",
+        "<Token\n>{}</Token\n>",
+        "<client-secret>{}</client-secret>",
+        "<Password>{}",
+    ],
+)
+def test_an_element_of_xml_that_is_named_as_a_token_or_secret_is_not_quoted(element):
+    text = "mellon"  # it does not look like one
+    body = f"<Error><Code>7</Code>{element.format(text)}<Text>No, {text} is wrong</Text></Error>"
+    error = fault(answered(body.encode(), 401, {"Content-Type": "text/xml"}), TokenRequestDenied)
+    assert text not in shown_by(error)
+    assert "with text/xml: 7 *** No, *** is wrong. Check" in str(error)
+
+
+def test_an_attribute_of_such_an_element_is_in_no_error():
+    for tag in ("<token value='mellon'/>", "<s:token value='mellon'>", "<token value='mellon"):
+        body = f"<Error><Code>7</Code>{tag}".encode()
+        error = fault(answered(body, 401, {"Content-Type": "text/xml"}), TokenRequestDenied)
+        assert "mellon" not in shown_by(error)
+
+
+def test_other_elements_of_xml_are_quoted():
+    body = b"<E><tokenError a='b'>Bad token</tokenError><no_secret_here/>secret <b>x</b></E>"
+    error = fault(answered(body, 401, {"Content-Type": "text/xml"}), TokenRequestDenied)
+    assert "with text/xml: Bad token secret x. Check" in str(error)
+
+
 def test_an_error_in_another_shape_with_status_200_is_quoted_too():
     error = fault(answered({"errcode": 40001, "message": "wrong secret"}), InvalidTokenResponse)
     assert 'no access_token: {"errcode": 40001, "message": "wrong secret"}.' in str(error)

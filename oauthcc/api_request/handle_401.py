@@ -19,7 +19,7 @@ from requests import PreparedRequest, Response
 from requests.exceptions import InvalidURL
 
 from .. import clock
-from ..challenge import find_error
+from ..challenge import find_error, find_parameter
 from ..errors import ConfigurationError, OAuthCCError
 from ..events import Event, ReplayImpossible, RequestReplayed
 from ..redaction import redact, redact_error
@@ -151,6 +151,8 @@ class Handle401(ResponseHandler):
         except UnreplayableBody as reason:
             self._report_no_replay(refusal, response, reason)
             return response
+        if find_parameter(response.headers.get("WWW-Authenticate"), "resource_metadata"):
+            tokens.endpoint._renew_api_metadata()  # it may have changed (RFC 9728 section 5.2)
         answer = response
         try:
             for current in tokens._replacements(refusal, kwargs.get("timeout")):

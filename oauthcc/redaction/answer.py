@@ -15,10 +15,11 @@ from ..urls import public_url
 from .header import REDACTED
 from .search import BETWEEN, MIN_TOKEN, Secrets
 from .token_shapes import (
-    TOKEN_IN_TEXT,
     looks_random,
+    named_in,
     names_secret,
     names_token,
+    without_elements,
     without_tokens,
     words_of,
 )
@@ -149,10 +150,9 @@ class Redactor:
         """Return the ordinary words of a body that is not JSON, nothing if it may be a token."""
         if self._strict:
             return REDACTED if text.strip() else ""
-        shown = self.content(text)
+        shown = without_elements(self.content(text))
         # The tokens that have a name in the text may be in it without one.
-        named = (match[2].strip() for match in TOKEN_IN_TEXT.finditer(text[:_MAX_TEXT]))
-        tokens = {token for token in named if len(token) >= MIN_TOKEN}
+        tokens = {token for token in named_in(text[:_MAX_TEXT]) if len(token) >= MIN_TOKEN}
         if _are_too_many(tokens):
             return REDACTED
         self._named = Secrets(tokens)

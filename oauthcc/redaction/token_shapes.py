@@ -15,11 +15,13 @@ _SECRET_ENDS = (
     *("credential", "credentials", "signature"),
 )
 _NOT_LETTER = re.compile(r"[^a-z]+")
-TOKEN_IN_TEXT = re.compile(
+_TOKEN_IN_TEXT = re.compile(
     r"((?:access|refresh|id)[_-]?token[\"'\\]*\s*[:=>]\s*[\"'\\]*)"
     rf"((?:[^\"'\\<&{BETWEEN}]|\\+[^\"'\\{BETWEEN}])+)",
     re.IGNORECASE,
 )
+# The name of an element of XML and its text.
+_ELEMENT = re.compile(r"<([A-Za-z_][\w:.-]*)[^<>]*>?\s*(?:<!\[CDATA\[)?([^<]*)")
 _AFTER_SCHEME = re.compile(
     r"\b((?i:bearer|basic|dpop|token)(?:\s|%20|\+|[:=\"'\\])+)"
     r"(?![A-Za-z]?[a-z_-]{0,18}[.=]?(?![A-Za-z0-9\-._~+/=]))[A-Za-z0-9\-._~+/=]{4,}"
@@ -50,10 +52,26 @@ def names_secret(name: str) -> bool:
     return names_token(name) or name.lower().endswith(_SECRET_ENDS)
 
 
+def named_in(text: str) -> set[str]:
+    """Return what has the name of a token in a text that is not JSON."""
+    found = [match[2] for match in _TOKEN_IN_TEXT.finditer(text)]
+    elements = [match[2] for match in _ELEMENT.finditer(text) if names_token(match[1])]
+    return {value.partition("]]>")[0].strip() for value in found + elements}
+
+
+def without_elements(text: str) -> str:
+    """Return a text without the content of elements of XML that have the name of a token."""
+
+    def hide(match: re.Match[str]) -> str:
+        return f"<{match[1]}>{REDACTED}" if names_token(match[1]) else match[0]
+
+    return _ELEMENT.sub(hide, text)
+
+
 def without_tokens(text: str) -> str:
     """Return a text of an error without anything that looks like a token or is named as one."""
     if any(word in text.lower() for word in ("token", "bearer", "basic", "dpop")):
-        text = TOKEN_IN_TEXT.sub(rf"\1{REDACTED}", text)
+        text = _TOKEN_IN_TEXT.sub(rf"\1{REDACTED}", text)
         text = _AFTER_SCHEME.sub(rf"\1{REDACTED}", text)
     return _LONG_RUN.sub(lambda run: REDACTED if looks_random(run[0]) else run[0], text)
 

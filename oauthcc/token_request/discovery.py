@@ -122,7 +122,7 @@ def check_issuer(issuer: str, name: str = "issuer") -> str:
     An issuer is an https URL (http for loopback only) without query and fragment. Raises
     ConfigurationError that says what to write instead. ``name`` is its name in the message.
     """
-    check_token_url(issuer, name)
+    check_token_url(issuer, name, "https://as.example/tenant")
     if "?" in issuer:
         advice = "leave out the ? and everything after it"
         raise ConfigurationError(f"{name} has a query: {advice}. Given: {public_url(issuer)}")

@@ -88,6 +88,11 @@ class TokenEndpoint(TransportSession):
         if last not in (None, fingerprint):
             self.drop_connections()
 
+    def _renew_api_metadata(self) -> None:
+        """Ask the API at the next token request which issuer it names, if it was asked before."""
+        if isinstance(self._discovery, APIDiscovery):
+            self._discovery.forget()
+
     def fetch(
         self, client_secret: str | None, fingerprint: bytes, *, attempts: int, deadline: float
     ) -> FetchedToken:
