@@ -335,6 +335,16 @@ def test_metadata_that_names_no_api_is_refused() -> None:
 
 def test_the_name_of_another_api_is_shown_shortened_and_printable() -> None:
     assert len(fault({**GOOD, "resource": "\x1b[2J\n\u202e" + "x" * 5000})) < 700
+    assert len(fault({"resource": f"{API}/{'x' * 5000}"}, api=f"{API}?key=hunter2")) < 700
+
+
+def test_a_place_of_the_metadata_is_shown_shortened() -> None:
+    place = f"http://meta.example/{'x' * 5000}"
+    with pytest.raises(DiscoveryError) as caught:
+        find_issuer(
+            API, (ISSUER,), get=Web({API: challenge(f'Bearer resource_metadata="{place}"')})
+        )
+    assert len(str(caught.value)) < 700
 
 
 def test_no_error_shows_the_query_of_the_url_which_may_contain_a_key() -> None:

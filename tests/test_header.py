@@ -469,7 +469,7 @@ def test_an_error_shows_no_token_in_a_header_of_its_own(
     assert own.auth.issued[0] not in f"{error!r}{error}"
 
 
-@pytest.mark.parametrize("token", ["hunter2 and more", "A1-b2.c3 d4"])
+@pytest.mark.parametrize("token", ["hunter2 and more", "A1-b2.c3 d4", "pass-word "])
 def test_no_part_of_a_token_with_a_space_is_shown_if_no_word_is_before_it(
     auth: AuthorizationServer, token: str
 ) -> None:

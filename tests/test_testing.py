@@ -421,6 +421,18 @@ def test_the_api_echoes_the_request_without_the_token(
     assert auth.issued[0] not in repr(api.requests)
 
 
+@pytest.mark.parametrize("header", ["Authorization", "authorization", "X-Access-Token"])
+@pytest.mark.parametrize("before", ["", "Bearer ", "Token "])
+def test_the_echo_contains_no_token_wherever_it_was(
+    http: requests.Session, auth: AuthorizationServer, api: ProtectedAPI, header: str, before: str
+) -> None:
+    token = ask(http, auth).json()["access_token"]
+    api.protected = False
+    answer = http.get(f"{api.url}/anything", headers={header: before + token}, timeout=10)
+    assert token not in answer.text
+    assert answer.json()["headers"][header] == f"{before}[hidden]"
+
+
 def test_an_unprotected_api_accepts_every_request(
     api: ProtectedAPI, http: requests.Session
 ) -> None:

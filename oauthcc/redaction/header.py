@@ -7,7 +7,7 @@ from typing import Any
 
 REDACTED = "***"
 # Only an ordinary word: there may be no scheme, and then a token with a space begins the header.
-_SCHEME_AND_REST = re.compile(r"([A-Za-z][A-Za-z-]{0,19}) ")
+_SCHEME_AND_REST = re.compile(r"([A-Za-z][A-Za-z-]{0,19}) +[^ ]")
 
 
 class SecretHeader(str):

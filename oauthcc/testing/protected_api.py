@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -116,7 +116,7 @@ class ProtectedAPI(ScriptedServer):
         for prefix, route in self._routes:
             if seen.path.startswith(prefix):
                 return route(seen)
-        return _echo(seen)
+        return _echo(seen, self.auth.issued)
 
     def _refused(self, seen: SeenRequest) -> Answer | None:
         token = None if seen.token is None else self.auth.look_up(seen.token)
@@ -142,11 +142,13 @@ class ProtectedAPI(ScriptedServer):
         self.auth.wake()
 
 
-def _echo(seen: SeenRequest) -> Answer:
+def _echo(seen: SeenRequest, tokens: Collection[str]) -> Answer:
     """Return the request as JSON, without the token, which a test could otherwise print."""
     headers = dict(seen.headers)
-    if "Authorization" in headers:
-        headers["Authorization"] = headers["Authorization"].partition(" ")[0] + " [hidden]"
+    for name, value in seen.headers.items():  # a scheme may have another one
+        if name.lower() == "authorization" or value.rpartition(" ")[2] in tokens:
+            word, space, _ = value.partition(" ")
+            headers[name] = f"{word} [hidden]" if space else "[hidden]"
     try:
         parsed = seen.json()
     except ValueError:

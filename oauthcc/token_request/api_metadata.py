@@ -92,7 +92,8 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
         raise _error(api, "publishes metadata that names no resource")
     if named != api:
         # A query may contain a key.
-        shown = f"{public_url(named)} (without its query)" if "?" in api else printable(named)
+        shown = printable(public_url(named) if "?" in api else named)
+        shown += " (without its query)" if "?" in api else ""
         fault = f"publishes metadata of another API, {shown}"
         raise _error(api, fault, "pass that URL exactly if it is the one you mean, or ")
     listed = offered if isinstance(offered, list) else []
@@ -144,7 +145,8 @@ def _check_place(place: str, api: str) -> None:
         is_at_home = home is not None and is_loopback(home)
         is_usable = is_secure(origin) and (is_at_home or not may_be_this_machine(origin))
     if not is_usable:
-        raise _error(api, f"names a place of its metadata that cannot be used, {public_url(place)}")
+        shown = printable(public_url(place))
+        raise _error(api, f"names a place of its metadata that cannot be used, {shown}")
 
 
 def _error(api: str, fault: str, advice: str = "") -> DiscoveryError:
