@@ -81,7 +81,8 @@ def find_issuer(api: str, trusted: tuple[str, ...], *, get: Get) -> str:
     """Return the first trusted issuer that an API names (RFC 9728 sections 3 and 5).
 
     The metadata is at the well-known location of the API. If not, the challenge of a 401 says where
-    it is. Raises DiscoveryError, or TokenEndpointUnavailable if the API is unavailable.
+    it is, or it is at the root of the host. Raises DiscoveryError, or TokenEndpointUnavailable if
+    the API is unavailable.
     """
     document, faults = first_document(_places(api, get), "API", get=get)
     if document is None:
