@@ -90,7 +90,7 @@ def test_repeated_parameters_are_sent_one_by_one_and_the_query_of_the_url_is_kep
         token_url=f"{auth.token_url}?tenant=blue",
         audience="https://api.example/",
         resource=["urn:a", "https://b.example/?x=1&y=2"],
-        token_params={"extra": ["1", "2"], "odd": "\u00fc+ &="},
+        token_params={"extra": ["1", "2"], "odd": "\u00fc+ &=", "unset": None},  # type: ignore[dict-item]
         client_auth="client_secret_post",
     )
     with session:
