@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from oauthcc.token_request.api_metadata import APIDiscovery, IssuerOfAPI, find_i
 from oauthcc.token_request.discovery import MAX_AGE, PAUSE
 
 from .clock import Clock
+from .pages import Pages, answer
 
 API = "https://api.example/mcp"
 PLACE = "https://api.example/.well-known/oauth-protected-resource/mcp"
@@ -34,17 +33,6 @@ ISSUER, OTHER = "https://as.example", "https://other.example/tenant"
 GOOD = {"resource": API, "authorization_servers": [ISSUER]}
 
 
-def answer(
-    body: object = b"", status: int = 200, headers: Mapping[str, str] | None = None
-) -> requests.Response:
-    """Return an answer that was read completely."""
-    response = requests.Response()
-    response.status_code, response.url = status, API
-    response.headers.update(headers or {})
-    response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return response
-
-
 def challenge(value: str, status: int = 401) -> requests.Response:
     """Return a refusal whose body was not read."""
     response = answer(status=status, headers={"WWW-Authenticate": value})
@@ -52,23 +40,8 @@ def challenge(value: str, status: int = 401) -> requests.Response:
     return response
 
 
-class Web:
-    """Answers by URL, and the list of the requested URLs."""
-
-    def __init__(self, pages: Mapping[str, requests.Response | Exception]) -> None:
-        self.answers = dict(pages)
-        self.asked: list[str] = []
-
-    def __call__(self, url: str) -> requests.Response:
-        self.asked.append(url)
-        page = self.answers.get(url, answer({}, 404))
-        if isinstance(page, Exception):
-            raise page
-        return page
-
-
 def found(document: object, *, api: str = API, trusted: tuple[str, ...] = (ISSUER, OTHER)) -> str:
-    return find_issuer(api, trusted, get=Web({well_known(api): answer(document)}))
+    return find_issuer(api, trusted, get=Pages({well_known(api): answer(document)}))
 
 
 def fault(document: object, **options: Any) -> str:
@@ -116,7 +89,7 @@ def test_the_well_known_part_goes_between_the_host_and_the_path_or_query(
     api: str, place: str
 ) -> None:
     assert well_known(api) == place
-    web = Web({place: answer({**GOOD, "resource": api})})
+    web = Pages({place: answer({**GOOD, "resource": api})})
     assert find_issuer(api, (ISSUER,), get=web) == ISSUER
     assert web.asked == [place]
 
@@ -145,7 +118,7 @@ NOTHING_THERE = [
 def test_the_challenge_of_a_401_says_where_the_metadata_is(
     page: requests.Response | Exception, value: str
 ) -> None:
-    web = Web({PLACE: page, API: challenge(value), ELSEWHERE: answer(GOOD)})
+    web = Pages({PLACE: page, API: challenge(value), ELSEWHERE: answer(GOOD)})
     assert find_issuer(API, (ISSUER,), get=web) == ISSUER
     assert web.asked == [PLACE, API, ELSEWHERE]
 
@@ -153,12 +126,12 @@ def test_the_challenge_of_a_401_says_where_the_metadata_is(
 def test_the_challenge_counts_whatever_its_status_is() -> None:
     value = f'Bearer resource_metadata="{ELSEWHERE}"'
     for status in (200, 400, 403, 405, 503):
-        web = Web({API: challenge(value, status), ELSEWHERE: answer(GOOD)})
+        web = Pages({API: challenge(value, status), ELSEWHERE: answer(GOOD)})
         assert find_issuer(API, (ISSUER,), get=web) == ISSUER
 
 
 def test_the_first_metadata_counts_and_the_api_is_not_asked_for_another() -> None:
-    web = Web({PLACE: answer({**GOOD, "resource": OTHER}), API: challenge("Bearer")})
+    web = Pages({PLACE: answer({**GOOD, "resource": OTHER}), API: challenge("Bearer")})
     with pytest.raises(DiscoveryError):
         find_issuer(API, (ISSUER,), get=web)
     assert web.asked == [PLACE]
@@ -171,7 +144,7 @@ def test_the_first_metadata_counts_and_the_api_is_not_asked_for_another() -> Non
 def test_an_api_without_metadata_is_an_error_that_says_what_it_answers(
     refusal: requests.Response,
 ) -> None:
-    web = Web({PLACE: answer(b"<html>"), API: refusal})
+    web = Pages({PLACE: answer(b"<html>"), API: refusal})
     with pytest.raises(DiscoveryError) as caught:
         find_issuer(API, (ISSUER,), get=web)
     message = str(caught.value)
@@ -183,26 +156,26 @@ def test_an_api_without_metadata_is_an_error_that_says_what_it_answers(
 def test_each_place_is_in_the_error_if_none_has_metadata() -> None:
     value = f'Bearer resource_metadata="{ELSEWHERE}?a=b"'
     with pytest.raises(DiscoveryError) as caught:
-        find_issuer(API, (ISSUER,), get=Web({API: challenge(value)}))
+        find_issuer(API, (ISSUER,), get=Pages({API: challenge(value)}))
     found = "; ".join(f"{place} answers with status 404" for place in (PLACE, ELSEWHERE, ROOT))
     assert f"publishes no metadata: {found}." in str(caught.value)
 
 
 @pytest.mark.parametrize("refusal", [challenge("Bearer"), challenge(POINTER)])
 def test_the_metadata_of_an_api_may_be_at_the_root_of_its_host(refusal: requests.Response) -> None:
-    web = Web({API: refusal, ROOT: answer(GOOD)})
+    web = Pages({API: refusal, ROOT: answer(GOOD)})
     assert find_issuer(API, (ISSUER,), get=web) == ISSUER
     assert web.asked[-1] == ROOT
 
 
 def test_metadata_at_the_root_must_be_that_of_the_api_too() -> None:
-    web = Web({ROOT: answer({**GOOD, "resource": "https://api.example"})})
+    web = Pages({ROOT: answer({**GOOD, "resource": "https://api.example"})})
     with pytest.raises(DiscoveryError, match=r"metadata of another API, 'https://api\.example'"):
         find_issuer(API, (ISSUER,), get=web)
 
 
 def test_no_place_is_asked_twice() -> None:
-    web = Web({})
+    web = Pages({})
     with pytest.raises(DiscoveryError):
         find_issuer("https://api.example", (ISSUER,), get=web)
     assert web.asked == [ROOT, "https://api.example"]
@@ -211,7 +184,7 @@ def test_no_place_is_asked_twice() -> None:
 def test_metadata_may_be_the_answer_of_the_api_itself_but_its_body_is_not_read() -> None:
     value = f'Bearer resource_metadata="{API}"'
     with pytest.raises(DiscoveryError, match=f"{API} answers with status 401"):
-        find_issuer(API, (ISSUER,), get=Web({API: challenge(value)}))
+        find_issuer(API, (ISSUER,), get=Pages({API: challenge(value)}))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +219,7 @@ def test_metadata_may_be_the_answer_of_the_api_itself_but_its_body_is_not_read()
     ],
 )
 def test_no_request_is_sent_to_a_place_that_is_not_https_or_on_this_machine(place: str) -> None:
-    web = Web({API: challenge(f'Bearer resource_metadata="{place}"')})
+    web = Pages({API: challenge(f'Bearer resource_metadata="{place}"')})
     with pytest.raises(DiscoveryError, match="names a place of its metadata that cannot be used"):
         find_issuer(API, (ISSUER,), get=web)
     assert web.asked == [PLACE, API]
@@ -259,7 +232,7 @@ def test_an_api_on_this_machine_may_name_a_place_on_this_machine_or_a_secure_one
     place: str,
 ) -> None:
     api = "http://127.0.0.1:5000/mcp"
-    web = Web(
+    web = Pages(
         {
             api: challenge(f'Bearer resource_metadata="{place}"'),
             place: answer({**GOOD, "resource": api}),
@@ -271,7 +244,7 @@ def test_an_api_on_this_machine_may_name_a_place_on_this_machine_or_a_secure_one
 @pytest.mark.parametrize("place", ["http://meta.example/x", "http://169.254.169.254/latest"])
 def test_no_request_goes_over_plain_http_to_another_machine(place: str) -> None:
     api = "http://127.0.0.1:5000/mcp"
-    web = Web({api: challenge(f'Bearer resource_metadata="{place}"')})
+    web = Pages({api: challenge(f'Bearer resource_metadata="{place}"')})
     with pytest.raises(DiscoveryError, match="that cannot be used"):
         find_issuer(api, (ISSUER,), get=web)
     assert web.asked == [well_known(api), api]
@@ -285,7 +258,7 @@ def test_an_api_that_is_down_is_not_an_error_of_its_metadata(status: int) -> Non
     down = answer(b"", status, {"Retry-After": "7"})
     for pages in ({PLACE: down, API: down}, {PLACE: down, API: answer(b"", 405)}, {API: down}):
         with pytest.raises(TokenEndpointUnavailable, match=f"The API answered {status}") as caught:
-            find_issuer(API, (ISSUER,), get=Web(pages))
+            find_issuer(API, (ISSUER,), get=Pages(pages))
         assert (caught.value.status_code, caught.value.retry_after) == (status, 7.0)
 
 
@@ -297,7 +270,7 @@ def test_an_api_that_answers_429_or_nothing_is_asked_nothing_more(
     where: str, trouble: requests.Response | Exception
 ) -> None:
     places = [PLACE, API, ELSEWHERE]
-    web = Web({API: challenge(f'Bearer resource_metadata="{ELSEWHERE}"'), where: trouble})
+    web = Pages({API: challenge(f'Bearer resource_metadata="{ELSEWHERE}"'), where: trouble})
     with pytest.raises(TokenEndpointUnavailable, match=r"The API answered 429|no route"):
         find_issuer(API, (ISSUER,), get=web)
     assert web.asked == places[: places.index(where) + 1]
@@ -342,7 +315,7 @@ def test_a_place_of_the_metadata_is_shown_shortened() -> None:
     place = f"http://meta.example/{'x' * 5000}"
     with pytest.raises(DiscoveryError) as caught:
         find_issuer(
-            API, (ISSUER,), get=Web({API: challenge(f'Bearer resource_metadata="{place}"')})
+            API, (ISSUER,), get=Pages({API: challenge(f'Bearer resource_metadata="{place}"')})
         )
     assert len(str(caught.value)) < 700
 
@@ -354,7 +327,7 @@ def test_no_error_shows_the_query_of_the_url_which_may_contain_a_key() -> None:
         assert "hunter2" not in fault({**GOOD, "resource": named}, api=api)
     assert "hunter2" not in fault({"resource": api}, api=api)
     with pytest.raises(DiscoveryError) as caught:
-        find_issuer(api, (ISSUER,), get=Web({}))
+        find_issuer(api, (ISSUER,), get=Pages({}))
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(IssuerOfAPI.of(api, ISSUER))
     assert "hunter2" not in repr(APIDiscovery(IssuerOfAPI.of(api, ISSUER)))
@@ -426,7 +399,7 @@ def test_any_metadata_is_that_of_a_trusted_issuer_or_an_error_of_ours(
     document: dict[str, Any], value: str, status: int
 ) -> None:
     page = answer(document, status if status % 3 else 200)
-    web = Web({PLACE: page, API: challenge(value)})
+    web = Pages({PLACE: page, API: challenge(value)})
     try:
         issuer = find_issuer(API, (ISSUER,), get=web)
     except (DiscoveryError, TokenEndpointUnavailable) as error:
@@ -490,7 +463,7 @@ class Kept:
 
     def __init__(self) -> None:
         self.clock = Clock().install()
-        self.api, self.issuers = Web({PLACE: answer(GOOD)}), Web({})
+        self.api, self.issuers = Pages({PLACE: answer(GOOD)}), Pages({})
         for issuer in (ISSUER, "https://new.example"):
             document = {"issuer": issuer, "token_endpoint": f"{issuer}/token"}
             place = f"{issuer}/.well-known/oauth-authorization-server"

@@ -62,7 +62,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     ({"token_url": "https://"}, r"has no usable host or port: check host and port"),
     ({"issuer": "https://as.example"}, r"token_url or issuer, not both"),
-    ({"token_url": None, "issuer": ""}, r"issuer is empty.*write it as in https://as\.example/tenant$"),
+    (
+        {"token_url": None, "issuer": ""},
+        r"issuer is empty.*write it as in https://as\.example/tenant$",
+    ),
     ({"token_url": None, "issuer": "as.example"}, r"issuer.*https://"),
     ({"token_url": None, "issuer": "http://as.example"}, r"issuer.*https://"),
     ({"token_url": '"https://as.example/token"'}, r"begins with a quotation mark: leave it out"),

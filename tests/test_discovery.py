@@ -38,6 +38,7 @@ from oauthcc.urls import UNREADABLE, public_url
 
 from .clock import Clock
 from .json_values import nested
+from .pages import Pages, answer
 
 if TYPE_CHECKING:
     from .servers.oidc import OIDCServer
@@ -52,32 +53,12 @@ APPENDED = "https://as.example/tenant/.well-known/oauth-authorization-server"
 GOOD = {"issuer": ISSUER, "token_endpoint": TOKEN_URL}
 
 
-def answer(
-    body: object, status: int = 200, headers: Mapping[str, str] | None = None
-) -> requests.Response:
-    """Return an answer that was read completely."""
-    response = requests.Response()
-    response.status_code = status
-    response.headers.update(headers or {})
-    response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    response.url = OAUTH
-    return response
-
-
-class Web:
-    """Answers by location, and the list of the requested URLs."""
+class Web(Pages):
+    """Answers at the locations of an issuer."""
 
     def __init__(self, **pages: requests.Response | Exception) -> None:
         locations = {"OAUTH": OAUTH, "OPENID": OPENID, "APPENDED": APPENDED}
-        self.answers = {locations[name]: page for name, page in pages.items()}
-        self.asked: list[str] = []
-
-    def __call__(self, url: str) -> requests.Response:
-        self.asked.append(url)
-        page = self.answers.get(url, answer({}, 404))
-        if isinstance(page, Exception):
-            raise page
-        return page
+        super().__init__({locations[name]: page for name, page in pages.items()})
 
 
 def found(document: Mapping[str, Any]) -> Metadata:
