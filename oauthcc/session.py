@@ -312,7 +312,7 @@ class ClientCredentialsSession(requests.Session):
         object.__setattr__(without_netrc, "__dict__", self.__dict__)
         prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
         tokens = self._allowed_urls.find(str(prepared.url))[0]
-        header = None if tokens is None else tokens._config.scheme.header
+        header = None if tokens is None else tokens._config.header
         headers: Any = request.headers or {}
         if None in headers.values() and _says_without(headers, header or "Authorization"):
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
@@ -451,7 +451,7 @@ class ClientCredentialsSession(requests.Session):
         if not isinstance(request, PreparedRequest) or not request.url or request.headers is None:
             return None, None  # requests raises an error about that
         tokens, origin = self._allowed_urls.find(request.url)
-        header = "Authorization" if tokens is None else tokens._config.scheme.header
+        header = "Authorization" if tokens is None else tokens._config.header
         is_theirs = self.auth is not None and not self._goes_beside(request)
         if is_theirs or authorization.brings_its_own(request, header):
             return None, None
@@ -471,7 +471,7 @@ class ClientCredentialsSession(requests.Session):
     def _header_for(self, request: Any) -> str:
         """Return the name of the header that carries the token for the URL of a request."""
         tokens = self._allowed_urls.find(str(getattr(request, "url", None)))[0]
-        return "Authorization" if tokens is None else tokens._config.scheme.header
+        return "Authorization" if tokens is None else tokens._config.header
 
     def _goes_beside(self, request: PreparedRequest) -> bool:
         """Return whether the token goes beside the ``Authorization`` of a request."""
@@ -498,7 +498,7 @@ class ClientCredentialsSession(requests.Session):
         place, sent = self._allowed_urls.find(str(request.url)), _left.handler
         stays = place == self._allowed_urls.find(before)
         for tokens in self._allowed_urls.values():
-            current, header = tokens._state.current, tokens._config.scheme.header
+            current, header = tokens._state.current, tokens._config.header
             value = authorization.header_text(request.headers.get(header))
             is_its_token = current is not None and value == current.header
             # The token may have been renewed meanwhile.

@@ -32,6 +32,7 @@ from oauthcc.urls import Origin
 from .clock import skip_pauses
 
 if TYPE_CHECKING:
+    from .refusals import Scene
     from .servers.oidc import OIDCServer
 
 TOKEN = Token("a-very-secret-token")
@@ -81,9 +82,38 @@ def test_the_token_follows_the_prefix_and_is_not_shown(
 
 
 def test_the_repr_of_bearer_shows_what_was_given() -> None:
-    assert repr(Bearer()) == repr(Bearer("Bearer", header="authorization")) == "Bearer()"
+    assert repr(Bearer()) == "Bearer()"
     scheme = Bearer("a", header="X-B")
     assert repr(eval(repr(scheme))) == repr(scheme) == "Bearer(prefix='a', header='X-B')"
+
+
+class WithoutHeader:
+    """A scheme of the user's own, which does not say what header carries the token."""
+
+    name, proves, thumbprint = "Bearer", False, None
+    accepts, proof, learn = Bearer.accepts, Bearer.proof, Bearer.learn
+    demands_nonce, authorization, prefix = Bearer.demands_nonce, Bearer.authorization, "Bearer"
+
+
+class OwnConstructor(Bearer):
+    def __init__(self) -> None:  # without that of Bearer
+        self.of_its_own = True
+
+
+@pytest.mark.parametrize(
+    "scheme", [WithoutHeader(), OwnConstructor(), Bearer("bearer", header="AUTHORIZATION")]
+)
+def test_the_usual_header_carries_the_token_unless_a_scheme_has_another(
+    api: ProtectedAPI, scene: Scene, scheme: Any
+) -> None:
+    session = scene.session(scheme=scheme)
+    assert session.get(api.url).status_code == 200
+    api.auth.revoke_all()
+    assert session.post(api.url, data="again").json()["length"] == 5
+    assert [name for name in api.requests[-1].headers if name.lower() == "authorization"] == [
+        "Authorization"
+    ]
+    assert session.get(api.url, auth=("user", "password")).status_code == 401
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

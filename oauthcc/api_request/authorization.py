@@ -278,7 +278,7 @@ def put_token(
     values = handler.values if kind is str else []
     if kind is str or current.header not in handler.values:
         handler.values.append(current.header)
-    request.headers[scheme.header] = kind(current.header)
+    request.headers[handler.header] = kind(current.header)
     if scheme.proves:
         proof = scheme.proof(str(request.method), str(request.url), current.token)
         for name, value in proof.items():

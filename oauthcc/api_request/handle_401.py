@@ -73,7 +73,7 @@ class Handle401(ResponseHandler):
         self._session = None if session is None else weakref.ref(session)
         self.tokens = tokens
         self._scheme = tokens._config.scheme
-        self.header: str = self._scheme.header
+        self.header: str = tokens._config.header
         #: The URL rules and the origin that the session used for its decision.
         self.allowed_urls = allowed_urls
         self.origin = origin

@@ -135,7 +135,7 @@ def reason_without_token(
     hooks, own = vars(request).get("hooks"), request.headers.get(header)
     if isinstance(hooks, (RedirectedHooks, TokenHooks)):
         return REDIRECTED
-    headers_of_tokens = {tokens._config.scheme.header for tokens in allowed.values()}
+    headers_of_tokens = {tokens._config.header for tokens in allowed.values()}
     is_beside = "Authorization" in request.headers and "Authorization" not in headers_of_tokens
     if session.auth is not None and not is_beside:
         return SESSION_AUTH

@@ -34,8 +34,8 @@ class Scheme(Protocol):
 
     @property
     def header(self) -> str:
-        """Return the name of the header that carries the token, mostly ``Authorization``."""
-        raise NotImplementedError
+        """Return the name of the header that carries the token, ``Authorization`` by default."""
+        return "Authorization"
 
     @property
     def proves(self) -> bool:

@@ -33,6 +33,9 @@ class Bearer:
     name = "Bearer"
     proves = False
     thumbprint: str | None = None
+    # A subclass may have an __init__ of its own.
+    prefix: str = "Bearer"
+    header: str = "Authorization"
 
     def __init__(self, prefix: str = "Bearer", *, header: str = "Authorization") -> None:
         if not isinstance(prefix, str) or (prefix and not _PREFIX.fullmatch(prefix)):
@@ -46,9 +49,7 @@ class Bearer:
             )
         if header.lower() in _OTHERS:
             raise ConfigurationError(f"The header {header} cannot carry a token: choose another.")
-        self.prefix: str = prefix
-        # In one spelling, because only another header is sent beside the Authorization of a caller.
-        self.header: str = "Authorization" if header.lower() == "authorization" else header
+        self.prefix, self.header = prefix, header
 
     def accepts(self, token_type: str) -> bool:
         """Return whether the type is ``Bearer``, ``BearerToken``, the prefix, or empty."""

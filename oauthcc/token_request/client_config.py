@@ -47,7 +47,7 @@ _PROCESS_KEY = secrets.token_bytes(32)
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SCHEME_MEMBERS = (
-    *("name", "header", "proves", "thumbprint"),
+    *("name", "proves", "thumbprint"),
     *("accepts", "authorization", "proof", "learn", "demands_nonce"),
 )
 _RESERVED = {
@@ -75,6 +75,7 @@ class ClientConfig:
     params: tuple[tuple[str, str], ...] = field(repr=False)  # they may contain a key
     client_auth: ClientAuth
     scheme: Scheme
+    header: str  # the name of the one that carries the token
     grant_type: str
     token_body: str
 
@@ -124,6 +125,7 @@ class ClientConfig:
             ),
             method,
             scheme,
+            _header_of(scheme),
             grant_types[0] if grant_types else GRANT_TYPE,
             token_body,
         )
@@ -178,7 +180,7 @@ class ClientConfig:
             ("trusted", sorted(trusted), []),
             ("grant_type", self.grant_type, GRANT_TYPE),
             ("body", self.token_body, "form"),
-            ("header", scheme.header, "Authorization"),
+            ("header", self.header, "Authorization"),
             ("prefix", getattr(scheme, "prefix", scheme.name), scheme.name),
         )
         # Nothing of what is usual, so that the keys of other configurations stay as they were.
@@ -218,6 +220,15 @@ def _checked_scheme(scheme: Any) -> Scheme:
         raise ConfigurationError("scheme must be Bearer() or DPoP(key).")
     checked: Scheme = made
     return checked
+
+
+def _header_of(scheme: Scheme) -> str:
+    """Return the header of a scheme, the usual one if a class of the user's own names none.
+
+    In one spelling, because only another header is sent beside the Authorization of a caller.
+    """
+    header: str = getattr(scheme, "header", "Authorization")
+    return "Authorization" if header.lower() == "authorization" else header
 
 
 def _checked_scope(scope: str | Iterable[str] | None) -> str | None:
