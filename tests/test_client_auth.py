@@ -917,6 +917,7 @@ R2i28dv27wIUL9TWhVQzkts6SI8gfJvPonactXU=
         ("", "is not PEM"),
         ("/etc/certificate.pem", r"pathlib\.Path"),
         ("der", r"is not PEM"),
+        ("broken chain", r"is not PEM"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is not PEM"),
         (5, r"\(int\) is not PEM"),
         ({"x5c": []}, r"\(dict\) is not PEM"),
@@ -932,6 +933,7 @@ def test_a_wrong_certificate_is_refused_at_construction(
         "reversed": ca + leaf,
         "key": certified.key,
         "der": der_of(leaf)[0],
+        "broken chain": leaf + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     }.get(certificate if isinstance(certificate, str) else "", certificate)
     with pytest.raises(ConfigurationError, match=message) as caught:
         PrivateKeyJWT(certified.key, certificate=given)
