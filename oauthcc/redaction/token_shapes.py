@@ -55,17 +55,24 @@ def names_secret(name: str) -> bool:
 def named_in(text: str) -> set[str]:
     """Return what has the name of a token in a text that is not JSON."""
     found = [match[2] for match in _TOKEN_IN_TEXT.finditer(text)]
-    elements = [match[2] for match in _ELEMENT.finditer(text) if names_token(match[1])]
-    return {value.partition("]]>")[0].strip() for value in found + elements}
+    if hidden := _hidden_elements(text):
+        found += [match[2] for match in _ELEMENT.finditer(text) if match[1] in hidden]
+    return {value.partition("]]>")[0].strip() for value in found}
 
 
 def without_elements(text: str) -> str:
     """Return a text without the content of elements of XML that have the name of a token."""
+    hidden = _hidden_elements(text)
 
     def hide(match: re.Match[str]) -> str:
-        return f"<{match[1]}>{REDACTED}" if names_token(match[1]) else match[0]
+        return f"<{match[1]}>{REDACTED}" if match[1] in hidden else match[0]
 
-    return _ELEMENT.sub(hide, text)
+    return _ELEMENT.sub(hide, text) if hidden else text
+
+
+def _hidden_elements(text: str) -> set[str]:
+    """Return the names of tokens among those of elements, each of which is looked at once."""
+    return {name for name in {match[1] for match in _ELEMENT.finditer(text)} if names_token(name)}
 
 
 def without_tokens(text: str) -> str:
