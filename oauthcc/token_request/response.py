@@ -271,8 +271,8 @@ def _status_error(answer: Answer, scope: str | None, method: str | None) -> Toke
         if status == 403:
             advice += (
                 f" If it stays so, check client_id and {_proof(method)}, and whether a firewall"
+                " lets this client through."
             )
-            advice += " lets this client through."
         message = f"The token endpoint is unavailable: {happened}. {advice}"
         return answer.error(TokenEndpointUnavailable, message)
     advice = _advice(error, status, scope, method) + _about_issuer(answer)
