@@ -67,11 +67,6 @@ _MERGING: _Places = [
 ]
 
 
-def _parts(places: _Places) -> list[Any]:
-    """Return the parts of requests that are left out, as they are now."""
-    return [part for place, parts_of in places for part in parts_of(place)]
-
-
 def _as_shipped(part: Any) -> object:
     """Return a part of requests, or an object that nothing else is if it was replaced."""
     kind, home = type(part), ""
@@ -83,20 +78,23 @@ def _as_shipped(part: Any) -> object:
 
 
 class _Method:
-    """A method of a plain session, and what it uses."""
+    """A method of a plain session, and the parts of requests that are left out with it."""
 
     def __init__(self, function: Any, places: _Places) -> None:
-        self._function, self._places = _as_shipped(function), places
-        self._shipped = [*map(_as_shipped, _parts(places))] if _IS_ON else []
+        self._function = _as_shipped(function)
+        self._parts = [
+            (place, parts_of, [*map(_as_shipped, parts_of(place))])
+            for place, parts_of in (places if _IS_ON else ())
+        ]
 
     def is_untouched(self, method: object) -> bool:
-        """Return whether this is what would be called, and nothing that it uses was replaced."""
-        return (
-            _IS_ON
-            and type(method) is MethodType
-            and method.__func__ is self._function
-            and all(map(is_, _parts(self._places), self._shipped))
-        )
+        """Return whether this is what would be called, and none of the parts was replaced."""
+        if not _IS_ON or type(method) is not MethodType or method.__func__ is not self._function:
+            return False
+        for place, parts_of, shipped in self._parts:
+            if not all(map(is_, parts_of(place), shipped)):
+                return False
+        return True
 
 
 _PREPARE_REQUEST = _Method(requests.Session.prepare_request, _PREPARING)
@@ -139,7 +137,7 @@ def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequ
     hooks = sessions.merge_hooks(request.hooks, session.hooks)
     prepared: Any = PreparedRequest()
     prepared.method = request.method.upper()
-    prepared.url = _with_params(request)
+    prepared.url = _with_params(request) if request.params else request.url
     prepared.headers = headers
     jar = RequestsCookieJar()
     if session.cookies._cookies:
@@ -164,7 +162,7 @@ def _is_plain(session: Any, request: Any) -> bool:
         and "/." not in url
         and type(params) is type(session.params) is dict
         and not session.params
-        and all(type(k) is str and type(v) in _SCALARS for k, v in params.items())
+        and (not params or all(type(k) is str and type(params[k]) in _SCALARS for k in params))
         and request.cookies is None
         and type(session.cookies) is RequestsCookieJar
         and type(request.headers) is dict
@@ -177,14 +175,14 @@ def _with_params(request: Any) -> str:
     """Return the URL of a plain request with its parameters."""
     url: str = request.url
     params = {name: value for name, value in request.params.items() if value is not None}
-    if not params:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}{PreparedRequest._encode_params(params)}"
+    query = PreparedRequest._encode_params(params)
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
 
 
 def _has_body(request: Any) -> bool:
-    given = request.data, request.files
-    return request.json is not None or any(d or type(d) not in (dict, list) for d in given)
+    data, files = request.data, request.files
+    is_empty = type(data) in (dict, list) and type(files) in (dict, list)
+    return not is_empty or bool(data or files) or request.json is not None
 
 
 def _headers(session: Any, request: Any) -> Any:
@@ -256,15 +254,6 @@ def _variables() -> dict[Any, Any] | None:
     return variables if is_usual else None
 
 
-def _environment(variables: dict[Any, Any]) -> _Environment:
-    """Return what the names mean. They are compared in each call."""
-    global _last  # noqa: PLW0603 - one for all sessions; of two threads, each has a right one
-    names, last = [*variables], _last
-    if names != last.names:
-        last = _last = _Environment(names)
-    return last
-
-
 def settings(
     method: object, session: Any, url: Any, given: tuple[Any, Any, Any, Any]
 ) -> dict[str, Any] | None:
@@ -307,10 +296,14 @@ def _is_simple(session: Any, url: Any, given: tuple[Any, Any, Any, Any]) -> bool
 
 def _in_environment(url: str, verify: Any) -> tuple[dict[str, str], Any] | None:
     """Return the proxies and the CA bundle, or None if requests has to look for them."""
+    global _last  # noqa: PLW0603 - one for all sessions; of two threads, each has a right one
     variables = _variables() if _ENVIRONMENT_DECIDES else None
     if variables is None:
         return None
-    environment = _environment(variables)
+    # All names are compared in each call, which takes no longer than to look for one.
+    names, environment = [*variables], _last
+    if names != environment.names:
+        environment = _last = _Environment(names)
     proxies = environment.proxies(url, variables)
     if proxies is None:
         return None
