@@ -22,6 +22,7 @@ from ..urls import (
     AMBIGUOUS,
     URL_PARTS,
     Origin,
+    is_loopback,
     is_secure,
     origin_of,
     origin_text,
@@ -94,8 +95,9 @@ class AllowedURLs(Generic[T]):
         value, is_clear = None, True
         if origin in origins:
             value, is_clear = self._under_prefix(url, origin)
-        if value is None and is_clear and not self.is_limited:
-            value = self._default if origin is not None and is_secure(origin) else None
+        if value is None and is_clear and origin is not None and not self.is_limited:
+            is_safe = origin.scheme == "https" or is_loopback(origin)  # `is_secure`, without a call
+            value = self._default if is_safe else None
         self._last = url, origins, (value, origin)
         return value, origin
 
