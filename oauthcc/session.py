@@ -299,7 +299,9 @@ class ClientCredentialsSession(requests.Session):
             notices.note_without_token(self.tokens._client, request.url, notices.MOCKED)
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
-            given = CaseInsensitiveDict({**(self.headers or {}), **(request.headers or {})})
+            # As in requests, headers of the session that are no mapping do not count.
+            headers_of_all: Any = self.headers if isinstance(self.headers, Mapping) else {}
+            given = CaseInsensitiveDict({**headers_of_all, **(request.headers or {})})
             # An auth= that writes none, as `lambda r: r`, says that no token is wanted.
             is_written = prepared.headers.get("Authorization") != given.get("Authorization")
             if not is_written or not self._goes_beside(prepared):
