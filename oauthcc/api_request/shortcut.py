@@ -53,12 +53,15 @@ _OF_MODELS = """CaseInsensitiveDict check_header_validity default_hooks get_auth
     get_cookie_header parse_url requote_uri to_native_string urlunparse"""
 _OF_REQUEST = """prepare prepare_method prepare_url prepare_headers prepare_cookies prepare_body
     prepare_content_length prepare_auth prepare_hooks _encode_params"""
+_OF_JAR = "__init__ __iter__ update set_cookie add_cookie_header"
 _OF_UTILS = "os getproxies proxy_bypass should_bypass_proxies to_key_val_list urlparse"
+_HOMES = ("requests", "urllib3", "urllib", "http", "os")
 _Places = list[tuple[Any, Callable[[Any], tuple[Any, ...]]]]
 _PREPARING: _Places = [
     (sessions, attrgetter(*_OF_SESSIONS.split())),
     (models, attrgetter(*_OF_MODELS.split())),
     (PreparedRequest, attrgetter(*_OF_REQUEST.split())),
+    (RequestsCookieJar, attrgetter(*_OF_JAR.split())),
 ]
 _MERGING: _Places = [
     (sessions, attrgetter("os", "get_environ_proxies", "merge_setting", "to_key_val_list")),
@@ -74,7 +77,7 @@ def _as_shipped(part: Any) -> object:
         home = part.__globals__["__name__"]  # `functools.wraps` copies `__module__`
     elif kind is ModuleType or issubclass(kind, type):
         home = part.__name__ if kind is ModuleType else part.__module__
-    return part if home.partition(".")[0] in ("requests", "urllib3", "urllib", "os") else object()
+    return part if home.partition(".")[0] in _HOMES else object()
 
 
 class _Method:
@@ -144,9 +147,14 @@ def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequ
         prepared.prepare_cookies(sessions.merge_cookies(jar, session.cookies))
     else:
         prepared._cookies = jar
-    if prepared.method not in ("GET", "HEAD") or _has_body(request):
+    has_body = _has_body(request)
+    if has_body or prepared.method not in ("GET", "HEAD"):
         prepared.prepare_body(request.data, request.files, request.json)
-    if hooks != _NO_HOOKS:
+    if has_body and not _PREPARE_REQUEST.is_untouched(method):
+        # Something was replaced while the body was read.
+        prepared.prepare_auth(None, request.url)
+        prepared.prepare_hooks(hooks)
+    elif hooks != _NO_HOOKS:
         prepared.prepare_hooks(hooks)
     return prepared  # type: ignore[no-any-return]
 
@@ -203,12 +211,15 @@ def _headers(session: Any, request: Any) -> Any:
     return headers
 
 
-def _is_valid(header: tuple[Any, Any]) -> bool:
+def _is_valid(header: Any) -> bool:
+    # Somebody may have put something else into the mapping than pairs of texts.
+    if type(header) is not tuple or [*map(type, header)] != [str, str]:
+        return False
     try:
         models.check_header_validity(header)
     except InvalidHeader:
         return False
-    return type(header[0]) is type(header[1]) is str
+    return True
 
 
 class _Environment:
@@ -237,7 +248,7 @@ class _Environment:
             self._known = values, known
         found = known.get(origin)
         if found is None:
-            found = utils.get_environ_proxies(url)
+            found = sessions.get_environ_proxies(url)
             # Another thread may have changed them meanwhile.
             if _variables() is variables and values == [*map(variables.get, self._of_proxies)]:
                 known[origin] = found
