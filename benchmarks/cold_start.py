@@ -94,6 +94,7 @@ def endpoint(context: Any) -> Iterator[str]:
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there,), daemon=True)
     process.start()
+    there.close()  # so that the end of the process is noticed
     try:
         yield here.recv()
     finally:
