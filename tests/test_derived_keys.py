@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import os
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def note(seconds):
 
 derived_keys.MEMORY, derived_keys.PATIENCE = Path(sys.argv[1]), 60.0
 derived_keys.time.sleep = note
-write(derived_keys.derived_once("my-id", b"s" * 32, derive).hex())
+write(derived_keys.derived_once("my-id", lambda: b"s" * 32, derive).hex())
 """
 
 
@@ -108,7 +109,7 @@ def the_file(memory: Path) -> Path:
 def is_shared(secret: bytes = SECRET) -> bool:
     """Return whether a key is found that another process has left."""
     derive = Derivation()
-    derived_once(CLIENT, secret, derive)
+    derived_once(CLIENT, lambda: secret, derive)
     return derive.count == 0
 
 
@@ -157,7 +158,7 @@ def test_a_process_does_not_wait_for_long_for_one_that_is_frozen(
 
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    assert derived_once(CLIENT, SECRET, derive := Derivation()) == derive.key
+    assert derived_once(CLIENT, lambda: SECRET, derive := Derivation()) == derive.key
     assert derive.count == 1
     assert now[0] - 100 == pytest.approx(derived_keys.PATIENCE, abs=derived_keys.POLL_MAX)
     assert max(pauses) == derived_keys.POLL_MAX
@@ -168,7 +169,7 @@ def test_a_process_does_not_wait_for_the_derivation_of_another_client(
 ) -> None:
     assert line(child()) == "derives"
     monkeypatch.setattr(time, "sleep", None)
-    assert derived_once("another-id", b"o" * SIZE, derive := Derivation()) == derive.key
+    assert derived_once("another-id", lambda: b"o" * SIZE, derive := Derivation()) == derive.key
 
 
 def test_a_key_that_was_written_before_the_lock_was_acquired_is_used(
@@ -179,7 +180,7 @@ def test_a_key_that_was_written_before_the_lock_was_acquired_is_used(
     def lock_late(file: int, client_id: str) -> bool:
         monkeypatch.undo()
         monkeypatch.setattr(derived_keys, "MEMORY", memory)
-        derived_once(CLIENT, SECRET, Derivation())
+        derived_once(CLIENT, lambda: SECRET, Derivation())
         return real(file, client_id)
 
     monkeypatch.setattr(derived_keys, "_lock", lock_late)
@@ -191,9 +192,10 @@ def test_sessions_with_the_same_configuration_derive_their_key_once(
 ) -> None:
     derivations = []
 
-    def counted(*args: Any, **options: Any) -> bytes:
-        derivations.append(args)
-        return quick_scrypt(*args, **options)
+    def counted(*args: Any, n: int, **options: Any) -> bytes:
+        if n == 2**14:
+            derivations.append(args)
+        return quick_scrypt(*args, n=n, **options)
 
     monkeypatch.setattr(hashlib, "scrypt", counted)
     store = FileStore(tmp_path / "tokens")
@@ -244,6 +246,19 @@ def test_only_this_user_can_read_the_file(memory: Path) -> None:
     assert the_file(memory).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_secret_is_tried_against_the_file_by_scrypt_only(
+    memory: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scrypt(*_: Any, n: int, **__: Any) -> bytes:
+        return n.to_bytes(SIZE, "big")
+
+    monkeypatch.setattr(hashlib, "scrypt", scrypt)
+    world.call(world.session(FileStore(tmp_path / "tokens")))
+    content = the_file(memory).read_bytes()
+    key, tag = content[:SIZE], content[SIZE:]
+    assert tag == hmac.digest(scrypt(n=2**10), key, "sha256")
+
+
 def others_can_read(path: Path) -> None:
     path.touch()
     path.chmod(0o644)
@@ -287,5 +302,5 @@ def test_a_full_memory_costs_no_second_derivation(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", write)
-    derived_once(CLIENT, SECRET, derive := Derivation())
+    derived_once(CLIENT, lambda: SECRET, derive := Derivation())
     assert derive.count == 1

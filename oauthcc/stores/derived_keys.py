@@ -2,11 +2,13 @@
 
 A derivation by scrypt takes a core for 50 ms or more. If sixteen processes that start together each
 derived the same key, they would wait for that longer than for their token. So the first one derives
-it and writes it into a file in memory (tmpfs), from which the others read it. The file is never on
-a disk, it ends with the machine, and only processes of this user can open it. They can read the
-store's files too. Without such memory, every process derives its keys.
+it and writes it into a file in memory (tmpfs), from which the others read it. The file ends with
+the machine, and only processes of this user can open it, which can read the store's files too.
+Without such memory, every process derives its keys.
 
-A record is a key and a tag. Only those who know the secret can make the tag or recognize it.
+A record is a key and a tag. Only those who know the secret can make the tag or recognize it. It is
+made with scrypt too, at a sixteenth of the cost, because somebody who reads the file must not be
+able to try secrets quickly.
 """
 
 from __future__ import annotations
@@ -31,12 +33,15 @@ POLL_FIRST, POLL_MAX = 0.004, 0.05
 SIZE, MOST = 32, 64 * 1024
 
 
-def derived_once(client_id: str, secret: bytes, derive: Callable[[], bytes]) -> bytes:
+def derived_once(
+    client_id: str, tag_key: Callable[[], bytes], derive: Callable[[], bytes]
+) -> bytes:
     """Return the key that ``derive`` returns, or that it has returned in another process.
 
-    ``secret`` stands for everything that the key is derived from.
+    ``tag_key`` returns what stands for everything that the key is derived from.
     """
     with contextlib.suppress(OSError), _opened() as file:
+        secret = tag_key()
         until, pause = time.monotonic() + PATIENCE, POLL_FIRST
         found = _find(file, secret)
         while found is None and not _lock(file, client_id) and time.monotonic() < until:

@@ -194,11 +194,13 @@ class ClientConfig:
             return hmac.digest(_PROCESS_KEY, secret + text, "sha256").hex()
         salt = hashlib.sha256(text).digest()
 
-        def derive() -> bytes:
-            digest = hashlib.scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=32)
-            return hashlib.sha256(text + digest).digest()
+        def scrypt(cost: int) -> bytes:
+            return hashlib.scrypt(secret, salt=salt, n=cost, r=8, p=1, dklen=32)
 
-        return derived_once(self.client_id, hmac.digest(secret, salt, "sha256"), derive).hex()
+        def derive() -> bytes:
+            return hashlib.sha256(text + scrypt(2**14)).digest()
+
+        return derived_once(self.client_id, lambda: scrypt(2**10), derive).hex()
 
 
 def _checked_token_url(url: str) -> str:
