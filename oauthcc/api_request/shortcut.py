@@ -44,7 +44,7 @@ COMPARED = ("2.32.3", "2.32.4", "2.32.5", "2.33.0", "2.33.1", "2.34.0", "2.34.1"
 _VERSION_IS_KNOWN = requests.__version__ in COMPARED and [*vars(CaseInsensitiveDict())] == [
     "_store"
 ]
-_IS_ON = _VERSION_IS_KNOWN and not os.environ.get("OAUTHCC_NO_SHORTCUT")
+_IS_ON = _VERSION_IS_KNOWN and os.environ.get("OAUTHCC_NO_SHORTCUT", "") in ("", "0")
 
 # What is left out, by the places in which requests looks it up.
 _OF_SESSIONS = """PreparedRequest Request RequestsCookieJar CaseInsensitiveDict merge_cookies

@@ -74,6 +74,20 @@ class Cipher(Protocol):
         raise NotImplementedError
 
 
+class UntilSaved(float):
+    """The seconds to wait for a lock if a token is worth as much: see `Saved`.
+
+    For other stores, this is a number like any other.
+    """
+
+
+class Saved(TimeoutError):
+    """A token was saved while a store waited for its lock, so that the lock may not be needed.
+
+    Without this, all waiters would take the lock one after the other to find one token.
+    """
+
+
 class BaseStore:
     """A store whose copies are the store itself."""
 

@@ -21,6 +21,7 @@ from ..errors import ConfigurationError
 from ..events import Client
 from ..schemes import Bearer, DPoP, Scheme
 from ..secret import Secret, SecretLike
+from ..stores.derived_keys import derived_once
 from ..urls import check_token_url, public_url
 from .api_metadata import IssuerOfAPI
 from .discovery import check_issuer
@@ -192,8 +193,14 @@ class ClientConfig:
         if is_private:
             return hmac.digest(_PROCESS_KEY, secret + text, "sha256").hex()
         salt = hashlib.sha256(text).digest()
-        digest = hashlib.scrypt(secret, salt=salt, n=2**14, r=8, p=1, dklen=32)
-        return hashlib.sha256(text + digest).hexdigest()
+
+        def scrypt(cost: int) -> bytes:
+            return hashlib.scrypt(secret, salt=salt, n=cost, r=8, p=1, dklen=32)
+
+        def derive() -> bytes:
+            return hashlib.sha256(text + scrypt(2**14)).digest()
+
+        return derived_once(self.client_id, lambda: scrypt(2**10), derive).hex()
 
 
 def _checked_token_url(url: str) -> str:
