@@ -18,7 +18,7 @@ from .differential.world import API, NOBODY
 from .fuzz.__main__ import main
 
 #: How many cases each part has. All of them take about 20 seconds of one processor.
-CASES = 450
+CASES = 300
 PARTS = 8
 
 

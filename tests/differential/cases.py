@@ -181,6 +181,14 @@ HEADERS = (
     "session.headers['X-A'] = 'caf\\xe9'",
     "session.headers['X-A'] = ''",
     "session.headers['X-A'] = []",
+    "session.headers['Accept'] = 'text/x'",
+    "session.headers['Accept'] = 7",
+    "session.headers['Accept'] = ' x'",
+    "session.headers['Accept'] = b'x'",
+    "session.headers['accept'] = 'new\\nline'",
+    "session.headers['User-Agent'] = Str('x')",
+    "session.headers['Connection'] = None",
+    "session.headers._store['accept'] = ('Accept', 'x\\n')",
     "session.headers['Bad Name '] = '1'",
     "session.headers['Bad:Name'] = '1'",
     "session.headers['N\\xe4me'] = '1'",
@@ -332,6 +340,12 @@ EFFECTS = (
     "session.get_redirect_target = lambda r: None",
     "session.mount('https://', session.adapters['https://'])",
     "raise LookupError('from an effect')",
+)
+#: Arguments that a shortcut may take.
+USUAL = (
+    "kw['params'] = {'a': 'b c', 'n': 7, 't': True, 'x': None}",
+    "kw['headers'] = {'X-B': '1', 'accept': 'text/x'}",
+    "kw['json'] = {'a': 1}",
 )
 #: Arguments of a call.
 ARGUMENTS = {
@@ -666,6 +680,7 @@ PLAIN_URLS = (
     "https://api.example/",
     "https://api.example/v1/items",
     "https://api.example/v1/items?a=1&b=2",
+    "https://api.example/v1/items?q=%20x",
     "https://api.example:8443/v1",
     "https://api.example/v1/a-b_c~d.e",
     "http://api.example/v1",
@@ -885,6 +900,33 @@ def _is_odd_with_netrc(line: str) -> bool:
     return ("result = " in line and is_odd_url) or line.startswith("patch(")
 
 
+POOLS = (
+    (TRUST, "environment"),
+    (SESSION, "session"),
+    (SESSION, "session"),
+    (HEADERS, "headers"),
+    (JARS, "cookies"),
+)
+#: The areas of those arguments that are odd together with others.
+AREAS = {
+    "headers": "headers",
+    "cookies": "cookies",
+    "proxies": "environment",
+    "verify": "environment",
+}
+FOCUSES = (
+    "",
+    "",
+    "environment",
+    "environment",
+    "session",
+    "headers",
+    "cookies",
+    "url",
+    "arguments",
+)
+
+
 class Drawing:
     """A random generator, and the lines that it has drawn."""
 
@@ -892,6 +934,8 @@ class Drawing:
         self._rng = rng
         #: How odd this case is.
         self._odd = rng.choice((0.02, 0.1, 0.1, 0.3))
+        #: What is odd more often, so that odd things of one kind meet.
+        self._focus = rng.choice(FOCUSES)
         self.lines: list[str] = []
 
     def draw(self) -> Case:
@@ -926,8 +970,11 @@ class Drawing:
             return "kw['headers'] = {}"
         return line
 
-    def _is_odd(self, share: float = 1.0) -> bool:
-        return self._rng.random() < self._odd * share
+    def _is_odd(self, share: float = 1.0, area: str = "") -> bool:
+        """Draw whether something is odd, at most in 70 % of the draws: some are repeated."""
+        if area and area == self._focus:
+            share *= 6
+        return self._rng.random() < min(self._odd * share, 0.7)
 
     def _add(self, line: str) -> None:
         if "{effect}" in line:
@@ -946,6 +993,10 @@ class Drawing:
     def _variable(self) -> str:
         rng = self._rng
         kind = rng.random()
+        before = [line for line in self.lines if line.startswith("os.environ[")]
+        if before and kind < 0.25:  # another value for the same name
+            name = rng.choice(before).partition(" = ")[0]
+            return f"{name} = {rng.choice(PROXY_VALUES)!r}" if "environb" not in name else before[0]
         if kind < 0.5:
             return f"os.environ[{rng.choice(PROXY_NAMES)!r}] = {rng.choice(PROXY_VALUES)!r}"
         if kind < 0.7:
@@ -955,10 +1006,10 @@ class Drawing:
     def _changes(self, share: float) -> None:
         """Change the environment, the session or a function."""
         rng = self._rng
-        while self._is_odd(2 * share):
+        while self._is_odd(2 * share, "environment"):
             self._add(self._variable())
-        for pool in (TRUST, SESSION, SESSION, HEADERS, JARS):
-            while self._is_odd(share):
+        for pool, area in POOLS:
+            while self._is_odd(share, area):
                 self._add(rng.choice(pool))
         while self._is_odd(share / 2):
             self._add(self._patch())
@@ -981,7 +1032,7 @@ class Drawing:
         rng = self._rng
         url: str = rng.choice(PLAIN_URLS)
         kind = rng.random()
-        if kind < 2 * self._odd:
+        if kind < 2 * self._odd or (self._focus == "url" and kind < 0.5):
             url = rng.choice(ODD_URLS)
         elif kind < 4 * self._odd or kind > 0.97:
             letters = rng.choice((LETTERS, ODD_LETTERS))
@@ -994,8 +1045,11 @@ class Drawing:
         rng = self._rng
         if not self._is_odd(0.3):  # else the arguments of the last call are used again
             self._add("kw = {}")
+        for line in USUAL:
+            if rng.random() < 0.15:
+                self._add(line)
         for name, values in ARGUMENTS.items():
-            if self._is_odd():
+            if self._is_odd(1.0, AREAS.get(name, "arguments")):
                 self._add(f"kw[{name!r}] = {rng.choice(values)}")
         while self._is_odd():
             self._add(rng.choice(ANSWERS))
@@ -1004,7 +1058,9 @@ class Drawing:
     def _sending(self) -> str:
         rng = self._rng
         method, url = rng.choice(METHODS[: 12 if rng.random() > self._odd else None]), self._url()
-        kind = rng.random()
+        # Settings alone are merged more often if the environment is odd.
+        is_merging = self._focus == "environment" and rng.random() < 0.4
+        kind = 0.92 if is_merging else rng.random()
         if kind < 0.55:
             return f"result = session.request({method}, {url}, **kw)"
         if kind < 0.75:
@@ -1012,7 +1068,8 @@ class Drawing:
                 ["get", "get", "get", "post", "put", "delete", "head", "options", "patch"]
             )
             return f"result = session.{verb}({url}, **kw)"
-        request = f"requests.Request({method}, {url}, **of_request(kw))"
+        made = "ReadOnce" if self._is_odd() else "requests.Request"
+        request = f"{made}({method}, {url}, **of_request(kw))"
         if kind < 0.85:
             return f"result = session.prepare_request({request})"
         if kind < 0.9:

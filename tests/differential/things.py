@@ -97,6 +97,28 @@ class OtherRequest(requests.Request):
     """A class in the place of that of requests."""
 
 
+class ReadOnce(requests.Request):
+    """A request whose parameters and data are others when they are read again."""
+
+    @property
+    def params(self) -> Any:
+        given, self._params = self._params, {"again": "1"}
+        return given
+
+    @params.setter
+    def params(self, value: Any) -> None:
+        self._params = value
+
+    @property
+    def data(self) -> Any:
+        given, self._data = self._data, {"again": "1"}
+        return given
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._data = value
+
+
 class OtherPrepared(requests.PreparedRequest):
     """A class in the place of that of requests."""
 
