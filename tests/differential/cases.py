@@ -346,6 +346,7 @@ USUAL = (
     "kw['params'] = {'a': 'b c', 'n': 7, 't': True, 'x': None}",
     "kw['headers'] = {'X-B': '1', 'accept': 'text/x'}",
     "kw['json'] = {'a': 1}",
+    "kw['verify'] = False",
 )
 #: Arguments of a call.
 ARGUMENTS = {
@@ -845,6 +846,23 @@ ODD_URLS = (
     "https://api.example:8443/?a=1#",
     "https://api.example:99999/x",
 )
+#: What is hard for those who look for the proxies of a URL.
+URLS_OF_PROXIES = (
+    "https://api.example",
+    "https://api.exampl/",
+    "https://api.example?/",
+    "https://u:p@api.example/",
+    "https://u:/@api.example/",
+    "HTTPS://API.EXAMPLE/",
+    "https://api.example\u2100/",
+    "http://[::1",
+    "http://::1]/",
+    "https://[v1.x]/",
+    "https://api.example:x/",
+    "https://api.example:99999/",
+    "http:///x",
+    "x",
+)
 URL_KINDS = (
     "{url}.encode()",
     "Str({url})",
@@ -893,6 +911,10 @@ ANSWERS = (
 
 _NO_NETRC = "os.environ['NETRC'] = '/nowhere'"
 _NO_MAPPING = {f"kw['headers'] = {value}" for value in ("''", "()", "[]")}
+
+
+def _sets_a_proxy(line: str) -> bool:
+    return line.startswith("os.environ['") and "proxy'] = " in line.lower()
 
 
 def _is_odd_with_netrc(line: str) -> bool:
@@ -993,10 +1015,9 @@ class Drawing:
     def _variable(self) -> str:
         rng = self._rng
         kind = rng.random()
-        before = [line for line in self.lines if line.startswith("os.environ[")]
-        if before and kind < 0.25:  # another value for the same name
-            name = rng.choice(before).partition(" = ")[0]
-            return f"{name} = {rng.choice(PROXY_VALUES)!r}" if "environb" not in name else before[0]
+        set_before = [line.partition(" = ")[0] for line in self.lines if _sets_a_proxy(line)]
+        if set_before and kind < 0.3:  # another value for the same name
+            return f"{rng.choice(set_before)} = {rng.choice(PROXY_VALUES)!r}"
         if kind < 0.5:
             return f"os.environ[{rng.choice(PROXY_NAMES)!r}] = {rng.choice(PROXY_VALUES)!r}"
         if kind < 0.7:
@@ -1060,6 +1081,8 @@ class Drawing:
         method, url = rng.choice(METHODS[: 12 if rng.random() > self._odd else None]), self._url()
         # Settings alone are merged more often if the environment is odd.
         is_merging = self._focus == "environment" and rng.random() < 0.4
+        if is_merging and rng.random() < 0.3:
+            url = repr(rng.choice(URLS_OF_PROXIES))
         kind = 0.92 if is_merging else rng.random()
         if kind < 0.55:
             return f"result = session.request({method}, {url}, **kw)"
