@@ -63,9 +63,11 @@ def count_instructions(*, is_quick: bool) -> dict[str, Any]:
     cases = [case.name for case in CASES]
     jobs = [("null", ours, cases), ("loopback", ours, cases)]
     jobs.append(("null", [kind.name for kind in PEERS], ["GET"]))
-    if is_quick:
-        jobs = [("null", [Plain.name, Session.name], ["GET"])]
-    found: dict[str, Any] = {"method": instructions.method(), "null": {}, "loopback": {}}
+    found: dict[str, Any] = {
+        "method": None if is_quick else instructions.method(),
+        "null": {},
+        "loopback": {},
+    }
     if found["method"]:
         with ThreadPoolExecutor(2) as pool:
             counted = pool.map(lambda job: instructions.warm(job[1], job[2], job[0]), jobs)
@@ -96,16 +98,19 @@ def measure_memory(*, is_quick: bool) -> dict[str, Any]:
 
 def scenes(*, is_quick: bool) -> dict[str, Callable[[], Any]]:
     """Return the scenes by name."""
-    seconds, names = (0.1, with_token()) if is_quick else (2.5, with_token())
-    latency, life, after = (0.1, 3.0, 1.5) if is_quick else (0.3, 10.0, 4.0)
+    seconds, names = 0.1 if is_quick else 2.5, with_token()
+    latency, life, after = (0.05, 2.0, 1.0) if is_quick else (0.3, 10.0, 4.0)
+    at_once = len(names) if is_quick else 4
+    cases = [case.name for case in CASES]
+    few = cases[:4] if is_quick else cases
     return {
-        "warm, null": lambda: children.call(warm.warm, "null", seconds),
-        "warm, loopback": lambda: children.call(warm.warm, "loopback", seconds),
+        "warm, null": lambda: children.call(warm.warm, "null", cases, seconds),
+        "warm, loopback": lambda: children.call(warm.warm, "loopback", few, seconds),
         "instructions": lambda: count_instructions(is_quick=is_quick),
         "growth": lambda: children.call(growth.growth, seconds, is_quick),
         "threads": lambda: each(faults.storms, names, latency, at_once=len(names) * is_quick or 1),
-        "renewal": lambda: each(faults.renewal, names, life, life / 10, at_once=4),
-        "outage": lambda: each(faults.outage, names, life * 1.5, after, at_once=4),
+        "renewal": lambda: each(faults.renewal, names, life, life / 10, at_once=at_once),
+        "outage": lambda: each(faults.outage, names, life * 1.5, after, at_once=at_once),
         "bodies": lambda: each(faults.bodies, names, at_once=2),
         "import": lambda: measure_imports(is_quick=is_quick),
         "memory": lambda: measure_memory(is_quick=is_quick),

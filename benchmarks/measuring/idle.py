@@ -32,9 +32,10 @@ MODULES = {
 }
 _NOTHING = "nothing"
 _TIMED = """
-begun = time.process_time_ns()
+from time import process_time_ns
+begun = process_time_ns()
 import {}
-print(time.process_time_ns() - begun)
+print(process_time_ns() - begun)
 """
 
 

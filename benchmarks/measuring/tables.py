@@ -54,7 +54,7 @@ def warm(scene: Scene) -> str:
 
 def instructions(scene: Scene) -> str:
     if not scene["method"]:
-        return "This machine offers no way to count instructions."
+        return "Not counted: in a quick run, or on a machine that offers no way."
     parts = [f"Counted with {scene['method']}, by transport and case."]
     for transport in ("null", "loopback"):
         found = scene[transport]

@@ -16,7 +16,7 @@ from time import perf_counter, perf_counter_ns, thread_time_ns
 from typing import Any
 
 Calls = dict[str, Callable[[], Any]]
-WARM_UP = 30
+WARM_UP = 10
 FEWEST_ROUNDS = 5
 UNMEASURED, MEASURED = 2, 3
 
