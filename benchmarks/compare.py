@@ -80,7 +80,7 @@ def count_instructions(*, is_quick: bool) -> dict[str, Any]:
 def measure_imports(*, is_quick: bool) -> dict[str, Any]:
     """Measure imports, and count the instructions of two of them."""
     counted = {} if is_quick else idle.import_instructions(["requests", "oauthcc"])
-    return {"cpu": idle.imports(2 if is_quick else 15), "instructions": counted}
+    return {"cpu": idle.imports(1 if is_quick else 15), "instructions": counted}
 
 
 def measure_memory(*, is_quick: bool) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def measure_memory(*, is_quick: bool) -> dict[str, Any]:
 def scenes(*, is_quick: bool) -> dict[str, Callable[[], Any]]:
     """Return the scenes by name."""
     seconds, names = 0.1 if is_quick else 2.5, with_token()
-    latency, life, after = (0.05, 2.0, 1.0) if is_quick else (0.3, 10.0, 4.0)
+    latency, life, after = (0.05, 2, 1) if is_quick else (0.3, 10, 4)
     at_once = len(names) if is_quick else 4
     cases = [case.name for case in CASES]
     few = cases[:4] if is_quick else cases
@@ -110,7 +110,7 @@ def scenes(*, is_quick: bool) -> dict[str, Callable[[], Any]]:
         "growth": lambda: children.call(growth.growth, seconds, is_quick),
         "threads": lambda: each(faults.storms, names, latency, at_once=len(names) * is_quick or 1),
         "renewal": lambda: each(faults.renewal, names, life, life / 10, at_once=at_once),
-        "outage": lambda: each(faults.outage, names, life * 1.5, after, at_once=at_once),
+        "outage": lambda: each(faults.outage, names, life * 3 // 2, after, at_once=at_once),
         "bodies": lambda: each(faults.bodies, names, at_once=2),
         "import": lambda: measure_imports(is_quick=is_quick),
         "memory": lambda: measure_memory(is_quick=is_quick),

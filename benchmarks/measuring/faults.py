@@ -53,7 +53,7 @@ def storm(kind: type[Library], state: str, latency: float) -> dict[str, Any]:
         }
 
 
-def renewal(name: str, life: float, latency: float) -> dict[str, Any]:
+def renewal(name: str, life: int, latency: float) -> dict[str, Any]:
     """Return how long calls take while a token gets old and its endpoint is slow.
 
     The first token enters the margin of the library after `life` seconds.
@@ -76,7 +76,7 @@ def renewal(name: str, life: float, latency: float) -> dict[str, Any]:
         }
 
 
-def outage(name: str, life: float, after: float) -> dict[str, Any]:
+def outage(name: str, life: int, after: float) -> dict[str, Any]:
     """Return what calls do if the endpoint answers 503, before and after the token expires.
 
     `life` is the lifetime of the token, `after` the time after its expiry, in seconds.
