@@ -40,11 +40,11 @@ THEMES = {
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars (name, length, text at its end), or lines (name, points) on a logarithmic axis."""
+    """Bars (name, length, text at its end), or lines (name, points with the text below them)."""
 
     title: str
     bars: list[tuple[str, float, str]]
-    lines: list[tuple[str, list[tuple[float, float]]]]
+    lines: list[tuple[str, list[tuple[str, float]]]]
     #: The value at which a thin line is drawn.
     base: float | None = None
 
@@ -64,6 +64,7 @@ class Chart:
             found |= {panel.title}
             found |= {text for name, _, text in panel.bars} | {name for name, *_ in panel.bars}
             found |= {name for name, _ in panel.lines}
+            found |= {size for _, points in panel.lines for size, _ in points}
         return found
 
 
@@ -102,7 +103,7 @@ def growth(scenes: dict[str, Any]) -> Chart:
     for what in ("environment variables", "netrc entries", "prefixes"):
         lines = []
         for name, found in scenes["growth"][what].items():
-            points = [(max(1.0, float(s)), each["median"]) for s, each in found["us"].items()]
+            points = [(size, each["median"]) for size, each in found["us"].items()]
             lines.append((name, points))
         panels.append(Panel(what, [], lines))
     return Chart("What a GET costs as its surroundings grow", "CPU time in µs, no network", panels)
@@ -183,9 +184,9 @@ def _bars(axes: Any, panel: Panel, colors: Colors) -> None:
     if not axes.yaxis_inverted():
         axes.invert_yaxis()
     if panel.base is not None:
-        axes.axvline(panel.base, color=colors.muted, linewidth=0.8)
+        axes.axvline(panel.base, color=colors.grid, linewidth=1.0, zorder=0)
     longest = max(len(text) for *_, text in panel.bars)
-    axes.set_xlim(0, max(max(values), 0.1) * (1.12 + 0.045 * longest))
+    axes.set_xlim(0, max(0.1, *values) * (1.12 + 0.045 * longest))
     axes.tick_params(length=0)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
@@ -196,11 +197,10 @@ def _lines(axes: Any, panel: Panel, colors: Colors) -> None:
         color = colors.ours if _is_ours(name) else colors.muted
         x, y = zip(*points, strict=True)
         axes.plot(x, y, color=color, marker="o", markersize=3.5, linewidth=1.8, label=name)
-    axes.set_xscale("log")
+    axes.margins(x=0.08)
     axes.set_ylim(0, max(y for _, points in panel.lines for _, y in points) * 1.45)
     axes.grid(axis="y", color=colors.grid, linewidth=0.6)
     axes.tick_params(length=0, labelsize=8.5)
-    axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8.5, loc="upper left", handlelength=1.2)
 
 

@@ -61,7 +61,10 @@ def count_instructions(*, is_quick: bool) -> dict[str, Any]:
     """Count the instructions of all cases for ours, and of a GET for the other libraries."""
     ours = [kind.name for kind in [Plain, PlainAgain, *OURS]]
     cases = [case.name for case in CASES]
-    jobs = [("null", ours, cases), ("loopback", ours, cases)]
+    jobs: list[tuple[str, list[str], list[str]]] = [
+        ("null", ours, cases),
+        ("loopback", ours, cases),
+    ]
     jobs.append(("null", [kind.name for kind in PEERS], ["GET"]))
     found: dict[str, Any] = {
         "method": None if is_quick else instructions.method(),

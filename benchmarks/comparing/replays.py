@@ -39,7 +39,7 @@ class _Reader:
 
 
 def _spooled() -> Any:
-    file = tempfile.SpooledTemporaryFile(2 * SIZE)
+    file = tempfile.SpooledTemporaryFile(2 * SIZE)  # noqa: SIM115 - the request reads it
     file.write(CONTENT)
     file.seek(0)
     return file

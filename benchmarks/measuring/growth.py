@@ -11,10 +11,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ContextManager
+from typing import Any
 from unittest import mock
 
 import requests
@@ -32,30 +32,33 @@ NAMES = [Plain.name, Session.name]
 GET = CASES[0]
 CALLS_OF_A_THREAD = 20
 Make = Callable[[str, int], Callable[[], Any]]
-Around = Callable[[int], ContextManager[Any]]
+Around = Callable[[int], AbstractContextManager[Any]]
 
 
 def growth(seconds: float, is_quick: bool) -> dict[str, Any]:  # noqa: FBT001 - from JSON
     """Return the times by what grows, contender and size; each takes this many seconds."""
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder, World() as world:
-        with surroundings(GET, Path(folder)):
-            clients = {name: make_client(name, GET, NULL_URL, world) for name in NAMES}
-            calls = {name: call_of(client, GET, NULL_URL) for name, client in clients.items()}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        World() as world,
+        surroundings(GET, Path(folder)),
+    ):
+        clients = {name: make_client(name, GET, NULL_URL, world) for name in NAMES}
+        calls = {name: call_of(client, GET, NULL_URL) for name, client in clients.items()}
 
-            def same(name: str, _: int) -> Callable[[], Any]:
-                return calls[name]
+        def same(name: str, _: int) -> Callable[[], Any]:
+            return calls[name]
 
-            for what, sizes, make, around in (
-                ("environment variables", [30, 100, 500], same, environment),
-                ("netrc entries", [0, 10, 100], same, netrc_in(Path(folder))),
-                ("prefixes", [1, 10, 100, 1000], prefixes_in(world), nullcontext),
-                ("sessions", [1, 10, 100, 1000], in_sessions, nullcontext),
-            ):
-                taken = sizes[:2] if is_quick else sizes
-                found[what] = grow(taken, make, around, seconds)
-            taken = [1, 4] if is_quick else [1, 4, 16, 64]
-            found["threads"] = threads(taken, calls, seconds)
+        for what, sizes, make, around in (
+            ("environment variables", [30, 100, 500], same, environment),
+            ("netrc entries", [0, 10, 100], same, netrc_in(Path(folder))),
+            ("prefixes", [1, 10, 100, 1000], prefixes_in(world), nullcontext),
+            ("sessions", [1, 10, 100, 1000], in_sessions, nullcontext),
+        ):
+            taken = sizes[:2] if is_quick else sizes
+            found[what] = grow(taken, make, around, seconds)
+        taken = [1, 4] if is_quick else [1, 4, 16, 64]
+        found["threads"] = threads(taken, calls, seconds)
     return found
 
 
@@ -96,7 +99,7 @@ def environment(size: int) -> Iterator[None]:
 def netrc_in(folder: Path) -> Around:
     """Return what sets a netrc file with a number of entries."""
 
-    def around(size: int) -> ContextManager[Any]:
+    def around(size: int) -> AbstractContextManager[Any]:
         return mock.patch.dict(os.environ, {"NETRC": str(folder / f"netrc-{size}")})
 
     for size in (10, 100):

@@ -107,7 +107,7 @@ def counted(log: Path) -> int:
 
 def _difference(folder: Path, log: dict[str, Any]) -> int:
     once, twice = (counted(folder / str(process)) for process in log["processes"])
-    return int(round((twice - once) / log["calls"]))
+    return round((twice - once) / log["calls"])
 
 
 def with_perf(names: list[str], cases: list[str], base: str) -> dict[str, dict[str, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 from .contenders import Auth, Plain, PlainAgain, Session
 
 Scene = dict[str, Any]
-NONE = "–"
+NONE = "-"
 MIB = 1024.0
 
 
@@ -195,7 +195,7 @@ def stores(scene: list[dict[str, Any]]) -> str:
 
 
 def summary(scenes: Scene) -> str:
-    """Return the main figures, each a ratio to plain requests in the same run unless it says more."""
+    """Return the main figures: ratios to plain requests in the same run, unless a row says more."""
 
     def warm_ratio(transport: str, name: str = Session.name) -> str:
         return within(pick(scenes, f"warm, {transport}", "GET", name, "ratio"))
