@@ -59,7 +59,7 @@ def each(
 
 def count_instructions(*, is_quick: bool) -> dict[str, Any]:
     """Count the instructions of all cases for ours, and of a GET for the other libraries."""
-    ours = [kind.name for kind in [Plain, PlainAgain, *OURS]]
+    ours = [kind.name for kind in [Plain, *OURS]]
     cases = [case.name for case in CASES]
     jobs: list[tuple[str, list[str], list[str]]] = [
         ("null", ours, cases),

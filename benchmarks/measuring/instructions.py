@@ -26,9 +26,9 @@ from .cases import CASES, ready
 from .contenders import ALL
 from .servers import NULL_URL, loopback
 
-WARM_UP, CALLS = 5, 40
+WARM_UP, CALLS = 4, 16
 #: The calls of a plain session read the whole file.
-CALLS_WITH_NETRC = 8
+CALLS_WITH_NETRC = 4
 _SYSTEM_CALL = {"x86_64": 298, "aarch64": 241}
 #: perf_event_attr: a hardware event, 112 bytes, instructions, disabled at first, user mode only.
 _ATTRIBUTES = struct.pack("IIQQQQQ", 0, 112, 1, 0, 0, 0, 1 | 1 << 5 | 1 << 6).ljust(112, b"\0")
