@@ -10,7 +10,6 @@ import configparser
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from .errors import ConfigurationError
 from .events import is_first, log
 from .secret import check_text
+from .values import frozen
 
 _PLAIN = ("token_url", "issuer", "client_id", "client_secret", "scope", "audience", "client_auth")
 _KEYS = (*_PLAIN, "client_secret_file", "api_url", "resource")
@@ -79,7 +79,7 @@ def options_from_profile(
     return _Settings(found, where, file.parent, given).options()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class _Settings:
     """Strings by key, with the place they come from and the prefix of their names in messages."""
 
@@ -89,6 +89,7 @@ class _Settings:
     given: Mapping[str, Any]  # in code
     prefix: str | None = None
     hints: str = ""
+    __repr__ = object.__repr__
 
     def options(self) -> dict[str, Any]:
         self.check()

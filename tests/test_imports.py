@@ -32,6 +32,7 @@ GROUND = {
     "settings",
     "threads",
     "urls",
+    "values",
 }
 FLOORS = [
     GROUND,

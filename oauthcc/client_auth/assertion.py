@@ -7,8 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigurationError
 from ..frames import hide_locals
@@ -24,7 +23,11 @@ from ..jwt import (
 )
 from ..redaction import names_secret
 from ..secret import Secret, SecretLike, absolute, at_construction, read_source
+from ..values import field, frozen
 from .attempt import Attempt, hashed
+
+if TYPE_CHECKING:
+    from dataclasses import KW_ONLY
 
 #: RFC 7523 section 2.2.
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -39,7 +42,7 @@ _SET_HERE = {
 _NEEDED, _TEXTS = {"alg", "exp"}, {"headers": "kid", "claims": "iss"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientSecretJWT:
     """An assertion that is signed with the client secret (RFC 7523 section 2.2).
 
@@ -76,7 +79,7 @@ class ClientSecretJWT:
 
 
 @hide_locals
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class PrivateKeyJWT:
     """An assertion that is signed with a private key (RFC 7523 section 2.2; see RFC 9700).
 
@@ -138,6 +141,9 @@ class PrivateKeyJWT:
         more = self.headers, self.claims, read_source(self.certificate, "certificate")
         return hashed(self.name, *self._read(), *options, *(more if any(more) else ()))
 
+    def _compared(self) -> tuple[Any, ...]:
+        return (id(self),)  # equal to itself only: a key may be a dict, which has no hash
+
     def _check(self) -> None:
         """Read what does not come from a callable."""
         is_called = callable(self.key) or callable(self.password)
@@ -161,7 +167,7 @@ class PrivateKeyJWT:
 
 
 @hide_locals
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientAssertion:
     """An assertion of another program (RFC 7521 section 4.2), as in workload identity.
 

@@ -13,7 +13,6 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..client_auth import ClientAuth, check_secret, client_auth_from
@@ -22,6 +21,7 @@ from ..events import Client
 from ..schemes import Bearer, DPoP, Scheme
 from ..secret import Secret, SecretLike
 from ..urls import check_token_url, public_url
+from ..values import field, frozen
 from .api_metadata import IssuerOfAPI
 from .discovery import check_issuer
 
@@ -60,7 +60,7 @@ _RESERVED = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class ClientConfig:
     """A checked configuration of the client credentials grant (RFC 6749 section 4.4).
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -26,6 +25,7 @@ from ..errors import (
 )
 from ..events import log
 from ..urls import check_token_url, origin_of, public_url
+from ..values import frozen
 from .response import NOT_JSON, Answer
 
 #: Sends one bounded GET without redirects; raises `TokenEndpointUnavailable` if there is no answer.
@@ -43,7 +43,7 @@ _ENTRA_V1 = "https://sts.windows.net/"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Metadata:
     """The metadata about the token endpoint of an issuer (RFC 8414 section 2).
 
@@ -195,7 +195,7 @@ def first_document(
 def read_json(response: requests.Response, whose: str) -> dict[str, Any]:
     """Return the JSON object in an answer; raise `NotHere` if there is none."""
     raise_if_unavailable(response, whose)
-    status, answer = response.status_code, Answer.of(response, ())
+    status, answer = response.status_code, Answer(response, ())
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise NotHere(f"redirects ({status}), which is not followed")
     if status != HTTPStatus.OK:
@@ -210,7 +210,7 @@ def raise_if_unavailable(response: requests.Response, whose: str) -> None:
     status = response.status_code
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         message = f"The {whose} answered {status} to the request for its metadata; try again later."
-        raise Answer.of(response, ()).error(TokenEndpointUnavailable, message)
+        raise Answer(response, ()).error(TokenEndpointUnavailable, message)
 
 
 def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:

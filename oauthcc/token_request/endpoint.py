@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -37,6 +36,7 @@ from ..events import is_first, log
 from ..redaction import names_secret
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
+from ..values import frozen
 from .api_metadata import APIDiscovery, IssuerOfAPI
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
@@ -54,7 +54,7 @@ _JSON = "application/json"
 _BODY_TYPES = {"form": "application/x-www-form-urlencoded", "json": _JSON}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FetchedToken:
     """A token, the number of attempts for it, and the fingerprint of the client that got it."""
 
@@ -244,7 +244,7 @@ class TokenEndpoint(TransportSession):
         return response
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Exchange:
     """A request that was answered: when it was sent (wall clock), its secrets, and the answer."""
 

@@ -10,7 +10,6 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
@@ -35,6 +34,7 @@ from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig
 from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
 from ..token_request.transport import Owner, SetHere
+from ..values import field, frozen, mutable, replace
 from . import renewal
 from .renewal import Phase
 
@@ -44,7 +44,7 @@ from .renewal import Phase
 LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenNeed:
     """The token that is needed.
 
@@ -96,7 +96,7 @@ class TokenNeed:
         return token if phase in (Phase.FRESH, Phase.AGING) else None
 
 
-@dataclass(slots=True)
+@mutable
 class FetchResult:
     """What one fetch brought: a token or an error.
 

@@ -10,11 +10,11 @@ and that no route has accepted for a second. renewal.py has the numbers.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import clock, forks
 from ..urls import Origin
+from ..values import frozen
 from . import renewal
 from .renewal import Backoff
 from .state import CurrentToken
@@ -31,7 +31,7 @@ class Route(NamedTuple):
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """A request that an API refused: with which token, on which route, and when it was sent.
 

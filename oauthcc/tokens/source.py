@@ -11,7 +11,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -26,6 +25,7 @@ from ..stores import TokenStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig, ConfigOptions
 from ..token_request.endpoint import TokenEndpoint
+from ..values import replace
 from .fetcher import FetchResult, TokenFetcher, TokenNeed
 from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase

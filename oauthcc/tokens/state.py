@@ -12,7 +12,6 @@ import itertools
 import math
 import random
 import threading
-from dataclasses import dataclass, replace
 
 from .. import clock, forks
 from ..access_token import Token
@@ -20,6 +19,7 @@ from ..clock import ALWAYS, Instant
 from ..errors import PERMANENT_ERRORS, limits_requests, remembered, retry_after_of
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
+from ..values import frozen, replace
 from . import renewal
 from .fetcher import FetchResult, TokenNeed
 from .renewal import Backoff, Phase, Schedule
@@ -30,7 +30,7 @@ CHECK_PAUSE = 1.0
 SILENCE = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CurrentToken:
     """A token with its header and its schedule, as one value that never changes.
 
@@ -68,7 +68,7 @@ class CurrentToken:
         return (self.token.issued_at if self.is_from_store else self.arrived_at) >= moment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Failure:
     """A remembered error, for how long, and the fingerprint of the client that it belongs to.
 
