@@ -23,7 +23,7 @@ from requests.utils import get_environ_proxies, resolve_proxies, select_proxy
 
 from . import forks
 from .access_token import Token
-from .api_request import authorization, notices
+from .api_request import authorization, notices, shortcut
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status
@@ -127,6 +127,8 @@ class ClientCredentialsSession(requests.Session):
     tokens: TokenSource
     # The sources that are closed with this session.
     _own_sources: list[TokenSource]
+    # The headers of the session that were checked, for shortcut.py.
+    _valid_headers: Any = ()
 
     @hide_locals
     def __init__(
@@ -303,14 +305,8 @@ class ClientCredentialsSession(requests.Session):
             if not is_written or not self._goes_beside(prepared):
                 prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
-        # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it
-        # is told not to, and what is found there is used below, if the URL gets no token. It is
-        # told by a second object with the attributes of this session, which classes after ours see
-        # too.
-        kind: Any = type(self)
-        without_netrc = object.__new__(_without_netrc(kind))
-        object.__setattr__(without_netrc, "__dict__", self.__dict__)
-        prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
+        quickly = shortcut.prepare(super().prepare_request, self, request)
+        prepared = self._prepare_without_netrc(request) if quickly is None else quickly
         tokens = self._allowed_urls.find(str(prepared.url))[0]
         header = None if tokens is None else tokens._config.header
         headers: Any = request.headers or {}
@@ -321,6 +317,26 @@ class ClientCredentialsSession(requests.Session):
             if netrc is not None:
                 prepared.prepare_auth(netrc, request.url)
         return prepared
+
+    def _prepare_without_netrc(self, request: Request) -> PreparedRequest:
+        """Prepare a request as requests does, but leave ~/.netrc alone.
+
+        requests looks there if there is no auth, and what it finds would displace our token. It is
+        told not to by a second object with the attributes of this session, which classes after ours
+        see too.
+        """
+        kind: Any = type(self)
+        without_netrc = object.__new__(_without_netrc(kind))
+        object.__setattr__(without_netrc, "__dict__", self.__dict__)
+        return super(ClientCredentialsSession, without_netrc).prepare_request(request)
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Return the settings of a request as requests does."""
+        theirs = super().merge_environment_settings
+        quickly = shortcut.settings(theirs, self, url, (proxies, stream, verify, cert))
+        return theirs(url, proxies, stream, verify, cert) if quickly is None else quickly
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send a prepared request, with a token if one belongs on it.

@@ -1,0 +1,291 @@
+"""A shortcut through requests, for the steps that change nothing.
+
+Most of the time of a call goes into steps of requests that have no effect on it: the environment is
+searched for proxies although it names none, a URL in its normal form is taken apart and put
+together again, empty mappings are merged. The functions of this module leave these steps out. Each
+of them checks the types and values of its arguments, and returns exactly what requests would
+return, or None, and then the caller leaves the call to requests. They always return None if
+
+- requests has a version that was not compared with this module (`COMPARED`),
+- a tool, a test or a subclass has replaced a function that would be left out, before or after the
+  import of this library,
+- ``OAUTHCC_NO_SHORTCUT`` is set in the environment when this library is imported.
+
+Then a call does the same and takes longer. Nothing is remembered about a URL but the proxies that
+the environment names for its origin.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.request
+from collections import OrderedDict
+from operator import attrgetter, is_
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import requests
+from requests import Request
+from requests.cookies import RequestsCookieJar
+from requests.exceptions import InvalidHeader
+
+# Without types, which do not have what is private or only imported there.
+models: Any = requests.models
+sessions: Any = requests.sessions
+utils: Any = requests.utils
+PreparedRequest: Any = requests.PreparedRequest
+CaseInsensitiveDict: Any = requests.structures.CaseInsensitiveDict
+
+#: The versions of requests that were compared with this module (tests/differential/).
+COMPARED = ("2.32.3", "2.32.4", "2.32.5", "2.33.0", "2.33.1", "2.34.0", "2.34.1", "2.34.2")
+
+_VERSION_IS_KNOWN = requests.__version__ in COMPARED and [*vars(CaseInsensitiveDict())] == [
+    "_store"
+]
+_IS_ON = _VERSION_IS_KNOWN and not os.environ.get("OAUTHCC_NO_SHORTCUT")
+
+# What is left out, in the places in which requests looks it up.
+_IN_SESSIONS = """os PreparedRequest Request RequestsCookieJar CaseInsensitiveDict merge_cookies
+    merge_hooks merge_setting cookiejar_from_dict get_environ_proxies to_key_val_list"""
+_IN_MODELS = """CaseInsensitiveDict check_header_validity default_hooks get_auth_from_url
+    get_cookie_header parse_url requote_uri to_native_string urlunparse"""
+_OF_REQUEST = """prepare prepare_method prepare_url prepare_headers prepare_cookies prepare_body
+    prepare_content_length prepare_auth prepare_hooks _encode_params"""
+_IN_UTILS = """os getproxies proxy_bypass should_bypass_proxies to_key_val_list urlparse"""
+_PARTS = (
+    (sessions, attrgetter(*_IN_SESSIONS.split())),
+    (models, attrgetter(*_IN_MODELS.split())),
+    (PreparedRequest, attrgetter(*_OF_REQUEST.split())),
+    (utils, attrgetter(*_IN_UTILS.split())),
+    (urllib.request, attrgetter("os", "getproxies_environment")),
+)
+
+
+def _parts() -> list[Any]:
+    """Return what is left out, as it is now: others may replace it."""
+    return [part for place, parts_of in _PARTS for part in parts_of(place)]
+
+
+def _as_shipped(part: Any) -> object:
+    """Return a part of requests, or an object that nothing else is if it was replaced."""
+    kind, home = type(part), ""
+    if kind is FunctionType:
+        home = part.__globals__["__name__"]  # `functools.wraps` copies `__module__`
+    elif kind is ModuleType or issubclass(kind, type):
+        home = part.__name__ if kind is ModuleType else part.__module__
+    return part if home.partition(".")[0] in ("requests", "urllib3", "urllib", "os") else object()
+
+
+_SHIPPED = [*map(_as_shipped, _parts())] if _IS_ON else []
+_PREPARE_REQUEST = _as_shipped(requests.Session.prepare_request)
+_MERGE_SETTINGS = _as_shipped(requests.Session.merge_environment_settings)
+
+
+def _is_untouched(method: object, function: object) -> bool:
+    """Return whether a method is this one of requests, and nothing that it uses was replaced."""
+    return (
+        _IS_ON
+        and type(method) is MethodType
+        and method.__func__ is function
+        and all(map(is_, _parts(), _SHIPPED))
+    )
+
+
+# What `prepare_url` leaves as it is: a host in lower case, a path, no port that is written in an
+# unusual way, no user name, no fragment, no empty query, no dot segment, no character that has to
+# be quoted, and none that is quoted without need.
+_QUOTED = r"%(?:[0189A-F][0-9A-F]|2[0-9A-CF]|3[A-F]|[46]0|5[B-E]|7[B-DF])"
+_PATH, _QUERY = r"[A-Za-z0-9._~!$&'()*+,;=:@/-]*", r"[A-Za-z0-9._~!$&'()*+,;=:@/?-]*"
+_PORT = r"(?:[1-5][0-9]{0,4}|[6-9][0-9]{0,3}|6[0-4][0-9]{3})"
+_ORIGIN = rf"https?://[a-z0-9_][a-z0-9_.-]{{0,254}}(?::{_PORT})?"
+_PLAIN_ORIGIN = re.compile(_ORIGIN)
+_PLAIN_URL = re.compile(
+    rf"{_ORIGIN}/{_PATH}(?:{_QUOTED}{_PATH})*(?:\?(?=.){_QUERY}(?:{_QUOTED}{_QUERY})*)?"
+)
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_SETTINGS = frozenset({bool, str, tuple, type(None)})
+_NO_HOOKS: dict[str, Any] = {"response": []}
+_ENVIRON = type(os.environ)
+# On Windows and macOS, requests asks the system too.
+_ENVIRONMENT_DECIDES = utils.getproxies is getattr(
+    urllib.request, "getproxies_environment", None
+) and utils.proxy_bypass is getattr(urllib.request, "proxy_bypass_environment", None)
+# How many origins have their proxies remembered.
+_MOST_ORIGINS = 1000
+
+
+def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequest | None:
+    """Return what `prepare_request` returns for a request without ``auth`` and netrc.
+
+    ``method`` is the one that would be called.
+    """
+    if not (
+        type(request) is Request
+        and _is_untouched(method, _PREPARE_REQUEST)
+        and _is_plain(session, request)
+        and (headers := _headers(session, request)) is not None
+    ):
+        return None
+    hooks: Any = sessions.merge_hooks(request.hooks, session.hooks)
+    prepared: requests.PreparedRequest = PreparedRequest()
+    prepared.method = request.method.upper()
+    prepared.url = request.url
+    params = {name: value for name, value in request.params.items() if value is not None}
+    if params:
+        query = PreparedRequest._encode_params(params)
+        prepared.url += f"{'&' if '?' in request.url else '?'}{query}"
+    prepared.headers = headers
+    jar: Any = RequestsCookieJar()
+    if session.cookies._cookies:
+        prepared.prepare_cookies(sessions.merge_cookies(jar, session.cookies))
+    else:
+        prepared._cookies = jar
+    if prepared.method not in ("GET", "HEAD") or _has_body(request):
+        prepared.prepare_body(request.data, request.files, request.json)
+    if hooks != _NO_HOOKS:
+        prepared.prepare_hooks(hooks)
+    return prepared
+
+
+def _is_plain(session: Any, request: Any) -> bool:
+    """Return whether preparing adds nothing to a request but headers, cookies, query and body."""
+    url, params = request.url, request.params
+    return (
+        type(url) is type(request.method) is str
+        and _PLAIN_URL.fullmatch(url) is not None
+        and "/." not in url
+        and type(params) is type(session.params) is dict
+        and not session.params
+        and all(type(k) is str and type(v) in _SCALARS for k, v in params.items())
+        and request.cookies is None
+        and type(session.cookies) is RequestsCookieJar
+        and type(request.hooks) is type(session.hooks) is dict
+    )
+
+
+def _has_body(request: Any) -> bool:
+    is_empty = type(request.data) in (dict, list) and not request.data
+    return not is_empty or bool(request.files) or request.json is not None
+
+
+def _headers(session: Any, request: Any) -> Any:
+    """Return the merged headers, or None if requests has to look at them."""
+    theirs = session.headers
+    if type(theirs) is not CaseInsensitiveDict or type(request.headers) is not dict:
+        return None
+    store = theirs._store.copy()
+    pairs, valid = [*store.values()], session._valid_headers
+    # They are checked once. A header that is set again is another pair.
+    if len(pairs) != len(valid) or not all(map(is_, pairs, valid)):
+        if not all(_is_valid(pair) and key == pair[0].lower() for key, pair in store.items()):
+            return None
+        vars(session)["_valid_headers"] = pairs
+    for pair in request.headers.items():
+        if not _is_valid(pair):
+            return None
+        store[pair[0].lower()] = pair
+    headers = object.__new__(CaseInsensitiveDict)
+    headers._store = store
+    return headers
+
+
+def _is_valid(header: tuple[Any, Any]) -> bool:
+    try:
+        models.check_header_validity(header)
+    except InvalidHeader:
+        return False
+    return type(header[0]) is type(header[1]) is str
+
+
+class _Environment:
+    """The names of the variables in the environment at one moment, and what they mean."""
+
+    def __init__(self, names: list[Any]) -> None:
+        self.names = names
+        texts = [os.fsdecode(name) for name in names]
+        self.has_bundle = "REQUESTS_CA_BUNDLE" in texts or "CURL_CA_BUNDLE" in texts
+        self._of_proxies = [
+            n for n, t in zip(names, texts, strict=True) if t.lower().endswith("_proxy")
+        ]
+        # The values of these variables, and the proxies by origin.
+        self._known: tuple[list[Any], dict[str, dict[str, str]]] = [], {}
+
+    def proxies(self, url: str, variables: dict[Any, Any]) -> dict[str, str] | None:
+        """Return what `get_environ_proxies` returns, or None for an unusual URL."""
+        if not self._of_proxies:
+            return {}
+        origin = url[: url.find("/", 8)]
+        if not _PLAIN_ORIGIN.fullmatch(origin):
+            return None
+        values, (values_before, known) = [*map(variables.get, self._of_proxies)], self._known
+        if values != values_before or len(known) >= _MOST_ORIGINS:
+            known = {}
+            self._known = values, known
+        found = known.get(origin)
+        if found is None:
+            found = utils.get_environ_proxies(url)
+            # Another thread may have changed them meanwhile.
+            if _variables() is variables and values == [*map(variables.get, self._of_proxies)]:
+                known[origin] = found
+        return found
+
+
+_last = _Environment([])
+
+
+def _variables() -> dict[Any, Any] | None:
+    """Return the variables of the environment, or None if a test has put something else there."""
+    variables = getattr(os.environ, "_data", None)
+    is_usual = type(os.environ) is _ENVIRON and type(variables) is dict
+    return variables if is_usual else None
+
+
+def _environment(variables: dict[Any, Any]) -> _Environment:
+    """Return what the names mean. They are compared in each call."""
+    global _last  # noqa: PLW0603 - one for all sessions; of two threads, each has a right one
+    names, last = [*variables], _last
+    if names != last.names:
+        last = _last = _Environment(names)
+    return last
+
+
+def settings(
+    method: object, session: Any, url: Any, given: tuple[Any, Any, Any, Any]
+) -> dict[str, Any] | None:
+    """Return what `merge_environment_settings` returns.
+
+    ``method`` is the one that would be called. ``given`` are its other arguments: the proxies,
+    stream, verify and cert of the call.
+    """
+    proxies, stream, verify, cert = given
+    if not (
+        type(proxies) is type(session.proxies) is dict
+        and not proxies
+        and not session.proxies
+        and {type(stream), type(verify), type(cert)} <= _SETTINGS
+        and type(url) is str
+        and url.isascii()
+        and "[" not in url  # else it may not be valid
+        and "]" not in url
+        and _is_untouched(method, _MERGE_SETTINGS)
+    ):
+        return None
+    if session.trust_env:
+        variables = _variables() if _ENVIRONMENT_DECIDES else None
+        if variables is None:
+            return None
+        environment = _environment(variables)
+        found = environment.proxies(url, variables)
+        if found is None:
+            return None
+        proxies.update(found)
+        if environment.has_bundle and (verify is True or verify is None):
+            get = os.environ.get
+            verify = get("REQUESTS_CA_BUNDLE") or get("CURL_CA_BUNDLE") or verify
+    return {
+        "proxies": OrderedDict(proxies),
+        "stream": session.stream if stream is None else stream,
+        "verify": session.verify if verify is None else verify,
+        "cert": session.cert if cert is None else cert,
+    }
