@@ -37,14 +37,15 @@ from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
-from .token_request.api_metadata import IssuerOfAPI
-from .token_request.endpoint import TokenEndpoint
+from .token_request.issuer import IssuerOfAPI
 from .tokens.source import SourceOptions, TimeoutLike, TokenSource
 from .urls import Origin, is_on_this_machine, is_plain_on_loopback
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Self, Unpack
+
+    from .token_request.endpoint import TokenEndpoint
 
 
 class SessionOptions(SourceOptions, total=False):
@@ -65,7 +66,7 @@ class APIOptions(SourceOptions, total=False):
 
 
 #: Compliance hooks by the names of their types, or a compliance fix, which registers some.
-Hooks: TypeAlias = Mapping[str, Callable[..., Any]] | Callable[[TokenEndpoint], object]
+Hooks: TypeAlias = "Mapping[str, Callable[..., Any]] | Callable[[TokenEndpoint], object]"
 
 
 class _Left(threading.local):

@@ -28,16 +28,9 @@ from requests.utils import check_header_validity, to_native_string
 from urllib3.exceptions import ProtocolError
 
 from oauthcc import TokenError
-from oauthcc.redaction import (
-    Redactor,
-    SecretHeader,
-    answer,
-    redact,
-    redact_error,
-    redact_transport_error,
-    search,
-    token_shapes,
-)
+from oauthcc.redaction import SecretHeader, answer, search, token_shapes
+from oauthcc.redaction.answer import Redactor, redact_transport_error
+from oauthcc.redaction.search import redact, redact_error
 from oauthcc.token_request.response import Answer as TokenAnswer
 
 TOKEN = "a-very-secret-token"

@@ -22,8 +22,7 @@ from .. import clock
 from ..challenge import find_error, find_parameter
 from ..errors import ConfigurationError, OAuthCCError
 from ..events import Event, ReplayImpossible, RequestReplayed
-from ..redaction import redact, redact_error
-from ..token_request.transport import drop_idle_connections
+from ..token_request.owner import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
 from ..tokens.state import CurrentToken
@@ -266,6 +265,8 @@ class Handle401(ResponseHandler):
 
         Also from the requests of the error, of those that led to it, and of their responses.
         """
+        from ..redaction.search import redact_error
+
         redact_error(error, self._tokens_sent())
         if error.request is None and isinstance(error, OAuthCCError):
             object.__setattr__(error, "request", self._request())  # a class may forbid assignments
@@ -302,6 +303,8 @@ class Handle401(ResponseHandler):
         return None if is_clean else InvalidURL(self._redacted(str(error)))
 
     def _redacted(self, text: str) -> str:
+        from ..redaction.search import redact
+
         return redact(text, self._tokens_sent())
 
     def _tokens_sent(self) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +20,6 @@ from ..jwt import (
     require_pyjwt,
     sign,
 )
-from ..redaction import names_secret
 from ..secret import Secret, SecretLike, absolute, at_construction, read_source
 from ..values import field, frozen
 from .attempt import Attempt, hashed
@@ -125,6 +123,8 @@ class PrivateKeyJWT:
 
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
+        from ..redaction.token_shapes import names_secret
+
         key, given = self._load(), {**(self.headers or {})}
         if "typ" in given:  # PyJWT writes one of its own, except in the place of an empty one
             given["typ"] = given["typ"] or ""
@@ -209,6 +209,8 @@ class ClientAssertion:
 
 def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, Any]:
     """Return the claims of RFC 7523 section 3, with a new ``jti``."""
+    import uuid  # its import takes long
+
     now = int(time.time())
     return {
         "iss": attempt.client_id,

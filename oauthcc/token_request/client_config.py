@@ -22,8 +22,7 @@ from ..schemes import Bearer, DPoP, Scheme
 from ..secret import Secret, SecretLike
 from ..urls import check_token_url, public_url
 from ..values import field, frozen
-from .api_metadata import IssuerOfAPI
-from .discovery import check_issuer
+from .issuer import IssuerOfAPI, check_issuer
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.

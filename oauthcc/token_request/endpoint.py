@@ -33,18 +33,18 @@ from ..errors import (
     limits_requests,
 )
 from ..events import is_first, log
-from ..redaction import names_secret
+from ..redaction.token_shapes import names_secret
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
 from ..values import frozen
-from .api_metadata import APIDiscovery, IssuerOfAPI
+from .api_metadata import APIDiscovery
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
+from .issuer import IssuerOfAPI
+from .owner import Owner
 from .response import read_token
-from .transport import Owner, TransportSession, repeats
+from .transport import TransportSession, repeats
 
-#: How often an unavailable endpoint is asked in one fetch while callers wait.
-ATTEMPTS = 3
 #: The longest pause between two attempts, in seconds. A longer ``Retry-After`` ends the fetch.
 MAX_PAUSE = 5.0
 #: Errors of RFC 6749 section 5.2 and RFC 8707 that no other secret can end.

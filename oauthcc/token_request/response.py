@@ -29,7 +29,9 @@ from ..errors import (
     TokenRequestDenied,
 )
 from ..events import is_first, log
-from ..redaction import REDACTED, TAG, Redactor, redact
+from ..redaction import REDACTED
+from ..redaction.answer import Redactor
+from ..redaction.search import TAG, redact
 
 #: The largest answer that is read, in bytes.
 MAX_BYTES = 1 << 20

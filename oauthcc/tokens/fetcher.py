@@ -10,11 +10,11 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
-from .. import clock
+from .. import clock, forks
 from ..access_token import Token
 from ..errors import (
     PERMANENT_ERRORS,
@@ -32,12 +32,17 @@ from ..stores.base import place_of
 from ..stores.guarded import SAVE_PATIENCE, GuardedStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig
-from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
-from ..token_request.transport import Owner, SetHere
+from ..token_request.owner import Owner
 from ..values import field, frozen, mutable, replace
 from . import renewal
 from .renewal import Phase
 
+if TYPE_CHECKING:
+    from ..token_request.endpoint import TokenEndpoint
+    from ..token_request.transport import SetHere
+
+#: How often an unavailable endpoint is asked in one fetch while callers wait.
+ATTEMPTS = 3
 #: Seconds for which a fetch waits for another process that holds the lock of the store, before it
 #: continues without it, and less if the fetch may take less. The value is random, so that not all
 #: processes give up at once. The first one fetches a token for the others.
@@ -139,6 +144,9 @@ class TokenFetcher:
         """Return the session for the token endpoint, made when it is first needed."""
         endpoint = self._made.get("endpoint")
         if endpoint is None:
+            with forks.importing:  # oauthlib takes as long as the whole rest
+                from ..token_request.endpoint import TokenEndpoint
+
             made = TokenEndpoint(self.config, self.owner)
             made.apply(self.settings)
             endpoint = self._made.setdefault("endpoint", made)  # two threads get the same one
@@ -243,11 +251,11 @@ class TokenFetcher:
         """Return the key of the token in the store, or None if the token is not shared."""
         if self.store is None:
             return None
-        there = self._set_on_endpoint()
-        if there.opaque:
-            self._warn(there.opaque)
+        text, opaque = self._set_on_endpoint()
+        if opaque:
+            self._warn(opaque)
             return None
-        parts = fingerprint, there.text
+        parts = fingerprint, text
         if self._cache_key is None or self._cache_key[0] != parts:
             # Not inherited: a subclass or a wrapper may pass the keys on to other processes.
             is_private = "_has_private_keys" in vars(type(self.store))
@@ -256,15 +264,13 @@ class TokenFetcher:
 
     def key_if_shared(self, fingerprint: bytes) -> str | None:
         """Return the key that a token would have in a `MemoryStore`, None if it would have none."""
-        there = self._set_on_endpoint()
-        if there.opaque:
-            return None
-        return self.config.cache_key(fingerprint, there.text, is_private=True)
+        text, opaque = self._set_on_endpoint()
+        return None if opaque else self.config.cache_key(fingerprint, text, is_private=True)
 
-    def _set_on_endpoint(self) -> SetHere:
+    def _set_on_endpoint(self) -> SetHere | tuple[str, tuple[str, ...]]:
         # What was set on an endpoint that was not made yet is in `settings`.
         endpoint = self.endpoint if self.settings else self._made.get("endpoint")
-        return SetHere() if endpoint is None else endpoint.set_here()
+        return ("", ()) if endpoint is None else endpoint.set_here()
 
     def _warn(self, opaque: tuple[str, ...]) -> None:
         client = self.config.client

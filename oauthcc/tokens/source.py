@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import requests
 from urllib3.util import Timeout
@@ -24,7 +24,6 @@ from ..frames import hide_locals
 from ..stores import TokenStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig, ConfigOptions
-from ..token_request.endpoint import TokenEndpoint
 from ..values import replace
 from .fetcher import FetchResult, TokenFetcher, TokenNeed
 from .refusals import Refusal, RefusingRoutes, Route
@@ -32,6 +31,9 @@ from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
 from .unshared import REPLACED, REPLACED_WITHIN, UnsharedSource
+
+if TYPE_CHECKING:
+    from ..token_request.endpoint import TokenEndpoint
 
 #: Seconds as in requests, also in the two parts of a tuple.
 TimeoutLike: TypeAlias = float | tuple[float | None, float | None] | None
