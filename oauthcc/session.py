@@ -460,7 +460,7 @@ class ClientCredentialsSession(requests.Session):
         # A source has only a weak reference to its owner, whose adapters, proxies and CA bundle it
         # uses. So this session keeps the owners of other sessions' sources alive.
         owners = {id(owner): owner for tokens in sources if (owner := tokens._owner()) is not self}
-        self._kept_alive = list(owners.values())
+        self._kept_alive = tuple(owners.values())
         forks.reset_in_child(self)
 
     def _tokens_for(self, request: PreparedRequest) -> tuple[TokenSource | None, Origin | None]:

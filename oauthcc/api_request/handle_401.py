@@ -374,6 +374,10 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
         del request.headers["Cookie"]
 
 
+#: One set for all sessions, because it takes more memory than other parts of an idle session.
+_USUAL = frozenset({401})
+
+
 def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
     """Return the statuses that mean "this token is refused"; raise ConfigurationError."""
     try:
@@ -382,4 +386,4 @@ def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
         statuses = frozenset({refused_status})  # type: ignore[arg-type]
     if not statuses or not all(isinstance(s, int) and 400 <= s < 500 for s in statuses):
         raise ConfigurationError("refused_status must contain 4xx statuses, such as (401, 403).")
-    return statuses
+    return _USUAL if statuses == _USUAL else statuses

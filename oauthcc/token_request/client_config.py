@@ -42,6 +42,7 @@ class ConfigOptions(TypedDict, total=False):
 
 #: RFC 6749 section 4.4.2.
 GRANT_TYPE = "client_credentials"
+_BEARER = Bearer()  # one for all sessions
 _PROCESS_KEY = secrets.token_bytes(32)
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -213,7 +214,7 @@ def _checked_client_id(client_id: object) -> str:
 
 
 def _checked_scheme(scheme: Any) -> Scheme:
-    made: Any = Bearer() if scheme is None or scheme is Bearer else scheme
+    made: Any = _BEARER if scheme is None or scheme is Bearer else scheme
     made = DPoP() if scheme is DPoP else made
     if isinstance(made, type) or not all(hasattr(made, name) for name in _SCHEME_MEMBERS):
         raise ConfigurationError("scheme must be Bearer() or DPoP(key).")

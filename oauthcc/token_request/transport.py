@@ -84,8 +84,9 @@ class TransportSession(OAuth2Session):
         self._default_auth = self.auth
         # The cookies that the server has set, as opposed to those that the user has.
         self._received: set[tuple[Any, ...]] = set()
-        self._defaults = self.adapters
         self.adapters: MutableMapping[str, BaseAdapter] = type(self.adapters)()
+        # The adapters for a session that is gone, made when they are needed.
+        self._defaults: dict[str, BaseAdapter] = {}
         forks.reset_in_child(self)
 
     @property
@@ -189,7 +190,12 @@ class TransportSession(OAuth2Session):
         except exceptions.InvalidSchema:
             owner = self._owner()
             prefix = "https://" if url.lower().startswith("https://") else "http://"
-            adapter = self._defaults[prefix] if owner is None else owner.get_adapter(url=url)
+            if owner is None:
+                adapter = self._defaults.get(prefix) or self._defaults.setdefault(
+                    prefix, requests.sessions.HTTPAdapter()
+                )
+            else:
+                adapter = owner.get_adapter(url=url)
         return for_one_exchange(adapter)
 
     def merge_environment_settings(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -47,6 +48,7 @@ ATTEMPTS = 3
 #: continues without it, and less if the fetch may take less. The value is random, so that not all
 #: processes give up at once. The first one fetches a token for the others.
 LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
+_NONE_SET: Mapping[str, Any] = MappingProxyType({})
 
 
 @frozen
@@ -127,13 +129,14 @@ class FetchResult:
 class TokenFetcher:
     """A client configuration, its token endpoint and its store."""
 
+    __slots__ = ("_cache_key", "_endpoint", "_newest", "config", "owner", "settings", "store")
+
     def __init__(self, config: ClientConfig, store: TokenStore | None) -> None:
         self.config = config
         self.store: TokenStore | None = _checked_store(store)
         #: What was set on the endpoint of the source that this one is a copy of.
-        self.settings: dict[str, Any] = {}
-        # Its only entry is the endpoint. A dict, because `setdefault` needs no lock.
-        self._made: dict[str, TokenEndpoint] = {}
+        self.settings: Mapping[str, Any] = _NONE_SET
+        self._endpoint: TokenEndpoint | None = None
         self.owner: Owner = Owner()
         self._cache_key: tuple[tuple[bytes, str], str] | None = None
         #: The newest token, with its key and the number of its fetch.
@@ -142,25 +145,23 @@ class TokenFetcher:
     @property
     def endpoint(self) -> TokenEndpoint:
         """Return the session for the token endpoint, made when it is first needed."""
-        endpoint = self._made.get("endpoint")
-        if endpoint is None:
-            with forks.importing:  # oauthlib takes as long as the whole rest
+        if self._endpoint is None:
+            with forks.importing:  # also so that two threads get the same one
                 from ..token_request.endpoint import TokenEndpoint
 
-            made = TokenEndpoint(self.config, self.owner)
-            made.apply(self.settings)
-            endpoint = self._made.setdefault("endpoint", made)  # two threads get the same one
-        return endpoint
+                made = TokenEndpoint(self.config, self.owner)
+                made.apply(self.settings)
+                self._endpoint = self._endpoint or made
+        return self._endpoint
 
     def current_settings(self) -> dict[str, Any]:
         """Return what was set on the endpoint, for a copy."""
-        endpoint = self._made.get("endpoint")
-        return self.settings if endpoint is None else endpoint.settings()
+        return dict(self.settings) if self._endpoint is None else self._endpoint.settings()
 
     def close(self) -> None:
         """Close the connections of the endpoint."""
-        for endpoint in self._made.values():
-            endpoint.close()
+        if self._endpoint is not None:
+            self._endpoint.close()
 
     def forget(self) -> None:
         """Forget the newest token, so that a late save does not put it into the store again."""
@@ -269,7 +270,7 @@ class TokenFetcher:
 
     def _set_on_endpoint(self) -> SetHere | tuple[str, tuple[str, ...]]:
         # What was set on an endpoint that was not made yet is in `settings`.
-        endpoint = self.endpoint if self.settings else self._made.get("endpoint")
+        endpoint = self.endpoint if self.settings else self._endpoint
         return ("", ()) if endpoint is None else endpoint.set_here()
 
     def _warn(self, opaque: tuple[str, ...]) -> None:
