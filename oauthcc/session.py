@@ -360,14 +360,13 @@ class ClientCredentialsSession(requests.Session):
             note_later(copied)
         current = tokens._get(kwargs.get("timeout"), lambda: is_replayable(copied.body))
         handler = Handle401(
-            copied,
+            (copied, self),
             tokens,
             current,
             handed=handed,
             refused_status=self._refused_status,
             allowed_urls=self._allowed_urls,
             origin=origin,
-            session=self,
         )
         if kwargs.get("proxies", True):
             self._avoid_proxy(copied, origin, kwargs)
@@ -390,8 +389,7 @@ class ClientCredentialsSession(requests.Session):
                 handler.hide_in(response)
             return response
         finally:
-            handler.is_over = True
-            _left.hop, _left.handler = None, outer
+            handler.sending, _left.hop, _left.handler = None, None, outer
         readable.request = copied
         handler.redact_error(readable)
         raise readable  # here, so that the first error is not its context

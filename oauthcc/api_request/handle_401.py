@@ -9,7 +9,6 @@ the user's hooks see only the final answer.
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -50,13 +49,32 @@ _cookies: Any = requests.cookies  # its functions are not typed
 class Handle401(ResponseHandler):
     """The response hook of one request that carries a token.
 
-    It is made for one sending and knows the token that was sent. Its references are weak: the
-    request has a reference to this hook, and a response must not keep the session alive.
+    It is made for one sending and knows the token that was sent. The sender drops its references at
+    the end: the request has a reference to this hook, and a response must not keep the session
+    alive.
     """
+
+    __slots__ = (
+        "_current",
+        "_first",
+        "_handed",
+        "_is_said",
+        "_refused_status",
+        "_replay",
+        "_scheme",
+        "_sent_at",
+        "allowed_urls",
+        "header",
+        "is_spent",
+        "origin",
+        "sending",
+        "tokens",
+        "values",
+    )
 
     def __init__(
         self,
-        request: PreparedRequest,
+        sending: tuple[PreparedRequest, requests.Session] | None,
         tokens: TokenSource,
         current: CurrentToken,
         *,
@@ -64,12 +82,11 @@ class Handle401(ResponseHandler):
         refused_status: Collection[int],
         allowed_urls: AllowedURLs[TokenSource],
         origin: Origin | None,
-        session: requests.Session | None = None,
     ) -> None:
         self.values: list[str] = []
-        self._request = weakref.ref(request)
+        #: The request and the session that sends it, until this has ended with its redirects.
+        self.sending: tuple[PreparedRequest, requests.Session] | None = sending
         self._handed = handed
-        self._session = None if session is None else weakref.ref(session)
         self.tokens = tokens
         self._scheme = tokens._config.scheme
         self.header: str = tokens._config.header
@@ -81,8 +98,6 @@ class Handle401(ResponseHandler):
         self._refused_status = refused_status
         #: Whether the response hook was called.
         self.is_spent: bool = False
-        #: Whether the sending has ended, with its redirects.
-        self.is_over = False
         # Whether the log says why a refusal is returned.
         self._is_said = False
         # The request of the replay, while the answer to it is looked at.
@@ -90,11 +105,11 @@ class Handle401(ResponseHandler):
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
-        if self.is_spent and not self.is_over and isinstance(response.request, SentRequest):
+        if self.is_spent and self.sending and isinstance(response.request, SentRequest):
             self._current = self._first  # a class after ours has sent the request once more
         elif self.is_spent:
             # Called again, because the request was sent through a plain session.
-            if self.is_over and response.is_redirect and response.request is not None:
+            if not self.sending and response.is_redirect and response.request is not None:
                 take_token_off(response.request)  # it cannot decide for the hops
             return None
         self.is_spent = not self.is_from_auth
@@ -190,7 +205,7 @@ class Handle401(ResponseHandler):
         handed = self._handed_over(request)
         if handed is None:
             raise UnreplayableBody("another request was sent in its place")
-        session = None if self._session is None else self._session()
+        session = self.sending[1] if self.sending else None
         if session is not None:
             adapter: Any = session.get_adapter(url=handed.url)
         else:
@@ -268,8 +283,8 @@ class Handle401(ResponseHandler):
         from ..redaction.search import redact_error
 
         redact_error(error, self._tokens_sent())
-        if error.request is None and isinstance(error, OAuthCCError):
-            object.__setattr__(error, "request", self._request())  # a class may forbid assignments
+        if error.request is None and self.sending and isinstance(error, OAuthCCError):
+            object.__setattr__(error, "request", self.sending[0])  # a class may forbid assignments
         one: Any = error
         seen: list[Any] = []
         while one is not None and one not in seen:
@@ -315,7 +330,8 @@ class Handle401(ResponseHandler):
             return self._replay
         # A class after ours may have sent a changed copy. Adapters put anything there, or nothing.
         request = response.request
-        return request if isinstance(request, SentRequest) else self._request() or request
+        is_noting = isinstance(request, SentRequest)
+        return self.sending[0] if self.sending and not is_noting else request
 
     def _handed_over(self, request: PreparedRequest) -> HandedOver | None:
         """Return what was handed over: the request knows it if it notes that itself."""

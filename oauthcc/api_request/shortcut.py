@@ -21,6 +21,7 @@ import os
 import re
 import urllib.request
 from collections import OrderedDict
+from collections.abc import Callable
 from operator import attrgetter, is_
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -43,28 +44,27 @@ COMPARED = ("2.32.3", "2.32.4", "2.32.5", "2.33.0", "2.33.1", "2.34.0", "2.34.1"
 _VERSION_IS_KNOWN = requests.__version__ in COMPARED and [*vars(CaseInsensitiveDict())] == [
     "_store"
 ]
-_IS_ON = _VERSION_IS_KNOWN and not os.environ.get("OAUTHCC_NO_SHORTCUT")
+_IS_ON = _VERSION_IS_KNOWN and os.environ.get("OAUTHCC_NO_SHORTCUT", "") in ("", "0")
 
-# What is left out, in the places in which requests looks it up.
-_IN_SESSIONS = """os PreparedRequest Request RequestsCookieJar CaseInsensitiveDict merge_cookies
-    merge_hooks merge_setting cookiejar_from_dict get_environ_proxies to_key_val_list"""
-_IN_MODELS = """CaseInsensitiveDict check_header_validity default_hooks get_auth_from_url
+# What is left out, by the places in which requests looks it up.
+_OF_SESSIONS = """PreparedRequest Request RequestsCookieJar CaseInsensitiveDict merge_cookies
+    merge_hooks merge_setting cookiejar_from_dict to_key_val_list"""
+_OF_MODELS = """CaseInsensitiveDict check_header_validity default_hooks get_auth_from_url
     get_cookie_header parse_url requote_uri to_native_string urlunparse"""
 _OF_REQUEST = """prepare prepare_method prepare_url prepare_headers prepare_cookies prepare_body
     prepare_content_length prepare_auth prepare_hooks _encode_params"""
-_IN_UTILS = """os getproxies proxy_bypass should_bypass_proxies to_key_val_list urlparse"""
-_PARTS = (
-    (sessions, attrgetter(*_IN_SESSIONS.split())),
-    (models, attrgetter(*_IN_MODELS.split())),
+_OF_UTILS = "os getproxies proxy_bypass should_bypass_proxies to_key_val_list urlparse"
+_Places = list[tuple[Any, Callable[[Any], tuple[Any, ...]]]]
+_PREPARING: _Places = [
+    (sessions, attrgetter(*_OF_SESSIONS.split())),
+    (models, attrgetter(*_OF_MODELS.split())),
     (PreparedRequest, attrgetter(*_OF_REQUEST.split())),
-    (utils, attrgetter(*_IN_UTILS.split())),
+]
+_MERGING: _Places = [
+    (sessions, attrgetter("os", "get_environ_proxies", "merge_setting", "to_key_val_list")),
+    (utils, attrgetter(*_OF_UTILS.split())),
     (urllib.request, attrgetter("os", "getproxies_environment")),
-)
-
-
-def _parts() -> list[Any]:
-    """Return what is left out, as it is now: others may replace it."""
-    return [part for place, parts_of in _PARTS for part in parts_of(place)]
+]
 
 
 def _as_shipped(part: Any) -> object:
@@ -77,19 +77,28 @@ def _as_shipped(part: Any) -> object:
     return part if home.partition(".")[0] in ("requests", "urllib3", "urllib", "os") else object()
 
 
-_SHIPPED = [*map(_as_shipped, _parts())] if _IS_ON else []
-_PREPARE_REQUEST = _as_shipped(requests.Session.prepare_request)
-_MERGE_SETTINGS = _as_shipped(requests.Session.merge_environment_settings)
+class _Method:
+    """A method of a plain session, and the parts of requests that are left out with it."""
+
+    def __init__(self, function: Any, places: _Places) -> None:
+        self._function = _as_shipped(function)
+        self._parts = [
+            (place, parts_of, [*map(_as_shipped, parts_of(place))])
+            for place, parts_of in (places if _IS_ON else ())
+        ]
+
+    def is_untouched(self, method: object) -> bool:
+        """Return whether this is what would be called, and none of the parts was replaced."""
+        if not _IS_ON or type(method) is not MethodType or method.__func__ is not self._function:
+            return False
+        for place, parts_of, shipped in self._parts:
+            if not all(map(is_, parts_of(place), shipped)):
+                return False
+        return True
 
 
-def _is_untouched(method: object, function: object) -> bool:
-    """Return whether a method is this one of requests, and nothing that it uses was replaced."""
-    return (
-        _IS_ON
-        and type(method) is MethodType
-        and method.__func__ is function
-        and all(map(is_, _parts(), _SHIPPED))
-    )
+_PREPARE_REQUEST = _Method(requests.Session.prepare_request, _PREPARING)
+_MERGE_SETTINGS = _Method(requests.Session.merge_environment_settings, _MERGING)
 
 
 # What `prepare_url` leaves as it is: a host in lower case, a path, no port that is written in an
@@ -120,23 +129,17 @@ def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequ
 
     ``method`` is the one that would be called.
     """
-    if not (
-        type(request) is Request
-        and _is_untouched(method, _PREPARE_REQUEST)
-        and _is_plain(session, request)
-        and (headers := _headers(session, request)) is not None
-    ):
+    if not (_is_plain(session, request) and _PREPARE_REQUEST.is_untouched(method)):
         return None
-    hooks: Any = sessions.merge_hooks(request.hooks, session.hooks)
-    prepared: requests.PreparedRequest = PreparedRequest()
+    headers = _headers(session, request)
+    if headers is None:
+        return None
+    hooks = sessions.merge_hooks(request.hooks, session.hooks)
+    prepared: Any = PreparedRequest()
     prepared.method = request.method.upper()
-    prepared.url = request.url
-    params = {name: value for name, value in request.params.items() if value is not None}
-    if params:
-        query = PreparedRequest._encode_params(params)
-        prepared.url += f"{'&' if '?' in request.url else '?'}{query}"
+    prepared.url = _with_params(request) if request.params else request.url
     prepared.headers = headers
-    jar: Any = RequestsCookieJar()
+    jar = RequestsCookieJar()
     if session.cookies._cookies:
         prepared.prepare_cookies(sessions.merge_cookies(jar, session.cookies))
     else:
@@ -145,11 +148,13 @@ def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequ
         prepared.prepare_body(request.data, request.files, request.json)
     if hooks != _NO_HOOKS:
         prepared.prepare_hooks(hooks)
-    return prepared
+    return prepared  # type: ignore[no-any-return]
 
 
 def _is_plain(session: Any, request: Any) -> bool:
     """Return whether preparing adds nothing to a request but headers, cookies, query and body."""
+    if type(request) is not Request:
+        return False
     url, params = request.url, request.params
     return (
         type(url) is type(request.method) is str
@@ -157,26 +162,34 @@ def _is_plain(session: Any, request: Any) -> bool:
         and "/." not in url
         and type(params) is type(session.params) is dict
         and not session.params
-        and all(type(k) is str and type(v) in _SCALARS for k, v in params.items())
+        and (not params or all(type(k) is str and type(params[k]) in _SCALARS for k in params))
         and request.cookies is None
         and type(session.cookies) is RequestsCookieJar
+        and type(request.headers) is dict
+        and type(session.headers) is CaseInsensitiveDict
         and type(request.hooks) is type(session.hooks) is dict
     )
 
 
+def _with_params(request: Any) -> str:
+    """Return the URL of a plain request with its parameters."""
+    url: str = request.url
+    params = {name: value for name, value in request.params.items() if value is not None}
+    query = PreparedRequest._encode_params(params)
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+
+
 def _has_body(request: Any) -> bool:
-    is_empty = type(request.data) in (dict, list) and not request.data
-    return not is_empty or bool(request.files) or request.json is not None
+    data, files = request.data, request.files
+    is_empty = type(data) in (dict, list) and type(files) in (dict, list)
+    return not is_empty or bool(data or files) or request.json is not None
 
 
 def _headers(session: Any, request: Any) -> Any:
     """Return the merged headers, or None if requests has to look at them."""
-    theirs = session.headers
-    if type(theirs) is not CaseInsensitiveDict or type(request.headers) is not dict:
-        return None
-    store = theirs._store.copy()
+    store = session.headers._store.copy()
     pairs, valid = [*store.values()], session._valid_headers
-    # They are checked once. A header that is set again is another pair.
+    # They are checked once: a header that is set again is another pair.
     if len(pairs) != len(valid) or not all(map(is_, pairs, valid)):
         if not all(_is_valid(pair) and key == pair[0].lower() for key, pair in store.items()):
             return None
@@ -241,15 +254,6 @@ def _variables() -> dict[Any, Any] | None:
     return variables if is_usual else None
 
 
-def _environment(variables: dict[Any, Any]) -> _Environment:
-    """Return what the names mean. They are compared in each call."""
-    global _last  # noqa: PLW0603 - one for all sessions; of two threads, each has a right one
-    names, last = [*variables], _last
-    if names != last.names:
-        last = _last = _Environment(names)
-    return last
-
-
 def settings(
     method: object, session: Any, url: Any, given: tuple[Any, Any, Any, Any]
 ) -> dict[str, Any] | None:
@@ -258,34 +262,52 @@ def settings(
     ``method`` is the one that would be called. ``given`` are its other arguments: the proxies,
     stream, verify and cert of the call.
     """
-    proxies, stream, verify, cert = given
-    if not (
-        type(proxies) is type(session.proxies) is dict
-        and not proxies
-        and not session.proxies
-        and {type(stream), type(verify), type(cert)} <= _SETTINGS
-        and type(url) is str
-        and url.isascii()
-        and "[" not in url  # else it may not be valid
-        and "]" not in url
-        and _is_untouched(method, _MERGE_SETTINGS)
-    ):
+    if not (_is_simple(session, url, given) and _MERGE_SETTINGS.is_untouched(method)):
         return None
+    proxies, stream, verify, cert = given
     if session.trust_env:
-        variables = _variables() if _ENVIRONMENT_DECIDES else None
-        if variables is None:
-            return None
-        environment = _environment(variables)
-        found = environment.proxies(url, variables)
+        found = _in_environment(url, verify)
         if found is None:
             return None
-        proxies.update(found)
-        if environment.has_bundle and (verify is True or verify is None):
-            get = os.environ.get
-            verify = get("REQUESTS_CA_BUNDLE") or get("CURL_CA_BUNDLE") or verify
+        proxies.update(found[0])
+        verify = found[1]
     return {
         "proxies": OrderedDict(proxies),
         "stream": session.stream if stream is None else stream,
         "verify": session.verify if verify is None else verify,
         "cert": session.cert if cert is None else cert,
     }
+
+
+def _is_simple(session: Any, url: Any, given: tuple[Any, Any, Any, Any]) -> bool:
+    """Return whether there are no proxies to merge, and requests can read the URL."""
+    proxies, *rest = given
+    return (
+        type(proxies) is type(session.proxies) is dict
+        and not proxies
+        and not session.proxies
+        and {*map(type, rest)} <= _SETTINGS
+        and type(url) is str
+        and url.isascii()
+        and "[" not in url
+        and "]" not in url
+    )
+
+
+def _in_environment(url: str, verify: Any) -> tuple[dict[str, str], Any] | None:
+    """Return the proxies and the CA bundle, or None if requests has to look for them."""
+    global _last  # noqa: PLW0603 - one for all sessions; of two threads, each has a right one
+    variables = _variables() if _ENVIRONMENT_DECIDES else None
+    if variables is None:
+        return None
+    # All names are compared in each call, which takes no longer than to look for one.
+    names, environment = [*variables], _last
+    if names != environment.names:
+        environment = _last = _Environment(names)
+    proxies = environment.proxies(url, variables)
+    if proxies is None:
+        return None
+    if environment.has_bundle and (verify is True or verify is None):
+        get = os.environ.get
+        verify = get("REQUESTS_CA_BUNDLE") or get("CURL_CA_BUNDLE") or verify
+    return proxies, verify
