@@ -23,7 +23,7 @@ class _Renewable(Protocol):
 
 #: Held while a module is imported at first use. A fork waits for that, because in the child the
 #: lock of a module that another thread imports would never be free. Re-entrant for signal handlers.
-importing = threading.RLock()
+importing: Any = threading.RLock()
 # By identity: a subclass of a user may define __eq__ and so have no hash.
 _known: weakref.WeakValueDictionary[int, _Renewable] = weakref.WeakValueDictionary()
 
@@ -78,6 +78,6 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
-    free = importing.release
-    os.register_at_fork(before=importing.acquire, after_in_parent=free, after_in_child=free)
+    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release)
+    os.register_at_fork(after_in_child=importing.release)
     os.register_at_fork(after_in_child=_in_child)

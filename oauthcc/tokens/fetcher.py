@@ -132,7 +132,7 @@ class TokenFetcher:
     __slots__ = ("_cache_key", "_endpoint", "_newest", "config", "owner", "settings", "store")
 
     def __init__(self, config: ClientConfig, store: TokenStore | None) -> None:
-        self.config = config
+        self.config: ClientConfig = config
         self.store: TokenStore | None = _checked_store(store)
         #: What was set on the endpoint of the source that this one is a copy of.
         self.settings: Mapping[str, Any] = _NONE_SET
