@@ -279,3 +279,17 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_the_library_can_be_imported_without_its_optional_dependencies() -> None:
     absent = f"import sys; sys.modules.update(dict.fromkeys({sorted(OPTIONAL)}))"
     assert run_python(f"{absent}; import oauthcc; print(oauthcc.__name__)") == "oauthcc\n"
+
+
+def test_a_session_that_a_tool_puts_in_the_place_of_requests_session_is_no_base_of_the_endpoint() -> (
+    None
+):
+    code = f"""{CONSTRUCT}
+import requests
+plain = requests.Session
+requests.Session = there = type("CachedSession", (plain,), {{}})
+kind = type(session.tokens.endpoint)
+assert there not in kind.__mro__ and plain in kind.__mro__, kind.__mro__
+assert requests.Session is there
+"""
+    loaded_by(code)

@@ -87,12 +87,12 @@ class Handle401(ResponseHandler):
         #: The request and the session that sends it, until this has ended with its redirects.
         self.sending: tuple[PreparedRequest, requests.Session] | None = sending
         self._handed = handed
-        self.tokens = tokens
+        self.tokens: TokenSource = tokens
         self._scheme = tokens._config.scheme
         self.header: str = tokens._config.header
         #: The URL rules and the origin that the session used for its decision.
-        self.allowed_urls = allowed_urls
-        self.origin = origin
+        self.allowed_urls: AllowedURLs[TokenSource] = allowed_urls
+        self.origin: Origin | None = origin
         self._current = self._first = current
         self._sent_at = clock.system.time()
         self._refused_status = refused_status

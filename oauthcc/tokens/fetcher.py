@@ -48,6 +48,7 @@ ATTEMPTS = 3
 #: continues without it, and less if the fetch may take less. The value is random, so that not all
 #: processes give up at once. The first one fetches a token for the others.
 LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
+_SESSION, _ENDPOINT = requests.Session, "oauthcc.token_request.endpoint"
 _NONE_SET: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -126,6 +127,24 @@ class FetchResult:
     settle: Callable[[], object] = tuple
 
 
+def _endpoint_class() -> type[TokenEndpoint]:
+    """Import the class of the endpoint, which is based on the session of requests.
+
+    Since the import of this library a tool may have put a session with a cache or a mock in the
+    place of that one. It must not become the base of the endpoint.
+    """
+    is_replaced = requests.Session is not _SESSION and _ENDPOINT not in sys.modules
+    there = requests.Session
+    try:
+        if is_replaced:
+            requests.Session = _SESSION  # type: ignore[misc]
+        from ..token_request.endpoint import TokenEndpoint
+    finally:
+        if is_replaced:
+            requests.Session = there  # type: ignore[misc]
+    return TokenEndpoint
+
+
 class TokenFetcher:
     """A client configuration, its token endpoint and its store."""
 
@@ -147,9 +166,7 @@ class TokenFetcher:
         """Return the session for the token endpoint, made when it is first needed."""
         if self._endpoint is None:
             with forks.importing:  # also so that two threads get the same one
-                from ..token_request.endpoint import TokenEndpoint
-
-                made = TokenEndpoint(self.config, self.owner)
+                made = _endpoint_class()(self.config, self.owner)
                 made.apply(self.settings)
                 self._endpoint = self._endpoint or made
         return self._endpoint
