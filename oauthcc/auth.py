@@ -11,7 +11,6 @@ from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, select_proxy
 
-from . import clock
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.authorization import (
     CallerHooks,
@@ -47,6 +46,7 @@ _MOST_VALUES = 100
 class _AuthHandler(Handle401):
     """The response hook on a request of a plain session, which follows redirects by itself."""
 
+    __slots__ = ()
     is_from_auth = True
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
@@ -81,13 +81,18 @@ class _AuthHandler(Handle401):
         if not self._stays(request):
             take_token_off(request)
             return own["hooks"]  # type: ignore[no-any-return]
-        handler = object.__new__(type(self))
         current = self.tokens._state.newer_than(self._current.number) or self._current
-        handler.__dict__.update(
-            self.__dict__, _current=current, _first=current, _sent_at=clock.system.time()
+        handler = _AuthHandler(
+            None,
+            self.tokens,
+            current,
+            handed=None,
+            refused_status=self._refused_status,
+            allowed_urls=self.allowed_urls,
+            origin=self.origin,
         )
-        if len(self.values) > _MOST_VALUES:  # else they share them
-            handler.values = self.values[-_MOST_VALUES // 2 :]
+        is_long = len(self.values) > _MOST_VALUES  # else they share them
+        handler.values = self.values[-_MOST_VALUES // 2 :] if is_long else self.values
         kind: Any = CallerHooks if isinstance(own["hooks"], CallerHooks) else dict
         theirs = hooks_of_the_user(own["hooks"])
         hooks = kind(theirs, response=[handler, *theirs.get("response", ())])
@@ -216,7 +221,7 @@ class ClientCredentialsAuth(AuthBase):
         _check_proxy(r, origin)
         current = tokens._get(None, lambda: is_replayable(r.body))
         handler = _AuthHandler(
-            r,
+            None,  # it is in the hooks of this request
             tokens,
             current,
             handed=None,

@@ -23,7 +23,7 @@ from requests.utils import get_environ_proxies, resolve_proxies, select_proxy
 
 from . import forks
 from .access_token import Token
-from .api_request import authorization, notices
+from .api_request import authorization, notices, shortcut
 from .api_request.allowed_urls import AllowedURLs
 from .api_request.body import is_replayable
 from .api_request.handle_401 import Handle401, checked_status
@@ -37,14 +37,15 @@ from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
-from .token_request.api_metadata import IssuerOfAPI
-from .token_request.endpoint import TokenEndpoint
+from .token_request.issuer import IssuerOfAPI
 from .tokens.source import SourceOptions, TimeoutLike, TokenSource
 from .urls import Origin, is_on_this_machine, is_plain_on_loopback
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Self, Unpack
+
+    from .token_request.endpoint import TokenEndpoint
 
 
 class SessionOptions(SourceOptions, total=False):
@@ -65,7 +66,7 @@ class APIOptions(SourceOptions, total=False):
 
 
 #: Compliance hooks by the names of their types, or a compliance fix, which registers some.
-Hooks: TypeAlias = Mapping[str, Callable[..., Any]] | Callable[[TokenEndpoint], object]
+Hooks: TypeAlias = "Mapping[str, Callable[..., Any]] | Callable[[TokenEndpoint], object]"
 
 
 class _Left(threading.local):
@@ -127,6 +128,8 @@ class ClientCredentialsSession(requests.Session):
     tokens: TokenSource
     # The sources that are closed with this session.
     _own_sources: list[TokenSource]
+    # The headers of the session that were checked, for shortcut.py.
+    _valid_headers: Any = ()
 
     @hide_locals
     def __init__(
@@ -297,20 +300,16 @@ class ClientCredentialsSession(requests.Session):
             notices.note_without_token(self.tokens._client, request.url, notices.MOCKED)
         if request.auth is not None or self.auth is not None:
             prepared = super().prepare_request(request)
-            given = CaseInsensitiveDict({**(self.headers or {}), **(request.headers or {})})
+            # As in requests, headers of the session that are no mapping do not count.
+            headers_of_all: Any = self.headers if isinstance(self.headers, Mapping) else {}
+            given = CaseInsensitiveDict({**headers_of_all, **(request.headers or {})})
             # An auth= that writes none, as `lambda r: r`, says that no token is wanted.
             is_written = prepared.headers.get("Authorization") != given.get("Authorization")
             if not is_written or not self._goes_beside(prepared):
                 prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
             return prepared
-        # If there is no auth, requests looks into ~/.netrc, which would displace our token. So it
-        # is told not to, and what is found there is used below, if the URL gets no token. It is
-        # told by a second object with the attributes of this session, which classes after ours see
-        # too.
-        kind: Any = type(self)
-        without_netrc = object.__new__(_without_netrc(kind))
-        object.__setattr__(without_netrc, "__dict__", self.__dict__)
-        prepared = super(ClientCredentialsSession, without_netrc).prepare_request(request)
+        quickly = shortcut.prepare(super().prepare_request, self, request)
+        prepared = self._prepare_without_netrc(request) if quickly is None else quickly
         tokens = self._allowed_urls.find(str(prepared.url))[0]
         header = None if tokens is None else tokens._config.header
         headers: Any = request.headers or {}
@@ -321,6 +320,26 @@ class ClientCredentialsSession(requests.Session):
             if netrc is not None:
                 prepared.prepare_auth(netrc, request.url)
         return prepared
+
+    def _prepare_without_netrc(self, request: Request) -> PreparedRequest:
+        """Prepare a request as requests does, but leave ~/.netrc alone.
+
+        requests looks there if there is no auth, and what it finds would displace our token. It is
+        told not to by a second object with the attributes of this session, which classes after ours
+        see too.
+        """
+        kind: Any = type(self)
+        without_netrc = object.__new__(_without_netrc(kind))
+        object.__setattr__(without_netrc, "__dict__", self.__dict__)
+        return super(ClientCredentialsSession, without_netrc).prepare_request(request)
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Return the settings of a request as requests does."""
+        theirs = super().merge_environment_settings
+        quickly = shortcut.settings(theirs, self, url, (proxies, stream, verify, cert))
+        return theirs(url, proxies, stream, verify, cert) if quickly is None else quickly
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send a prepared request, with a token if one belongs on it.
@@ -343,14 +362,13 @@ class ClientCredentialsSession(requests.Session):
             note_later(copied)
         current = tokens._get(kwargs.get("timeout"), lambda: is_replayable(copied.body))
         handler = Handle401(
-            copied,
+            (copied, self),
             tokens,
             current,
             handed=handed,
             refused_status=self._refused_status,
             allowed_urls=self._allowed_urls,
             origin=origin,
-            session=self,
         )
         if kwargs.get("proxies", True):
             self._avoid_proxy(copied, origin, kwargs)
@@ -373,8 +391,7 @@ class ClientCredentialsSession(requests.Session):
                 handler.hide_in(response)
             return response
         finally:
-            handler.is_over = True
-            _left.hop, _left.handler = None, outer
+            handler.sending, _left.hop, _left.handler = None, None, outer
         readable.request = copied
         handler.redact_error(readable)
         raise readable  # here, so that the first error is not its context
@@ -443,7 +460,7 @@ class ClientCredentialsSession(requests.Session):
         # A source has only a weak reference to its owner, whose adapters, proxies and CA bundle it
         # uses. So this session keeps the owners of other sessions' sources alive.
         owners = {id(owner): owner for tokens in sources if (owner := tokens._owner()) is not self}
-        self._kept_alive = list(owners.values())
+        self._kept_alive = tuple(owners.values())
         forks.reset_in_child(self)
 
     def _tokens_for(self, request: PreparedRequest) -> tuple[TokenSource | None, Origin | None]:

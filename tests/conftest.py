@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from oauthcc.stores import derived_keys
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .clock import real_clocks
@@ -65,6 +66,8 @@ def _cheap_cache_keys() -> Iterator[None]:
     """Make cache keys cheap to compute."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hashlib, "scrypt", quick_scrypt)
+        # What quick_scrypt returns must not reach other processes of this user.
+        patch.setattr(derived_keys, "MEMORY", None)
         yield
 
 

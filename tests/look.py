@@ -14,7 +14,14 @@ from requests.adapters import BaseAdapter
 from oauthcc.api_request.authorization import ResponseHandler, our_headers
 from oauthcc.redaction import SecretHeader
 
-_OURS_ALONE = {"tokens", "_own_sources", "_allowed_urls", "_refused_status", "_kept_alive"}
+_OURS_ALONE = {
+    "tokens",
+    "_own_sources",
+    "_allowed_urls",
+    "_refused_status",
+    "_kept_alive",
+    "_valid_headers",
+}
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _DIGEST = re.compile(r'((?:cnonce|response)=)"[^"]*"')
 

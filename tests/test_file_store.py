@@ -491,6 +491,99 @@ def test_the_lock_of_a_killed_process_is_free_at_once(folder):
             pass
 
 
+class Waits:
+    """The pauses of a waiter, by a clock that only they move, and its attempts to get the lock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.pauses, self.attempts, self.looks = 100.0, [], 0, 0
+        self.meanwhile = lambda: None
+        acquire, version = file_module._is_acquired, FileStore._version
+
+        def is_acquired(lock):
+            self.attempts += 1
+            return acquire(lock)
+
+        def looked(store, key):
+            self.looks += 1
+            return version(store, key)
+
+        monkeypatch.setattr(file_module, "_is_acquired", is_acquired)
+        monkeypatch.setattr(FileStore, "_version", looked)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("random.uniform", lambda least, most: most)
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+        self.meanwhile()
+
+
+@pytest.mark.parametrize("before", [None, OTHER])
+def test_who_waits_for_a_token_finds_it_without_the_lock(before, folder, monkeypatch):
+    store = FileStore(folder)
+    if before is not None:
+        store.save(KEY, before)
+    with store.lock(KEY, 0):
+        waits = Waits(monkeypatch)
+
+        def save():
+            if len(waits.pauses) == 20:
+                store.save(KEY, TOKEN)
+                if before is not None:  # a disk whose times are not exact
+                    os.utime(the_file(folder), ns=times)
+
+        if before is not None:
+            times = (the_file(folder).stat().st_atime_ns, the_file(folder).stat().st_mtime_ns)
+        waits.meanwhile = save
+        with pytest.raises(base.Saved), store.lock(KEY, base.UntilSaved(60)):
+            pass
+    assert len(waits.pauses) == 20
+    assert waits.attempts == 3
+
+
+def test_who_waits_for_the_lock_itself_gets_it_although_a_token_is_saved(folder, monkeypatch):
+    store, story = FileStore(folder), []
+    with store.lock(KEY, 0):
+        waits = Waits(monkeypatch)
+        waits.meanwhile = lambda: store.save(KEY, TOKEN)
+        with pytest.raises(TimeoutError, match="held the lock") as caught, store.lock(KEY, 1.0):
+            story.append("never")
+    assert type(caught.value) is TimeoutError
+    assert story == []
+    with store.lock(KEY, 1.0):
+        story.append("held")
+    assert story == ["held"]
+
+
+@pytest.mark.parametrize(("kind", "most"), [(float, 8), (base.UntilSaved, 64)])
+def test_waiters_try_less_and_less_often_but_until_the_timeout(kind, most, folder, monkeypatch):
+    store = FileStore(folder)
+    with store.lock(KEY, 0):
+        waits = Waits(monkeypatch)
+        with pytest.raises(TimeoutError), store.lock(KEY, kind(1.0)):
+            pass
+    assert waits.now == pytest.approx(101.0)
+    assert waits.attempts == 7  # after 0, .05, .15, .35, .6, .85 and 1 second
+    assert len(waits.pauses) <= most
+    assert sum(waits.pauses) == pytest.approx(1.0)
+
+
+def test_a_file_that_cannot_be_looked_at_does_not_end_the_wait(folder, monkeypatch):
+    store = FileStore(folder)
+    with store.lock(KEY, 0):
+        Waits(monkeypatch)
+        monkeypatch.setattr(file_module.Path, "lstat", raising_oserror)
+        monkeypatch.setattr(file_module, "_exists", lambda folder: True)
+        with pytest.raises(TimeoutError) as caught, store.lock(KEY, base.UntilSaved(1.0)):
+            pass
+    assert type(caught.value) is TimeoutError
+
+
+def raising_oserror(*_: object) -> None:
+    raise OSError(5, "Input/output error")
+
+
 def test_a_process_that_waits_for_a_killed_process_gets_the_lock(folder):
     store = repr(FileStore(folder))
     with Child(store, KEY, "hold") as holder:

@@ -14,7 +14,7 @@ import redis.asyncio
 
 from oauthcc.access_token import Token
 from oauthcc.errors import ConfigurationError
-from oauthcc.stores import RedisStore
+from oauthcc.stores import RedisStore, base
 from oauthcc.stores import redis as redis_module
 
 from .clock import until
@@ -148,9 +148,9 @@ def test_a_forked_child_does_not_release_the_lock_of_its_parent(store, client):
 def test_a_lock_whose_answer_was_lost_is_acquired_at_once(store, client):
     # The connection broke after the command was executed, and the command is sent again.
     client.set(LOCK_NAME, "me", px=60000)
-    store._acquire(LOCK_NAME, "me", 0)
+    store._acquire(KEY, "me", 0)
     with pytest.raises(TimeoutError):
-        store._acquire(LOCK_NAME, "you", 0)
+        store._acquire(KEY, "you", 0)
 
 
 def test_waiters_ask_less_and_less_often_but_until_the_timeout(store, client, monkeypatch):
@@ -165,10 +165,33 @@ def test_waiters_ask_less_and_less_often_but_until_the_timeout(store, client, mo
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr("random.uniform", lambda least, most: (least + most) / 2)
     with pytest.raises(TimeoutError):
-        store._acquire(LOCK_NAME, "me", 1.0)
-    assert pauses[:4] == [0.015, 0.03, 0.06, 0.12]
+        store._acquire(KEY, "me", 3.0)
+    assert pauses[:3] == pytest.approx([0.015, 0.01875, 0.0234375])
     assert max(pauses) == 0.75 * redis_module.POLL_MAX
-    assert clock[0] == pytest.approx(101.0)
+    assert clock[0] == pytest.approx(103.0)
+
+
+def test_who_waits_for_a_token_finds_it_without_the_lock(store, client, monkeypatch):
+    pauses, now = [], time.time()
+
+    def sleep(pause):
+        pauses.append(pause)
+        if len(pauses) == 3:
+            store.save(KEY, Token("saved", issued_at=now, expires_at=now + 60))
+
+    client.set(LOCK_NAME, "another holder")
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(base.Saved), store.lock(KEY, base.UntilSaved(60)):
+        pass
+    assert len(pauses) == 3
+    assert client.get(LOCK_NAME) == b"another holder"
+    # A lock that is tried once, or waited for by somebody else, has nothing to look for.
+    asked = []
+    monkeypatch.setattr(store._client, "get", asked.append)
+    for timeout in (base.UntilSaved(0), 0.0):
+        with pytest.raises(TimeoutError, match="held the token lock"), store.lock(KEY, timeout):
+            pass
+    assert asked == []
 
 
 def test_an_error_inside_the_lock_is_raised_when_redis_is_down(store, redis_server):

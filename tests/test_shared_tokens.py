@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ import pytest
 import requests
 
 from oauthcc import ClientCredentialsSession
+from oauthcc.access_token import Token
 from oauthcc.clock import ALWAYS
 from oauthcc.errors import TokenEndpointUnavailable
 from oauthcc.events import Event, TokenObtained
 from oauthcc.stores import FileStore, MemoryStore, RedisStore, guarded
+from oauthcc.stores.base import Saved
 from oauthcc.testing import AuthorizationServer, Gate, ProtectedAPI, faults
-from oauthcc.token_request.endpoint import ATTEMPTS
+from oauthcc.tokens.fetcher import ATTEMPTS
 from oauthcc.tokens.renewal import Schedule
 
 from .clock import flights_done, in_threads, joined, moved_clock, together, until
@@ -477,3 +480,27 @@ def test_waiters_find_the_token_without_getting_the_lock(
     joined(threads)
     assert answers == auth.issued * 9
     assert len(auth.token_requests) == 1
+
+
+class SavedWhileWaiting(MemoryStore):
+    """A store whose lock is held while tokens with these lifetimes are saved."""
+
+    def __init__(self, *lifetimes: float) -> None:
+        super().__init__()
+        self.lifetimes = list(lifetimes)
+
+    def lock(self, key: str, timeout: float) -> Any:
+        if timeout > 0:
+            lifetime, now = self.lifetimes.pop(0), time.time()
+            self.save(key, Token("saved", issued_at=now - 60, expires_at=now + lifetime))
+            raise Saved
+        raise TimeoutError
+
+
+def test_a_waiter_looks_again_whenever_a_token_was_saved(
+    auth: AuthorizationServer, sharing: Any
+) -> None:
+    store = SavedWhileWaiting(-10, -5, 3600)
+    assert sharing(store).tokens.get().access_token == "saved"
+    assert store.lifetimes == []
+    assert auth.token_requests == []

@@ -26,7 +26,7 @@ from typing import Any
 import oauthcc.clock
 from oauthcc import ClientCredentialsSession
 from oauthcc.access_token import Token
-from oauthcc.stores import FileStore, RedisStore, TokenStore
+from oauthcc.stores import FileStore, RedisStore, TokenStore, derived_keys
 
 from .quick_scrypt import quick_scrypt
 
@@ -256,6 +256,7 @@ def store_from(expression: str) -> TokenStore:
 def work(line: Connection) -> None:
     """Carry out commands until the connection is closed."""
     hashlib.scrypt = quick_scrypt  # as in the process of the test, so that keys are the same
+    derived_keys.MEMORY = None
     session = Session(line)
     while True:
         try:

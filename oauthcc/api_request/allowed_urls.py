@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -30,6 +29,7 @@ from ..urls import (
     raise_bad_url,
     read_configured,
 )
+from ..values import frozen
 
 T = TypeVar("T")
 
@@ -58,6 +58,8 @@ class AllowedURLs(Generic[T]):
         self.is_limited: bool = api_url is not None
         # By origin: the depth of its deepest prefix, and the values by path.
         self._origins: dict[Origin, tuple[int, dict[tuple[str, ...], T]]] = {}
+        # The last URL that was looked up, the mapping then, and the result.
+        self._last: tuple[str, object, tuple[T | None, Origin | None]] | None = None
         #: The first origin that got a token without a prefix that allows it.
         self.first_origin: Origin | None = None
         self._has_warned = False
@@ -85,16 +87,22 @@ class AllowedURLs(Generic[T]):
 
     def find(self, url: str) -> tuple[T | None, Origin | None]:
         """Return the value for a prepared URL, None if no token may go there; and its origin."""
+        last, origins = self._last, self._origins
+        # Preparing a request and sending it ask for the same object.
+        if last is not None and last[0] is url and last[1] is origins:
+            return last[2]
         origin = origin_of(url)
-        if origin is None:
-            return None, None
-        if origin in self._origins:
+        value, is_clear = None, True
+        if origin in origins:
             value, is_clear = self._under_prefix(url, origin)
-            if value is not None or not is_clear:
-                return value, origin
-        if self.is_limited or not (origin.scheme == "https" or is_loopback(origin)):
-            return None, origin
-        return self._default, origin
+        if value is None and is_clear and origin is not None and not self.is_limited:
+            is_safe = origin.scheme == "https" or is_loopback(origin)  # `is_secure`, without a call
+            value = self._default if is_safe else None
+        self._last = url, origins, (value, origin)
+        return value, origin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_last": None}  # the URL may contain a secret
 
     def values(self) -> list[T]:
         """Return all values, the default among them."""
@@ -165,7 +173,7 @@ class AllowedURLs(Generic[T]):
         return value, True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prefix:
     """A URL prefix that may receive a token: an origin and whole path segments.
 

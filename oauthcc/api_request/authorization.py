@@ -35,6 +35,7 @@ class ResponseHandler:
     It is pickled as `no_hook`: responses are often pickled, and must not take a session along.
     """
 
+    __slots__ = ()
     #: Whether the caller put it on the request, by an ``auth=`` of ours.
     is_from_auth = False
     #: The name of the header that carries the token.

@@ -9,7 +9,6 @@ the user's hooks see only the final answer.
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -22,8 +21,7 @@ from .. import clock
 from ..challenge import find_error, find_parameter
 from ..errors import ConfigurationError, OAuthCCError
 from ..events import Event, ReplayImpossible, RequestReplayed
-from ..redaction import redact, redact_error
-from ..token_request.transport import drop_idle_connections
+from ..token_request.owner import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
 from ..tokens.state import CurrentToken
@@ -51,13 +49,32 @@ _cookies: Any = requests.cookies  # its functions are not typed
 class Handle401(ResponseHandler):
     """The response hook of one request that carries a token.
 
-    It is made for one sending and knows the token that was sent. Its references are weak: the
-    request has a reference to this hook, and a response must not keep the session alive.
+    It is made for one sending and knows the token that was sent. The sender drops its references at
+    the end: the request has a reference to this hook, and a response must not keep the session
+    alive.
     """
+
+    __slots__ = (
+        "_current",
+        "_first",
+        "_handed",
+        "_is_said",
+        "_refused_status",
+        "_replay",
+        "_scheme",
+        "_sent_at",
+        "allowed_urls",
+        "header",
+        "is_spent",
+        "origin",
+        "sending",
+        "tokens",
+        "values",
+    )
 
     def __init__(
         self,
-        request: PreparedRequest,
+        sending: tuple[PreparedRequest, requests.Session] | None,
         tokens: TokenSource,
         current: CurrentToken,
         *,
@@ -65,25 +82,22 @@ class Handle401(ResponseHandler):
         refused_status: Collection[int],
         allowed_urls: AllowedURLs[TokenSource],
         origin: Origin | None,
-        session: requests.Session | None = None,
     ) -> None:
         self.values: list[str] = []
-        self._request = weakref.ref(request)
+        #: The request and the session that sends it, until this has ended with its redirects.
+        self.sending: tuple[PreparedRequest, requests.Session] | None = sending
         self._handed = handed
-        self._session = None if session is None else weakref.ref(session)
-        self.tokens = tokens
+        self.tokens: TokenSource = tokens
         self._scheme = tokens._config.scheme
         self.header: str = tokens._config.header
         #: The URL rules and the origin that the session used for its decision.
-        self.allowed_urls = allowed_urls
-        self.origin = origin
+        self.allowed_urls: AllowedURLs[TokenSource] = allowed_urls
+        self.origin: Origin | None = origin
         self._current = self._first = current
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
         #: Whether the response hook was called.
         self.is_spent: bool = False
-        #: Whether the sending has ended, with its redirects.
-        self.is_over = False
         # Whether the log says why a refusal is returned.
         self._is_said = False
         # The request of the replay, while the answer to it is looked at.
@@ -91,11 +105,11 @@ class Handle401(ResponseHandler):
 
     def __call__(self, response: Response, **kwargs: Any) -> Response | None:
         """Return the answer to the replay, or None to leave the response as it is."""
-        if self.is_spent and not self.is_over and isinstance(response.request, SentRequest):
+        if self.is_spent and self.sending and isinstance(response.request, SentRequest):
             self._current = self._first  # a class after ours has sent the request once more
         elif self.is_spent:
             # Called again, because the request was sent through a plain session.
-            if self.is_over and response.is_redirect and response.request is not None:
+            if not self.sending and response.is_redirect and response.request is not None:
                 take_token_off(response.request)  # it cannot decide for the hops
             return None
         self.is_spent = not self.is_from_auth
@@ -191,7 +205,7 @@ class Handle401(ResponseHandler):
         handed = self._handed_over(request)
         if handed is None:
             raise UnreplayableBody("another request was sent in its place")
-        session = None if self._session is None else self._session()
+        session = self.sending[1] if self.sending else None
         if session is not None:
             adapter: Any = session.get_adapter(url=handed.url)
         else:
@@ -266,9 +280,11 @@ class Handle401(ResponseHandler):
 
         Also from the requests of the error, of those that led to it, and of their responses.
         """
+        from ..redaction.search import redact_error
+
         redact_error(error, self._tokens_sent())
-        if error.request is None and isinstance(error, OAuthCCError):
-            object.__setattr__(error, "request", self._request())  # a class may forbid assignments
+        if error.request is None and self.sending and isinstance(error, OAuthCCError):
+            object.__setattr__(error, "request", self.sending[0])  # a class may forbid assignments
         one: Any = error
         seen: list[Any] = []
         while one is not None and one not in seen:
@@ -302,6 +318,8 @@ class Handle401(ResponseHandler):
         return None if is_clean else InvalidURL(self._redacted(str(error)))
 
     def _redacted(self, text: str) -> str:
+        from ..redaction.search import redact
+
         return redact(text, self._tokens_sent())
 
     def _tokens_sent(self) -> list[str]:
@@ -312,7 +330,8 @@ class Handle401(ResponseHandler):
             return self._replay
         # A class after ours may have sent a changed copy. Adapters put anything there, or nothing.
         request = response.request
-        return request if isinstance(request, SentRequest) else self._request() or request
+        is_noting = isinstance(request, SentRequest)
+        return self.sending[0] if self.sending and not is_noting else request
 
     def _handed_over(self, request: PreparedRequest) -> HandedOver | None:
         """Return what was handed over: the request knows it if it notes that itself."""
@@ -371,6 +390,10 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
         del request.headers["Cookie"]
 
 
+#: One set for all sessions, because it takes more memory than other parts of an idle session.
+_USUAL = frozenset({401})
+
+
 def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
     """Return the statuses that mean "this token is refused"; raise ConfigurationError."""
     try:
@@ -379,4 +402,4 @@ def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
         statuses = frozenset({refused_status})  # type: ignore[arg-type]
     if not statuses or not all(isinstance(s, int) and 400 <= s < 500 for s in statuses):
         raise ConfigurationError("refused_status must contain 4xx statuses, such as (401, 403).")
-    return statuses
+    return _USUAL if statuses == _USUAL else statuses

@@ -8,11 +8,11 @@ import json
 import re
 import time
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from ..access_token import Token
 from ..clock import SKEW
+from ..values import replace
 
 S = TypeVar("S", bound="BaseStore")
 
@@ -72,6 +72,20 @@ class Cipher(Protocol):
     def decrypt(self, data: bytes, /) -> bytes:
         """Return the original data; raise any exception if `encrypt` did not return this data."""
         raise NotImplementedError
+
+
+class UntilSaved(float):
+    """The seconds to wait for a lock if a token is worth as much: see `Saved`.
+
+    For other stores, this is a number like any other.
+    """
+
+
+class Saved(TimeoutError):
+    """A token was saved while a store waited for its lock, so that the lock may not be needed.
+
+    Without this, all waiters would take the lock one after the other to find one token.
+    """
 
 
 class BaseStore:

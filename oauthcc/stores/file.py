@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 import re
 import shlex
 import stat
@@ -18,14 +19,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..access_token import Token
 from ..errors import ConfigurationError
 from ..frames import hide_locals
-from .base import MAX_BYTES, BaseStore, Cipher, decode, encode, is_outdated
+from .base import (
+    MAX_BYTES,
+    BaseStore,
+    Cipher,
+    Saved,
+    UntilSaved,
+    decode,
+    encode,
+    is_outdated,
+)
 
-#: Seconds between two attempts to get a lock that is held.
-POLL = 0.05
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+#: Seconds between two attempts to get a lock that is held: at first, and at most.
+POLL_FIRST, POLL_MAX = 0.05, 0.25
+#: How often a waiter looks between two attempts whether a token was saved. A look costs a twentieth
+#: of an attempt.
+LOOKS = 8
 #: Seconds after which a file that was not written again is removed: drafts of writers that were
 #: killed, and tokens whose secret or scope is no longer in use.
 DRAFT_AGE, TOKEN_AGE = 3600.0, 30 * 86400.0
@@ -100,19 +117,25 @@ class FileStore(BaseStore):
         Wait at most ``timeout`` seconds, then raise TimeoutError. The wait polls and does not block
         in the kernel, so that other greenlets can run.
         """
-        from filelock import FileLock, Timeout
+        from filelock import FileLock
 
         self._prepare()
         # A new lock object, because two threads that share one would both get the lock. No fallback
         # to a marker file if there are no kernel locks, because it would outlive its writer.
         path = self._path(key, "lock")
         lock = FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False)
-        try:
-            lock.acquire(timeout=max(timeout, 0.0), poll_interval=POLL)
-        except Timeout:
-            raise TimeoutError(
-                f"Another process held the lock {path} for {timeout:g} seconds."
-            ) from None
+        until, pause, version = time.monotonic() + timeout, POLL_FIRST, self._version(key)
+        while not _is_acquired(lock):
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"Another process held the lock {path} for {timeout:g} seconds.")
+            # Random, so that waiters do not try at the same moments.
+            wait = min(pause * random.uniform(0.5, 1.0), left)
+            if isinstance(timeout, UntilSaved):
+                self._watch(key, version, wait)
+            else:
+                time.sleep(wait)
+            pause = min(2 * pause, POLL_MAX)
         try:
             yield
         finally:
@@ -127,6 +150,23 @@ class FileStore(BaseStore):
     def _path(self, key: str, kind: str) -> Path:
         name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         return self._folder / f"{name}.{kind}"
+
+    def _watch(self, key: str, version: tuple[int, int] | None, seconds: float) -> None:
+        """Wait; raise `Saved` as soon as the file of the token has another version."""
+        for _ in range(LOOKS):
+            time.sleep(seconds / LOOKS)
+            if self._version(key) != version:
+                raise Saved
+
+    def _version(self, key: str) -> tuple[int, int] | None:
+        """Return what is different when the file was replaced, or None if there is no file.
+
+        The next file has another number, also on a disk whose times are not exact.
+        """
+        with contextlib.suppress(OSError):
+            facts = self._path(key, "token").lstat()
+            return facts.st_ino, facts.st_mtime_ns
+        return None
 
     def _prepare(self) -> None:
         if not _exists(self._folder):
@@ -146,6 +186,16 @@ class FileStore(BaseStore):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._folder)!r})"
+
+
+def _is_acquired(lock: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
 
 
 def _require(module: str) -> None:

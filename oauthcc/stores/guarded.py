@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError
 from ..frames import raised_at
-from .base import ACCESS_TOKEN, TokenStore
+from .base import ACCESS_TOKEN, Saved, TokenStore, UntilSaved
 from .calls import GivenUp, Stopped, StoreCall
 
 T = TypeVar("T")
@@ -154,11 +154,11 @@ class GuardedStore:
         enter = partial(_entered, self._store, self._key, timeout)
         try:
             self._lock = self._result("lock", enter, contextlib.ExitStack.close, timeout)
-        except TimeoutError:
+        except TimeoutError as error:
             # The holder of the lock is slow or dead, but the store itself may work. A store that
             # does not wait at all would make this a busy loop.
             now = time.monotonic()
-            if now < until and now - begun >= timeout / 2:
+            if now < until and (isinstance(error, Saved) or now - begun >= timeout / 2):
                 return False
             self._report("lock", TimeoutError("Somebody else held the lock of the store."))
         except Exception as error:  # noqa: BLE001 - as above
@@ -195,7 +195,7 @@ class GuardedStore:
 def _entered(store: TokenStore, key: str, timeout: float) -> contextlib.ExitStack:
     """Return a stack that holds the lock."""
     stack = contextlib.ExitStack()
-    stack.enter_context(store.lock(key, timeout))
+    stack.enter_context(store.lock(key, UntilSaved(timeout)))
     return stack
 
 

@@ -18,7 +18,7 @@ from .. import forks
 from ..access_token import Token
 from ..errors import ConfigurationError
 from ..frames import hide_locals
-from .base import BaseStore, Cipher, decode, encode, is_outdated, shortened
+from .base import BaseStore, Cipher, Saved, UntilSaved, decode, encode, is_outdated, shortened
 
 if TYPE_CHECKING:
     import redis
@@ -129,7 +129,7 @@ class RedisStore(BaseStore):
         """
         name, holder = self._name("lock", key), f"{os.getpid()}:{secrets.token_hex(16)}"
         with self._leftovers.noted(name, holder):
-            self._acquire(name, holder, timeout)
+            self._acquire(key, holder, timeout)
         try:
             yield
         except BaseException:
@@ -140,15 +140,21 @@ class RedisStore(BaseStore):
         with self._leftovers.noted(name, holder):
             _release(self._client, name, holder)
 
-    def _acquire(self, name: str, holder: str, timeout: float) -> None:
+    def _acquire(self, key: str, holder: str, timeout: float) -> None:
+        name, token = self._name("lock", key), self._name("token", key)
         deadline, pause = time.monotonic() + timeout, POLL_FIRST
+        is_watching = isinstance(timeout, UntilSaved) and timeout > 0
+        version = self._client.get(token) if is_watching else None
         while not self._client.eval(_ACQUIRE, 1, name, holder, int(LEASE * 1000)):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(f"Another process held the token lock for {timeout:g} seconds.")
             # Random, so that waiters do not ask at the same moments.
             time.sleep(min(pause * random.uniform(0.5, 1.0), remaining))
-            pause = min(2 * pause, POLL_MAX)
+            if is_watching and self._client.get(token) != version:
+                raise Saved
+            # Slowly, so that a waiter is late by a small part of the time that it has waited.
+            pause = min(1.25 * pause, POLL_MAX)
 
     def _name(self, kind: str, key: str) -> str:
         return f"{self._prefix}{kind}:{key}"

@@ -67,17 +67,22 @@ def fuzz(targets: dict[str, Target], *, seed: int, seconds: float | None, count:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    prog: str = "python -m tests.fuzz",
+    targets: dict[str, Target] | None = None,
+) -> int:
     """Run the targets that the command line names."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.fuzz", description="Run the fuzz targets, or those that are named."
+        prog=prog, description="Run the fuzz targets, or those that are named."
     )
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--seconds", type=float, help="for how long (default: 10)")
     parser.add_argument("--count", type=int, help="how often each target runs")
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args(arguments)
-    targets = collect()
+    targets = collect() if targets is None else targets
     unknown = set(given.names) - set(targets)
     if unknown:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(targets)}")
