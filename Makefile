@@ -28,7 +28,7 @@ help:
 	@echo 'make docs      compile or run every Python block of the documentation'
 	@echo 'make examples  run every example'
 	@echo 'make build     build sdist and wheel, and run an example with the wheel alone'
-	@echo 'make bench     run the benchmarks'
+	@echo 'make bench     compare the cost of requests, imports and sessions; ARGS=--quick for a minute'
 	@echo 'make mutants   change the code in SAMPLE=30 places of each of FILES, and see if a test fails'
 	@echo 'make clean     remove all files that these commands create'
 
@@ -79,9 +79,9 @@ build: $(VENV)/.dev
 	build/clean/bin/python -m pip install --quiet dist/*.whl
 	build/clean/bin/python -I examples/quickstart.py
 
-bench: $(VENV)/.test
-	@set -e; for script in benchmarks/*.py; do \
-		echo "== $$script"; $(BIN)/python "$$script"; done
+# With ARGS=--publish it writes benchmarks/README.md and the charts of the documentation.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 # It takes minutes for each file. A sample of 0 is every change.
 mutants: $(VENV)/.dev
@@ -103,6 +103,10 @@ $(VENV)/.demo: $(FRAME)
 
 $(VENV)/.test: $(FRAME)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(FRAME)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.dev: $(FRAME)

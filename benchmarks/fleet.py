@@ -25,9 +25,8 @@ from functools import partial
 
 from oauthcc.access_token import Token
 from oauthcc.clock import Instant
-from oauthcc.token_request.endpoint import ATTEMPTS
 from oauthcc.tokens import renewal
-from oauthcc.tokens.fetcher import LOCK_PATIENCE
+from oauthcc.tokens.fetcher import ATTEMPTS, LOCK_PATIENCE
 from oauthcc.tokens.renewal import Backoff, Phase, Schedule
 
 WORKERS, MACHINES = 10_000, 1_000

@@ -15,7 +15,7 @@ from typing import Any
 import requests
 
 from oauthcc.errors import TokenError
-from oauthcc.redaction import redact
+from oauthcc.redaction.search import redact
 from oauthcc.token_request.response import Answer
 
 SIZE = 1 << 20

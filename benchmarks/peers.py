@@ -16,16 +16,14 @@ import argparse
 import json
 import logging
 import os
-import platform
 import subprocess
 import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 
-from comparing.libraries import LIBRARIES
-from comparing.library import Library, UnsupportedError
+from comparing.libraries import LIBRARIES, forget_tokens
+from comparing.library import Library, UnsupportedError, missing, versions
 from comparing.situations import SITUATIONS, Situation
 from comparing.world import World, stay_on_loopback
 
@@ -34,25 +32,6 @@ PATIENCE, TOTAL_PATIENCE = 20.0, 90.0
 CONCURRENCY = 4
 #: The cell of a situation that a library does not support.
 NONE = "-"
-
-
-def missing(library: type[Library]) -> list[str]:
-    """Return the packages that are not installed."""
-    found = []
-    for package in library.packages:
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found.append(package)
-    return found
-
-
-def versions(libraries: list[type[Library]]) -> str:
-    """Return the versions of everything that is compared."""
-    names = {library.packages[0] for library in libraries if library.packages}
-    packages = ["requests", "oauthlib", "urllib3", *sorted(names, key=str.lower)]
-    found = [f"{name} {metadata.version(name)}" for name in packages]
-    return f"Python {platform.python_version()}, " + ", ".join(found)
 
 
 def observe(library: type[Library], situation: Situation) -> str:
@@ -72,12 +51,6 @@ def observe(library: type[Library], situation: Situation) -> str:
     thread.start()
     thread.join(PATIENCE)
     return seen[0] if seen else "does not end"
-
-
-def forget_tokens() -> None:
-    """Empty the only cache that is shared by a whole process."""
-    if "requests_auth" in sys.modules:
-        sys.modules["requests_auth"].OAuth2.token_cache.clear()
 
 
 def column(name: str, only: str) -> dict[str, str]:
@@ -127,7 +100,7 @@ def main() -> None:
         print(f"To compare all libraries: pip install {' '.join(sorted(absent))}\n")
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         columns = list(pool.map(lambda each: column_in_process(each, options.only), installed))
-    print(f"{versions(installed)}\n")
+    print(", ".join(f"{name} {version}" for name, version in versions(installed).items()) + "\n")
     print(f"| | {' | '.join(library.name for library in installed)} |")
     print("|---" * (len(installed) + 1) + "|")
     for title in SITUATIONS:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from .frames import hide_locals
+from .values import field, frozen
 
 _NO_MEMBERS: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Token:
     """An access token and the other members of the token response (RFC 6749 section 5.1).
 

@@ -11,10 +11,10 @@ import contextvars
 import logging
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
 from .errors import text_of
+from .values import field, frozen, replace
 
 log: logging.Logger = logging.getLogger("oauthcc")
 log.addHandler(logging.NullHandler())
@@ -52,7 +52,7 @@ class Client(NamedTuple):
         return f"client {self.client_id!r}, {scope}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _ClientEvent:
     """An event of one client. `emit` adds ``client_id`` and the requested ``scope``.
 
@@ -67,7 +67,7 @@ class _ClientEvent:
         return Client(self.client_id, self.scope)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenObtained(_ClientEvent):
     """A new token was obtained.
 
@@ -102,7 +102,7 @@ class TokenObtained(_ClientEvent):
         return f"{done} in {duration(self.seconds)}{repeated} ({lifetime}{since}{why})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RenewalFailed(_ClientEvent):
     """No new token could be obtained.
 
@@ -125,7 +125,7 @@ class RenewalFailed(_ClientEvent):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RefusalRemembered(_ClientEvent):
     """A token request failed, and only a change of configuration can help.
 
@@ -146,7 +146,7 @@ class RefusalRemembered(_ClientEvent):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestReplayed(_ClientEvent):
     """A refused request was sent again. ``status`` is the status of the second answer."""
 
@@ -163,7 +163,7 @@ class RequestReplayed(_ClientEvent):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplayImpossible(_ClientEvent):
     """A refused request was not sent again, for the given reason."""
 
@@ -180,7 +180,7 @@ class ReplayImpossible(_ClientEvent):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreBypassed(_ClientEvent):
     """The token store failed, and the session continued without it.
 

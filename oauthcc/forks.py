@@ -21,6 +21,9 @@ class _Renewable(Protocol):
     def _after_fork(self) -> None: ...
 
 
+#: Held while a module is imported at first use. A fork waits for that, because in the child the
+#: lock of a module that another thread imports would never be free. Re-entrant for signal handlers.
+importing: Any = threading.RLock()
 # By identity: a subclass of a user may define __eq__ and so have no hash.
 _known: weakref.WeakValueDictionary[int, _Renewable] = weakref.WeakValueDictionary()
 
@@ -75,4 +78,6 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(before=importing.acquire, after_in_parent=importing.release)
+    os.register_at_fork(after_in_child=importing.release)
     os.register_at_fork(after_in_child=_in_child)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import ConfigurationError, TokenError
+from .values import frozen
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _STRIP = " If that is a line break at the end, drop it with .strip()."
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class Secret:
     """The source of a secret. A pickle holds the string, the path or the callable."""
 

@@ -37,14 +37,15 @@ from .schemes import Scheme
 from .secret import SecretLike
 from .settings import options_from_env, options_from_profile
 from .stores import TokenStore
-from .token_request.api_metadata import IssuerOfAPI
-from .token_request.endpoint import TokenEndpoint
+from .token_request.issuer import IssuerOfAPI
 from .tokens.source import SourceOptions, TimeoutLike, TokenSource
 from .urls import Origin, is_on_this_machine, is_plain_on_loopback
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
     from typing_extensions import Self, Unpack
+
+    from .token_request.endpoint import TokenEndpoint
 
 
 class SessionOptions(SourceOptions, total=False):
@@ -65,7 +66,7 @@ class APIOptions(SourceOptions, total=False):
 
 
 #: Compliance hooks by the names of their types, or a compliance fix, which registers some.
-Hooks: TypeAlias = Mapping[str, Callable[..., Any]] | Callable[[TokenEndpoint], object]
+Hooks: TypeAlias = "Mapping[str, Callable[..., Any]] | Callable[[TokenEndpoint], object]"
 
 
 class _Left(threading.local):
@@ -459,7 +460,7 @@ class ClientCredentialsSession(requests.Session):
         # A source has only a weak reference to its owner, whose adapters, proxies and CA bundle it
         # uses. So this session keeps the owners of other sessions' sources alive.
         owners = {id(owner): owner for tokens in sources if (owner := tokens._owner()) is not self}
-        self._kept_alive = list(owners.values())
+        self._kept_alive = tuple(owners.values())
         forks.reset_in_child(self)
 
     def _tokens_for(self, request: PreparedRequest) -> tuple[TokenSource | None, Origin | None]:

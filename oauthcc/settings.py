@@ -6,18 +6,20 @@ never a value: a secret may stand in the wrong line.
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError
 from .events import is_first, log
 from .secret import check_text
+from .values import frozen
+
+if TYPE_CHECKING:
+    import configparser
 
 _PLAIN = ("token_url", "issuer", "client_id", "client_secret", "scope", "audience", "client_auth")
 _KEYS = (*_PLAIN, "client_secret_file", "api_url", "resource")
@@ -79,7 +81,7 @@ def options_from_profile(
     return _Settings(found, where, file.parent, given).options()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class _Settings:
     """Strings by key, with the place they come from and the prefix of their names in messages."""
 
@@ -89,6 +91,7 @@ class _Settings:
     given: Mapping[str, Any]  # in code
     prefix: str | None = None
     hints: str = ""
+    __repr__ = object.__repr__
 
     def options(self) -> dict[str, Any]:
         self.check()
@@ -184,6 +187,8 @@ def _default_path() -> Path:
 
 def _parse(file: Path) -> configparser.ConfigParser:
     """Read an INI file without interpolation; raise ConfigurationError if that fails."""
+    import configparser
+
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
     fault, mode = "", 0
     try:

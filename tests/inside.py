@@ -61,11 +61,6 @@ def state_of(tokens: TokenSource) -> TokenState:
     return tokens._state
 
 
-def parts_of(tokens: TokenSource) -> list[Any]:
-    """Return the parts of a source that own a lock: its flights, its state and its pauses."""
-    return [tokens._flights, tokens._state, tokens._routes]
-
-
 def locks_of(tokens: TokenSource) -> list[Any]:
     """Return the locks of the parts of a source."""
     return [tokens._flights.lock, tokens._state._lock, tokens._routes._lock]

@@ -17,7 +17,7 @@ import urllib3
 
 from oauthcc.api_request import answer_body
 from oauthcc.api_request.answer_body import release
-from oauthcc.redaction import redact
+from oauthcc.redaction.search import redact
 from oauthcc.testing import Answer, Fault
 from oauthcc.testing.faults import Line, garbage, json_answer, redirect
 

@@ -19,8 +19,9 @@ from oauthcc.errors import (
     TokenEndpointUnavailable,
     TokenEndpointUnreachable,
 )
-from oauthcc.token_request.api_metadata import APIDiscovery, IssuerOfAPI, find_issuer, well_known
+from oauthcc.token_request.api_metadata import APIDiscovery, find_issuer, well_known
 from oauthcc.token_request.discovery import MAX_AGE, PAUSE
+from oauthcc.token_request.issuer import IssuerOfAPI
 
 from .clock import Clock
 from .pages import Pages, answer

@@ -46,7 +46,7 @@ from oauthcc.client_auth import (
 )
 from oauthcc.errors import ConfigurationError, TokenError
 from oauthcc.jwt import load_key
-from oauthcc.redaction import redact
+from oauthcc.redaction.search import redact
 from oauthcc.secret import Secret
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pickle
 import traceback
@@ -210,7 +211,8 @@ def shown(session: ClientCredentialsSession, *things: Any) -> Iterator[str]:
     """Yield the texts that a log, a crash report or a cache may hold of these objects."""
     tokens, config = session.tokens, session.tokens._config
     objects = session, tokens, tokens.endpoint, config, config.client_auth, config.scheme
-    yield from map(repr, [*objects, vars(config)])
+    fields = {each.name: getattr(config, each.name) for each in dataclasses.fields(config)}
+    yield from map(repr, [*objects, fields])
     for thing in things:
         yield from (repr(thing), str(thing), pickle.dumps(thing).decode("latin-1"))
         if isinstance(thing, BaseException):

@@ -27,13 +27,14 @@ from oauthcc.token_request.discovery import (
     PAUSE,
     Discovery,
     Metadata,
-    check_issuer,
     discover,
     grant_type_warning,
     locations,
     method_warning,
 )
-from oauthcc.token_request.transport import Owner, TransportSession
+from oauthcc.token_request.issuer import check_issuer
+from oauthcc.token_request.owner import Owner
+from oauthcc.token_request.transport import TransportSession
 from oauthcc.urls import UNREADABLE, public_url
 
 from .clock import Clock

@@ -17,8 +17,7 @@ from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer
 from oauthcc.testing.faults import unavailable
 from oauthcc.token_request.client_config import ClientConfig
-from oauthcc.token_request.endpoint import ATTEMPTS
-from oauthcc.tokens.fetcher import TokenFetcher, TokenNeed
+from oauthcc.tokens.fetcher import ATTEMPTS, TokenFetcher, TokenNeed
 
 from .clock import Clock, moved_clock
 

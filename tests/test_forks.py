@@ -36,7 +36,7 @@ from .forked import (
     in_child,
     needs_fork,
 )
-from .inside import fetcher_of, held_by, locks_of, parts_of, state_of
+from .inside import fetcher_of, held_by, locks_of, state_of
 from .scripts import ROOT
 from .servers.redis_server import RedisServer
 
@@ -295,8 +295,8 @@ def test_the_registry_keeps_nothing_alive(auth: AuthorizationServer, api: Protec
     before = len(forks._known)
     with _session(auth) as session:
         session.get(f"{api.url}/anything")
-        # The session, its token endpoint, and the flights, the state and the pauses of its source.
-        assert len(forks._known) == before + 5
+        # The session, its token source and its token endpoint.
+        assert len(forks._known) == before + 3
     del session
     flights_done()
     gc.collect()
@@ -574,7 +574,7 @@ def test_an_object_that_cannot_be_reset_hinders_no_other(
             raise TypeError("an odd adapter")
 
     odd, before = Odd(), locks_of(session.tokens)
-    known = dict(enumerate([odd, *parts_of(session.tokens), odd]))
+    known = dict(enumerate([odd, session.tokens, odd]))
     monkeypatch.setattr(forks, "_known", known)
     with pytest.raises(TypeError, match="an odd adapter"):
         forks._in_child()

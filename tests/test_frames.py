@@ -51,6 +51,7 @@ from oauthcc import (
     Token,
     TokenError,
     fetch_token,
+    frames,
 )
 from oauthcc.errors import copy_error
 from oauthcc.frames import clear_frames, hide_locals, without_frames
@@ -1062,3 +1063,8 @@ def test_the_walker_of_these_tests_finds_what_it_looks_for() -> None:
             found = error
         for one in (found, RuntimeError("x", [found]), RuntimeError(found.__traceback__)):
             assert shown(one) == {"oauthcc.example.fail: secret"}
+
+
+def test_the_flags_of_generators_are_those_of_inspect() -> None:
+    flags = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    assert flags == frames._GENERATORS

@@ -32,6 +32,7 @@ GROUND = {
     "settings",
     "threads",
     "urls",
+    "values",
 }
 FLOORS = [
     GROUND,
@@ -51,6 +52,15 @@ ONLY_IN = {
 }
 # Imported inside functions, at first use.
 OPTIONAL = {"cryptography", "filelock", "gevent", "jwt", "platformdirs", "redis", "trustme"}
+# Imported inside functions too: they take long to import, or only a token request needs them.
+LATE = {
+    *("ast", "configparser", "dataclasses", "dis", "html", "inspect", "platform", "uuid"),
+    *("oauthlib", "requests_oauthlib"),
+    *("oauthcc.redaction.answer", "oauthcc.redaction.search", "oauthcc.redaction.token_shapes"),
+    *("oauthcc.token_request.api_metadata", "oauthcc.token_request.connection"),
+    *("oauthcc.token_request.discovery", "oauthcc.token_request.endpoint"),
+    *("oauthcc.token_request.response", "oauthcc.token_request.transport"),
+}
 
 HERE = Path(__file__).resolve().parent.parent
 FLOOR_OF = {place: floor for floor, places in enumerate(FLOORS) for place in places}
@@ -208,12 +218,78 @@ def run_python(code: str) -> str:
     ).stdout
 
 
+def loaded_by(code: str) -> set[str]:
+    """Return the modules that some code loads, without those that requests has loaded."""
+    before = "import sys, requests; before = set(sys.modules)"
+    return set(run_python(f"{before}\n{code}\nprint(*set(sys.modules) - before)").split())
+
+
+CONSTRUCT = """
+from oauthcc import *
+session = ClientCredentialsSession("https://as.example/token", "my-id", "my-secret", "a")
+ClientCredentialsSession.from_issuer("https://as.example", "my-id", "my-secret", store=None)
+auth = ClientCredentialsAuth("https://as.example/token", "my-id", "my-secret")
+"""
+
+
 def test_importing_the_library_loads_no_optional_dependency() -> None:
-    loaded = run_python("import oauthcc, sys; print(*{n.partition('.')[0] for n in sys.modules})")
-    assert "requests_oauthlib" in loaded.split()
-    assert OPTIONAL.isdisjoint(loaded.split())
+    loaded = {name.partition(".")[0] for name in loaded_by(f"{CONSTRUCT}session.tokens.endpoint")}
+    assert "requests_oauthlib" in loaded
+    assert OPTIONAL.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("code", ["import oauthcc", CONSTRUCT], ids=["imported", "constructed"])
+def test_what_takes_long_to_import_is_imported_at_first_use(code: str) -> None:
+    loaded = loaded_by(code)
+    assert "oauthcc.session" in loaded
+    assert LATE.isdisjoint(loaded)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_waits_for_an_import_at_first_use() -> None:
+    # In the child, the lock of a module that another thread imports would never be free.
+    code = """
+import os, signal, sys, threading
+from oauthcc import ClientCredentialsSession
+
+session = ClientCredentialsSession("https://as.example/token", "my-id", "my-secret")
+begun, forking = threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(name, path=None, target=None):
+        if name == "oauthcc.token_request.endpoint":
+            begun.set()
+            forking.wait(20)
+
+sys.meta_path.insert(0, Slow)
+thread = threading.Thread(target=lambda: session.tokens.endpoint)
+thread.start()
+begun.wait(20)
+os.register_at_fork(before=forking.set)  # called before ours, which was registered earlier
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    os._exit(0 if session.tokens.endpoint is not None else 1)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run_python(code) == "0\n"
 
 
 def test_the_library_can_be_imported_without_its_optional_dependencies() -> None:
     absent = f"import sys; sys.modules.update(dict.fromkeys({sorted(OPTIONAL)}))"
     assert run_python(f"{absent}; import oauthcc; print(oauthcc.__name__)") == "oauthcc\n"
+
+
+def test_a_session_that_a_tool_puts_in_the_place_of_requests_session_is_no_base_of_the_endpoint() -> (
+    None
+):
+    code = f"""{CONSTRUCT}
+import requests
+plain = requests.Session
+requests.Session = there = type("CachedSession", (plain,), {{}})
+kind = type(session.tokens.endpoint)
+assert there not in kind.__mro__ and plain in kind.__mro__, kind.__mro__
+assert requests.Session is there
+"""
+    loaded_by(code)

@@ -28,16 +28,9 @@ from requests.utils import check_header_validity, to_native_string
 from urllib3.exceptions import ProtocolError
 
 from oauthcc import TokenError
-from oauthcc.redaction import (
-    Redactor,
-    SecretHeader,
-    answer,
-    redact,
-    redact_error,
-    redact_transport_error,
-    search,
-    token_shapes,
-)
+from oauthcc.redaction import SecretHeader, answer, search, token_shapes
+from oauthcc.redaction.answer import Redactor, redact_transport_error
+from oauthcc.redaction.search import redact, redact_error
 from oauthcc.token_request.response import Answer as TokenAnswer
 
 TOKEN = "a-very-secret-token"
@@ -430,7 +423,7 @@ def test_twice_as_much_text_needs_twice_as_many_steps(
         body, secret = SHAPES[shape](size)
         response = requests.Response()
         response.status_code, response.url, response._content = status, URL, body
-        read = lambda r=response, s=secret: TokenAnswer.of(r, [s]).error(TokenError, "")  # noqa: E731
+        read = lambda r=response, s=secret: TokenAnswer(r, [s]).error(TokenError, "")  # noqa: E731
         plain = lambda b=body, s=secret: redact(b.decode(), [s])  # noqa: E731
         counts.append(steps.of(lambda read=read, plain=plain: (read(), plain())))
     # Eight times as much text. A quadratic search would need 64 times as many steps.

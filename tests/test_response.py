@@ -53,7 +53,7 @@ def shortened(value: object) -> str:
 
 def in_an_error(response: requests.Response, secrets: Sequence[str] = ()) -> requests.Response:
     """Return the response as an error shows it."""
-    return Answer.of(response, secrets).error(TokenError, "").response
+    return Answer(response, secrets).error(TokenError, "").response
 
 
 def answered(body: Any = b"", status: int = 200, headers: Any = None) -> requests.Response:
@@ -822,7 +822,7 @@ PIECES = [
 @pytest.mark.parametrize("piece", PIECES, ids=shortened)
 def test_the_work_for_a_quote_does_not_grow_faster_than_the_answer(piece):
     def work(size: int) -> int:
-        answer = Answer.of(answered(piece * (size // len(piece)), 400, {}), [SECRET])
+        answer = Answer(answered(piece * (size // len(piece)), 400, {}), [SECRET])
         return steps("", lambda _: answer.quoted)
 
     assert work(1 << 20) <= 2.1 * work(1 << 19) + 1000

@@ -23,7 +23,7 @@ from oauthcc.events import Event, TokenObtained
 from oauthcc.stores import FileStore, MemoryStore, RedisStore, guarded
 from oauthcc.stores.base import Saved
 from oauthcc.testing import AuthorizationServer, Gate, ProtectedAPI, faults
-from oauthcc.token_request.endpoint import ATTEMPTS
+from oauthcc.tokens.fetcher import ATTEMPTS
 from oauthcc.tokens.renewal import Schedule
 
 from .clock import flights_done, in_threads, joined, moved_clock, together, until

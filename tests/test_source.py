@@ -33,7 +33,7 @@ from oauthcc.tokens import source as source_module
 from oauthcc.tokens.refusals import Refusal, Route
 from oauthcc.tokens.single_flight import SingleFlight, StillRunning
 from oauthcc.tokens.source import wait_limit
-from oauthcc.tokens.state import CurrentToken
+from oauthcc.tokens.state import CurrentToken, TokenState
 from oauthcc.urls import origin_of
 
 from .clock import Clock, flights, flights_done, in_threads, joined, moved_clock, together, until
@@ -84,7 +84,7 @@ def test_an_early_renewal_that_another_thread_has_done_meanwhile_is_not_started(
     token = source.get()
     clock.advance(0.85 * 3600)
     may_renew = iter([True, False])  # before and after the lock is taken
-    monkeypatch.setattr(state_of(source), "may_renew_early", lambda: next(may_renew))
+    monkeypatch.setattr(TokenState, "may_renew_early", lambda _: next(may_renew))
     assert source.get() == token
     flights_done()
     assert count(auth) == 1

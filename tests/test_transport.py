@@ -509,7 +509,7 @@ def test_the_error_of_an_untrusted_certificate_says_where_to_set_the_ca(
     certificates: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, bundle = certificates
-    monkeypatch.setattr("oauthcc.token_request.endpoint.ATTEMPTS", 1)
+    monkeypatch.setattr("oauthcc.tokens.fetcher.ATTEMPTS", 1)
     with AuthorizationServer(tls=context) as auth, session_for(auth, trust_env=False) as session:
         advice = (
             r"No trusted TLS connection.*set session\.verify or session\.tokens\.endpoint.*client"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from unittest import mock
 
 from oauthcc.testing import Answer
 
 from .library import Library
-from .observing import THREADS, situation, storm, tried, warm
+from .observing import THREADS, expired, revoke_at_the_api, situation, storm, tried, warm
 from .world import World
 
 
@@ -23,11 +22,7 @@ def cold(kind: type[Library], world: World) -> str:
 @situation("32 threads at expiry: token requests; calls")
 def expiry(kind: type[Library], world: World) -> str:
     """Send a request in every thread when the token is in the library's own margin."""
-    world.auth.token_lifetime, world.auth.real_lifetime = kind.margin + 1, 3600
-    client = warm(kind, world)
-    world.auth.token_lifetime = 3600
-    time.sleep(2.2)
-    world.auth.forget()
+    client = expired(kind, world)
     return storm(world, lambda: client.request("GET", world.api.url))
 
 
@@ -36,18 +31,11 @@ def revocation(kind: type[Library], world: World) -> str:
     """Revoke the token while the requests of all threads are at the API."""
     client = warm(kind, world)
     world.auth.forget()
-
-    def revoke() -> None:
-        gate.wait_for(THREADS)
-        world.auth.revoke_all()
-        gate.release()
-
-    with world.api.hold() as gate:
-        revoking = threading.Thread(target=revoke, daemon=True)
-        revoking.start()
-        outcome = storm(world, lambda: client.request("GET", world.api.url))
-        revoking.join()
-    return outcome
+    return str(
+        revoke_at_the_api(
+            world, THREADS, lambda: storm(world, lambda: client.request("GET", world.api.url))
+        )
+    )
 
 
 @situation("wrong secret, 100 calls: logins refused")

@@ -10,6 +10,7 @@ request.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any, ClassVar
 
 import requests
@@ -215,3 +216,9 @@ LIBRARIES: list[type[Library]] = [
     GoogleAuth,
     Msal,
 ]
+
+
+def forget_tokens() -> None:
+    """Empty the only cache that is shared by a whole process."""
+    if "requests_auth" in sys.modules:
+        sys.modules["requests_auth"].OAuth2.token_cache.clear()

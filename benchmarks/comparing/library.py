@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 from abc import ABC, abstractmethod
+from importlib import metadata
 from typing import Any, ClassVar
 
 import requests
@@ -54,3 +56,22 @@ class Library(ABC):
         """Close the session, if there is one."""
         if self.session is not None:
             self.session.close()
+
+
+def missing(library: type[Library]) -> list[str]:
+    """Return the packages that are not installed."""
+    found = []
+    for package in library.packages:
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found.append(package)
+    return found
+
+
+def versions(libraries: list[type[Library]]) -> dict[str, str]:
+    """Return the versions of everything that is compared."""
+    names = {library.packages[0] for library in libraries if library.packages}
+    packages = ["requests", "oauthlib", "urllib3", *sorted(names, key=str.lower)]
+    found = {name: metadata.version(name) for name in packages}
+    return {"Python": platform.python_version(), **found}

@@ -58,19 +58,25 @@ def storm(world: World, call: Callable[[], Any]) -> str:
 
 def together(call: Callable[[], Any]) -> str:
     """Call in many threads at the same time, and return the number of each outcome."""
+    outcomes = sorted(outcomes_of(call, THREADS).items())
+    return ", ".join(f"{count} x {outcome}" for outcome, count in outcomes)
+
+
+def outcomes_of(call: Callable[[], Any], count: int) -> Counter[str]:
+    """Call in this number of threads at the same time, and count the outcomes."""
     outcomes: Counter[str] = Counter()
-    start = threading.Barrier(THREADS)
+    start = threading.Barrier(count)
 
     def run() -> None:
         start.wait()
         outcomes[tried(call)] += 1
 
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(THREADS)]
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(15)
-    return ", ".join(f"{count} x {outcome}" for outcome, count in sorted(outcomes.items()))
+    return outcomes
 
 
 def warm(kind: type[Library], world: World, **options: Any) -> Library:
@@ -78,3 +84,29 @@ def warm(kind: type[Library], world: World, **options: Any) -> Library:
     client = kind(world, **options)
     client.request("GET", world.api.url).raise_for_status()
     return client
+
+
+def expired(kind: type[Library], world: World) -> Library:
+    """Return a client whose token is in the library's own margin."""
+    world.auth.token_lifetime, world.auth.real_lifetime = kind.margin + 1, 3600
+    client = warm(kind, world)
+    world.auth.token_lifetime = 3600
+    time.sleep(2.2)
+    world.auth.forget()
+    return client
+
+
+def revoke_at_the_api(world: World, count: int, call: Callable[[], Any]) -> Any:
+    """Call a function, and revoke all tokens when this number of requests is at the API."""
+
+    def revoke() -> None:
+        gate.wait_for(count)
+        world.auth.revoke_all()
+        gate.release()
+
+    with world.api.hold() as gate:
+        revoking = threading.Thread(target=revoke, daemon=True)
+        revoking.start()
+        result = call()
+        revoking.join()
+    return result

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -30,6 +29,7 @@ from ..urls import (
     raise_bad_url,
     read_configured,
 )
+from ..values import frozen
 
 T = TypeVar("T")
 
@@ -173,7 +173,7 @@ class AllowedURLs(Generic[T]):
         return value, True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prefix:
     """A URL prefix that may receive a token: an origin and whole path segments.
 

@@ -21,8 +21,7 @@ from .. import clock
 from ..challenge import find_error, find_parameter
 from ..errors import ConfigurationError, OAuthCCError
 from ..events import Event, ReplayImpossible, RequestReplayed
-from ..redaction import redact, redact_error
-from ..token_request.transport import drop_idle_connections
+from ..token_request.owner import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
 from ..tokens.state import CurrentToken
@@ -88,12 +87,12 @@ class Handle401(ResponseHandler):
         #: The request and the session that sends it, until this has ended with its redirects.
         self.sending: tuple[PreparedRequest, requests.Session] | None = sending
         self._handed = handed
-        self.tokens = tokens
+        self.tokens: TokenSource = tokens
         self._scheme = tokens._config.scheme
         self.header: str = tokens._config.header
         #: The URL rules and the origin that the session used for its decision.
-        self.allowed_urls = allowed_urls
-        self.origin = origin
+        self.allowed_urls: AllowedURLs[TokenSource] = allowed_urls
+        self.origin: Origin | None = origin
         self._current = self._first = current
         self._sent_at = clock.system.time()
         self._refused_status = refused_status
@@ -281,6 +280,8 @@ class Handle401(ResponseHandler):
 
         Also from the requests of the error, of those that led to it, and of their responses.
         """
+        from ..redaction.search import redact_error
+
         redact_error(error, self._tokens_sent())
         if error.request is None and self.sending and isinstance(error, OAuthCCError):
             object.__setattr__(error, "request", self.sending[0])  # a class may forbid assignments
@@ -317,6 +318,8 @@ class Handle401(ResponseHandler):
         return None if is_clean else InvalidURL(self._redacted(str(error)))
 
     def _redacted(self, text: str) -> str:
+        from ..redaction.search import redact
+
         return redact(text, self._tokens_sent())
 
     def _tokens_sent(self) -> list[str]:
@@ -387,6 +390,10 @@ def _keep_cookies(session: requests.Session | None, request: Any, response: Resp
         del request.headers["Cookie"]
 
 
+#: One set for all sessions, because it takes more memory than other parts of an idle session.
+_USUAL = frozenset({401})
+
+
 def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
     """Return the statuses that mean "this token is refused"; raise ConfigurationError."""
     try:
@@ -395,4 +402,4 @@ def checked_status(refused_status: Iterable[int]) -> frozenset[int]:
         statuses = frozenset({refused_status})  # type: ignore[arg-type]
     if not statuses or not all(isinstance(s, int) and 400 <= s < 500 for s in statuses):
         raise ConfigurationError("refused_status must contain 4xx statuses, such as (401, 403).")
-    return statuses
+    return _USUAL if statuses == _USUAL else statuses

@@ -7,7 +7,6 @@ the same one again, are for debugging.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
@@ -17,11 +16,12 @@ from requests.structures import CaseInsensitiveDict
 from ..events import Client, is_first, log
 from ..tokens.state import CurrentToken
 from ..urls import UNREADABLE, origin_of, origin_text, public_url
+from ..values import frozen, replace
 from .allowed_urls import AllowedURLs
 from .authorization import CallerHooks, RedirectedHooks, TokenHooks, brings_its_own
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """A reason, as a sentence for people, and whether it looks like a mistake.
 

@@ -150,11 +150,9 @@ def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequ
     has_body = _has_body(request)
     if has_body or prepared.method not in ("GET", "HEAD"):
         prepared.prepare_body(request.data, request.files, request.json)
-    if has_body and not _PREPARE_REQUEST.is_untouched(method):
-        # Something was replaced while the body was read.
+    if has_body:  # reading it may have replaced this method
         prepared.prepare_auth(None, request.url)
-        prepared.prepare_hooks(hooks)
-    elif hooks != _NO_HOOKS:
+    if has_body or hooks != _NO_HOOKS:
         prepared.prepare_hooks(hooks)
     return prepared  # type: ignore[no-any-return]
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigurationError
 from ..frames import hide_locals
@@ -22,9 +20,12 @@ from ..jwt import (
     require_pyjwt,
     sign,
 )
-from ..redaction import names_secret
 from ..secret import Secret, SecretLike, absolute, at_construction, read_source
+from ..values import field, frozen
 from .attempt import Attempt, hashed
+
+if TYPE_CHECKING:
+    from dataclasses import KW_ONLY
 
 #: RFC 7523 section 2.2.
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -39,7 +40,7 @@ _SET_HERE = {
 _NEEDED, _TEXTS = {"alg", "exp"}, {"headers": "kid", "claims": "iss"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientSecretJWT:
     """An assertion that is signed with the client secret (RFC 7523 section 2.2).
 
@@ -76,7 +77,7 @@ class ClientSecretJWT:
 
 
 @hide_locals
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class PrivateKeyJWT:
     """An assertion that is signed with a private key (RFC 7523 section 2.2; see RFC 9700).
 
@@ -122,6 +123,8 @@ class PrivateKeyJWT:
 
     def authenticate(self, attempt: Attempt) -> None:
         """Sign an assertion for this attempt and add it to the body."""
+        from ..redaction.token_shapes import names_secret
+
         key, given = self._load(), {**(self.headers or {})}
         if "typ" in given:  # PyJWT writes one of its own, except in the place of an empty one
             given["typ"] = given["typ"] or ""
@@ -137,6 +140,9 @@ class PrivateKeyJWT:
         options = self.algorithm, self.key_id, self.audience, self.lifetime, self.type
         more = self.headers, self.claims, read_source(self.certificate, "certificate")
         return hashed(self.name, *self._read(), *options, *(more if any(more) else ()))
+
+    def _compared(self) -> tuple[Any, ...]:
+        return (id(self),)  # equal to itself only: a key may be a dict, which has no hash
 
     def _check(self) -> None:
         """Read what does not come from a callable."""
@@ -161,7 +167,7 @@ class PrivateKeyJWT:
 
 
 @hide_locals
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientAssertion:
     """An assertion of another program (RFC 7521 section 4.2), as in workload identity.
 
@@ -203,6 +209,8 @@ class ClientAssertion:
 
 def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, Any]:
     """Return the claims of RFC 7523 section 3, with a new ``jti``."""
+    import uuid  # its import takes long
+
     now = int(time.time())
     return {
         "iss": attempt.client_id,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import ConfigurationError
+from ..values import field, mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Attempt:
     """The headers and body parameters that authenticate the client in one token request.
 

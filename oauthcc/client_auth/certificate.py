@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import ConfigurationError
 from ..frames import hide_locals
 from ..secret import absolute, at_construction, read_file
+from ..values import frozen
 from .attempt import Attempt, hashed
+
+if TYPE_CHECKING:
+    from dataclasses import KW_ONLY
 
 #: How long a request waits for the file of a certificate that is being replaced, in seconds.
 PATIENCE = 1.0
 
 
 @hide_locals
-@dataclass(frozen=True, slots=True)
+@frozen
 class TLSClientAuth:
     """Authentication by a client certificate in the TLS handshake (RFC 8705 section 2).
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from ..errors import ConfigurationError
+from ..values import frozen
 from .attempt import Attempt, hashed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientSecretBasic:
     """Id and secret in ``Authorization: Basic`` (RFC 6749 section 2.3.1), the default.
 
@@ -43,7 +43,7 @@ class ClientSecretBasic:
         return hashed(self.name, client_secret, self.encode)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientSecretPost:
     """Id and secret in the body (RFC 6749 section 2.3.1), for servers without Basic."""
 
@@ -61,7 +61,7 @@ class ClientSecretPost:
         return hashed(self.name, client_secret)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoClientAuth:
     """The ``client_id`` alone, for a client without credentials."""
 

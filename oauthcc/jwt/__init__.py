@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..values import field, frozen
 from .certificates import certificate_headers
 from .formats import Material, describe, read_key, require_pyjwt
 
@@ -39,7 +39,7 @@ KeyLike = Material | os.PathLike[str] | Callable[[], Material]
 _LEAST_OCTETS = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """A private key and its public description.
 

@@ -9,22 +9,11 @@ value.
 Rule of all functions here: the time is linear in the size of the text, whatever the text and the
 secrets are, because a broken server may choose both. What would need many steps for each character
 (many escapes, many tokens, many values) is limited, and what exceeds a limit is hidden completely.
+
+Only what every request needs is imported here. The other files compile many patterns, so they are
+imported at first use.
 """
 
-from .answer import Redactor, plain_text, redact_transport_error
-from .header import REDACTED, SecretHeader
-from .search import TAG, redact, redact_error, redacted_message
-from .token_shapes import names_secret
+from .header import REDACTED, SecretHeader, plain_text
 
-__all__ = [
-    "REDACTED",
-    "TAG",
-    "Redactor",
-    "SecretHeader",
-    "names_secret",
-    "plain_text",
-    "redact",
-    "redact_error",
-    "redact_transport_error",
-    "redacted_message",
-]
+__all__ = ["REDACTED", "SecretHeader", "plain_text"]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import requests
 
 from ..urls import public_url
-from .header import REDACTED
+from .header import REDACTED, plain_text
 from .search import BETWEEN, MIN_TOKEN, Secrets
 from .token_shapes import (
     looks_random,
@@ -260,12 +260,6 @@ def _around_hidden(segments: list[str]) -> list[str]:
             if REDACTED in segments[at + step] and not _WORD.fullmatch(segments[at]):
                 segments[at] = REDACTED
     return segments
-
-
-def plain_text(text: str | bytes) -> str:
-    """Return the true characters of a text that may be bytes or a `SecretHeader`."""
-    octets = text if isinstance(text, bytes) else text.encode("utf-8", "ignore")
-    return octets.decode("utf-8", "replace")
 
 
 def _in_base64(secret: str) -> Iterator[str]:

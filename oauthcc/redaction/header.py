@@ -32,3 +32,9 @@ class SecretHeader(str):
 
     def __reduce_ex__(self, protocol: object) -> tuple[type[SecretHeader], tuple[str]]:
         return SecretHeader, (repr(self)[1:-1],)
+
+
+def plain_text(text: str | bytes) -> str:
+    """Return the true characters of a text that may be bytes or a `SecretHeader`."""
+    octets = text if isinstance(text, bytes) else text.encode("utf-8", "ignore")
+    return octets.decode("utf-8", "replace")

@@ -6,7 +6,6 @@ pattern that is made of a secret, because those take a time that is linear in th
 
 from __future__ import annotations
 
-import html.entities
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -271,7 +270,9 @@ def _undone(escape: re.Match[str]) -> str | None:
     if kind == "control":
         return _CONTROLS[value]
     if kind == "entity":
-        character = html.entities.html5.get(value)
+        from html.entities import html5
+
+        character = html5.get(value)
     elif kind == "utf8":
         character = _decoded_again(value)
     elif kind == "low":

@@ -8,11 +8,11 @@ import json
 import re
 import time
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from ..access_token import Token
 from ..clock import SKEW
+from ..values import replace
 
 S = TypeVar("S", bound="BaseStore")
 

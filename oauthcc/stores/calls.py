@@ -11,12 +11,12 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
 from .. import clock, forks
 from ..threads import closing_hub
+from ..values import mutable
 
 T = TypeVar("T")
 
@@ -123,7 +123,7 @@ class StoreCall(Generic[T]):
                 self._if_late(self._result)  # type: ignore[arg-type]  # the same
 
 
-@dataclass
+@mutable
 class _Pause:
     """When a pause began (monotonic), its length, and its end."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ..challenge import find_parameter
@@ -19,53 +18,20 @@ from ..urls import (
     may_be_this_machine,
     origin_of,
     public_url,
-    raise_bad_url,
     read_configured,
 )
 from .discovery import (
     Discovery,
     Get,
     Metadata,
-    check_issuer,
     discover,
     first_document,
     printable,
     raise_if_unavailable,
 )
+from .issuer import IssuerOfAPI
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
-
-
-class IssuerOfAPI(str):  # noqa: SLOT000 - older protocols of pickle want no slots
-    """The URL of an API, in the place of the issuer that the API names.
-
-    ``trusted`` are the issuers of which it may name one.
-    """
-
-    trusted: tuple[str, ...]
-
-    @classmethod
-    def of(cls, url: str, trusted_issuers: str | Iterable[str]) -> IssuerOfAPI:
-        """Check the URL and the issuers; raise ConfigurationError that says what to write."""
-        origin, _ = read_configured(url, "url", "https://api.example/orders")
-        if not is_secure(origin):
-            raise_bad_url("url", url, "would be read over plain http", "write https://")
-        given = (trusted_issuers,) if isinstance(trusted_issuers, str) else trusted_issuers
-        try:
-            trusted = tuple(map(partial(check_issuer, name="trusted_issuers"), given))
-        except TypeError:
-            trusted = ()
-        if not trusted:
-            raise ConfigurationError(
-                "trusted_issuers must contain the issuer of each authorization server that may get"
-                ' the client\'s secret, such as ["https://as.example"].'
-            )
-        made = cls(url)
-        made.trusted = trusted
-        return made
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({public_url(self)!r})"  # its query may contain a key
 
 
 class APIDiscovery(Discovery):

@@ -13,7 +13,6 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..client_auth import ClientAuth, check_secret, client_auth_from
@@ -23,8 +22,8 @@ from ..schemes import Bearer, DPoP, Scheme
 from ..secret import Secret, SecretLike
 from ..stores.derived_keys import derived_once
 from ..urls import check_token_url, public_url
-from .api_metadata import IssuerOfAPI
-from .discovery import check_issuer
+from ..values import field, frozen
+from .issuer import IssuerOfAPI, check_issuer
 
 if TYPE_CHECKING:
     # Type checkers always have it; the library does not need it to run.
@@ -44,6 +43,7 @@ class ConfigOptions(TypedDict, total=False):
 
 #: RFC 6749 section 4.4.2.
 GRANT_TYPE = "client_credentials"
+_BEARER = Bearer()  # one for all sessions
 _PROCESS_KEY = secrets.token_bytes(32)
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -61,7 +61,7 @@ _RESERVED = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class ClientConfig:
     """A checked configuration of the client credentials grant (RFC 6749 section 4.4).
 
@@ -221,7 +221,7 @@ def _checked_client_id(client_id: object) -> str:
 
 
 def _checked_scheme(scheme: Any) -> Scheme:
-    made: Any = Bearer() if scheme is None or scheme is Bearer else scheme
+    made: Any = _BEARER if scheme is None or scheme is Bearer else scheme
     made = DPoP() if scheme is DPoP else made
     if isinstance(made, type) or not all(hasattr(made, name) for name in _SCHEME_MEMBERS):
         raise ConfigurationError("scheme must be Bearer() or DPoP(key).")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -26,6 +25,8 @@ from ..errors import (
 )
 from ..events import log
 from ..urls import check_token_url, origin_of, public_url
+from ..values import frozen
+from .issuer import OAUTH, OPENID, check_issuer
 from .response import NOT_JSON, Answer
 
 #: Sends one bounded GET without redirects; raises `TokenEndpointUnavailable` if there is no answer.
@@ -36,14 +37,13 @@ MAX_AGE = 3600.0
 #: Seconds between two attempts to renew metadata while the issuer is unavailable.
 PAUSE = 60.0
 
-_OAUTH, _OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 #: The end of the path of most token endpoints.
 _TOKEN_PATH = re.compile(r"token(?:\.[a-z]+)?/?\Z", re.IGNORECASE)
 _ENTRA_V1 = "https://sts.windows.net/"
 _ALTERNATIVE = "pass token_url instead of issuer, or ask the operator of the authorization server"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Metadata:
     """The metadata about the token endpoint of an issuer (RFC 8414 section 2).
 
@@ -116,25 +116,6 @@ class NotHere(Exception):
     """A location that has no metadata; the message says what was found instead."""
 
 
-def check_issuer(issuer: str, name: str = "issuer") -> str:
-    """Return the issuer unchanged if it can be one (RFC 8414 section 2).
-
-    An issuer is an https URL (http for loopback only) without query and fragment. Raises
-    ConfigurationError that says what to write instead. ``name`` is its name in the message.
-    """
-    check_token_url(issuer, name, "https://as.example/tenant")
-    if "?" in issuer:
-        advice = "leave out the ? and everything after it"
-        raise ConfigurationError(f"{name} has a query: {advice}. Given: {public_url(issuer)}")
-    for part in (_OAUTH, _OPENID):
-        if part in issuer:
-            raise ConfigurationError(
-                f"{name} is the URL of its metadata: write the issuer itself, without {part}."
-                f" Given: {public_url(issuer)}"
-            )
-    return issuer
-
-
 def locations(issuer: str) -> tuple[str, str]:
     """Return the two URLs of the metadata: RFC 8414 section 3.1 first, then OpenID Connect.
 
@@ -142,7 +123,7 @@ def locations(issuer: str) -> tuple[str, str]:
     """
     parts = urlsplit(issuer)
     root, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
-    return f"{root}{_OAUTH}{path}", f"{root}{path}{_OPENID}"
+    return f"{root}{OAUTH}{path}", f"{root}{path}{OPENID}"
 
 
 def discover(issuer: str, *, get: Get) -> Metadata:
@@ -156,7 +137,7 @@ def discover(issuer: str, *, get: Get) -> Metadata:
     """
     places = locations(check_issuer(issuer))
     # Some servers append the well-known part of RFC 8414 too. Without a path it is the same place.
-    appended = issuer.rstrip("/") + _OAUTH
+    appended = issuer.rstrip("/") + OAUTH
     document, faults = first_document([*dict.fromkeys([*places, appended])], "issuer", get=get)
     if document is not None:
         return read_metadata(document, issuer)
@@ -195,7 +176,7 @@ def first_document(
 def read_json(response: requests.Response, whose: str) -> dict[str, Any]:
     """Return the JSON object in an answer; raise `NotHere` if there is none."""
     raise_if_unavailable(response, whose)
-    status, answer = response.status_code, Answer.of(response, ())
+    status, answer = response.status_code, Answer(response, ())
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise NotHere(f"redirects ({status}), which is not followed")
     if status != HTTPStatus.OK:
@@ -210,7 +191,7 @@ def raise_if_unavailable(response: requests.Response, whose: str) -> None:
     status = response.status_code
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         message = f"The {whose} answered {status} to the request for its metadata; try again later."
-        raise Answer.of(response, ()).error(TokenEndpointUnavailable, message)
+        raise Answer(response, ()).error(TokenEndpointUnavailable, message)
 
 
 def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -34,17 +33,18 @@ from ..errors import (
     limits_requests,
 )
 from ..events import is_first, log
-from ..redaction import names_secret
+from ..redaction.token_shapes import names_secret
 from ..schemes import DPoP, Scheme
 from ..urls import check_token_url
-from .api_metadata import APIDiscovery, IssuerOfAPI
+from ..values import frozen
+from .api_metadata import APIDiscovery
 from .client_config import ClientConfig
 from .discovery import Discovery, grant_type_warning, method_warning
+from .issuer import IssuerOfAPI
+from .owner import Owner
 from .response import read_token
-from .transport import Owner, TransportSession, repeats
+from .transport import TransportSession, repeats
 
-#: How often an unavailable endpoint is asked in one fetch while callers wait.
-ATTEMPTS = 3
 #: The longest pause between two attempts, in seconds. A longer ``Retry-After`` ends the fetch.
 MAX_PAUSE = 5.0
 #: Errors of RFC 6749 section 5.2 and RFC 8707 that no other secret can end.
@@ -54,7 +54,7 @@ _JSON = "application/json"
 _BODY_TYPES = {"form": "application/x-www-form-urlencoded", "json": _JSON}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FetchedToken:
     """A token, the number of attempts for it, and the fingerprint of the client that got it."""
 
@@ -244,7 +244,7 @@ class TokenEndpoint(TransportSession):
         return response
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Exchange:
     """A request that was answered: when it was sent (wall clock), its secrets, and the answer."""
 

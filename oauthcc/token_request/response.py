@@ -13,7 +13,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -30,7 +29,9 @@ from ..errors import (
     TokenRequestDenied,
 )
 from ..events import is_first, log
-from ..redaction import REDACTED, TAG, Redactor, redact
+from ..redaction import REDACTED
+from ..redaction.answer import Redactor
+from ..redaction.search import TAG, redact
 
 #: The largest answer that is read, in bytes.
 MAX_BYTES = 1 << 20
@@ -84,7 +85,6 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, repr=False)
 class Answer:
     """A response that was read completely, the JSON value of its body, and the client's secrets.
 
@@ -92,19 +92,13 @@ class Answer:
     a member occurs twice, the last one counts, and ``repeated`` contains all members.
     """
 
-    response: requests.Response
-    text: str
-    value: Any
-    repeated: list[Any]
-    secrets: tuple[str, ...]
-
-    @classmethod
-    def of(cls, response: requests.Response, secrets: Iterable[str]) -> Answer:
-        """Return the answer in a response; ``secrets`` will not be shown in errors."""
+    def __init__(self, response: requests.Response, secrets: Iterable[str]) -> None:
         content = response._content
-        text = _decoded(content) if isinstance(content, bytes) else ""
-        repeated: list[Any] = []
-        return cls(response, text, _json(text, repeated), repeated, tuple(secrets))
+        self.response: requests.Response = response
+        self.secrets: tuple[str, ...] = tuple(secrets)
+        self.text: str = _decoded(content) if isinstance(content, bytes) else ""
+        self.repeated: list[Any] = []
+        self.value: Any = _json(self.text, self.repeated)
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -209,7 +203,7 @@ def read_token(
     the client authentication method that advice names. Raises TokenRequestDenied,
     TokenEndpointUnavailable or InvalidTokenResponse, and nothing else.
     """
-    answer = Answer.of(response, secrets)
+    answer = Answer(response, secrets)
     error = (
         _status_error(answer, scope, method)
         or _body_error(answer)

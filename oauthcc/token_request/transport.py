@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import weakref
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -37,9 +36,10 @@ from ..errors import (
     TokenEndpointTimeout,
     TokenEndpointUnreachable,
 )
-from ..redaction import redact_transport_error
+from ..redaction.answer import redact_transport_error
 from ..urls import is_on_this_machine, is_plain_on_loopback, origin_of, public_url
 from .connection import Exchange, TimeIsOver, for_one_exchange
+from .owner import Owner, drop_idle_connections
 from .response import MAX_BYTES
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 30.0
@@ -48,24 +48,6 @@ _UNCACHED = {"Cache-Control": "no-store", "Connection": "close"}
 #: The attributes that a pickle or a copy of the session takes along.
 _TRANSPORT = ("adapters", "proxies", "_verify", "_trust_env")
 _SETTINGS = (*_TRANSPORT, "cert", "headers", "params", "hooks", "compliance_hook")
-
-
-class Owner:
-    """The session whose transport is used, as long as that session exists.
-
-    The reference is weak, because the session refers to us and is freed when it is dropped.
-    """
-
-    def __init__(self) -> None:
-        self._ref: Callable[[], requests.Session | None] = lambda: None
-
-    def adopt(self, session: requests.Session) -> None:
-        """Use the transport of this session from now on."""
-        self._ref = weakref.ref(session)
-
-    def __call__(self) -> requests.Session | None:
-        """Return the session, or None if there is none any more."""
-        return self._ref()
 
 
 class SetHere(NamedTuple):
@@ -102,8 +84,9 @@ class TransportSession(OAuth2Session):
         self._default_auth = self.auth
         # The cookies that the server has set, as opposed to those that the user has.
         self._received: set[tuple[Any, ...]] = set()
-        self._defaults = self.adapters
         self.adapters: MutableMapping[str, BaseAdapter] = type(self.adapters)()
+        # The adapters for a session that is gone, made when they are needed.
+        self._defaults: dict[str, BaseAdapter] = {}
         forks.reset_in_child(self)
 
     @property
@@ -207,7 +190,12 @@ class TransportSession(OAuth2Session):
         except exceptions.InvalidSchema:
             owner = self._owner()
             prefix = "https://" if url.lower().startswith("https://") else "http://"
-            adapter = self._defaults[prefix] if owner is None else owner.get_adapter(url=url)
+            if owner is None:
+                adapter = self._defaults.get(prefix) or self._defaults.setdefault(
+                    prefix, requests.sessions.HTTPAdapter()
+                )
+            else:
+                adapter = owner.get_adapter(url=url)
         return for_one_exchange(adapter)
 
     def merge_environment_settings(
@@ -404,16 +392,6 @@ def repeats(adapter: BaseAdapter, fault: Exception | requests.Response) -> bool:
     except Exception:  # noqa: BLE001 - the fault itself, or that there is no attempt left
         return False
     return True
-
-
-def drop_idle_connections(adapter: BaseAdapter) -> None:
-    """Close the idle connections of an adapter. Those in use are closed when they are done.
-
-    A connection keeps the client certificate that it was opened with, even if the files have
-    changed since.
-    """
-    if isinstance(adapter, HTTPAdapter) and "poolmanager" in vars(adapter):
-        HTTPAdapter.close(adapter)  # a subclass may be unusable after its own close()
 
 
 def _read(response: requests.Response, url: str, deadline: float) -> None:

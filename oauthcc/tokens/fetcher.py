@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import requests
 
-from .. import clock
+from .. import clock, forks
 from ..access_token import Token
 from ..errors import (
     PERMANENT_ERRORS,
@@ -33,18 +33,26 @@ from ..stores.base import place_of
 from ..stores.guarded import SAVE_PATIENCE, GuardedStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig
-from ..token_request.endpoint import ATTEMPTS, TokenEndpoint
-from ..token_request.transport import Owner, SetHere
+from ..token_request.owner import Owner
+from ..values import field, frozen, mutable, replace
 from . import renewal
 from .renewal import Phase
 
+if TYPE_CHECKING:
+    from ..token_request.endpoint import TokenEndpoint
+    from ..token_request.transport import SetHere
+
+#: How often an unavailable endpoint is asked in one fetch while callers wait.
+ATTEMPTS = 3
 #: Seconds for which a fetch waits for another process that holds the lock of the store, before it
 #: continues without it, and less if the fetch may take less. The value is random, so that not all
 #: processes give up at once. The first one fetches a token for the others.
 LOCK_PATIENCE = (renewal.TOTAL_BUDGET - 30.0, renewal.TOTAL_BUDGET - 15.0)
+_SESSION, _ENDPOINT = requests.Session, "oauthcc.token_request.endpoint"
+_NONE_SET: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenNeed:
     """The token that is needed.
 
@@ -96,7 +104,7 @@ class TokenNeed:
         return token if phase in (Phase.FRESH, Phase.AGING) else None
 
 
-@dataclass(slots=True)
+@mutable
 class FetchResult:
     """What one fetch brought: a token or an error.
 
@@ -119,16 +127,35 @@ class FetchResult:
     settle: Callable[[], object] = tuple
 
 
+def _endpoint_class() -> type[TokenEndpoint]:
+    """Import the class of the endpoint, which is based on the session of requests.
+
+    Since the import of this library a tool may have put a session with a cache or a mock in the
+    place of that one. It must not become the base of the endpoint.
+    """
+    is_replaced = requests.Session is not _SESSION and _ENDPOINT not in sys.modules
+    there = requests.Session
+    try:
+        if is_replaced:
+            requests.Session = _SESSION  # type: ignore[misc]
+        from ..token_request.endpoint import TokenEndpoint
+    finally:
+        if is_replaced:
+            requests.Session = there  # type: ignore[misc]
+    return TokenEndpoint
+
+
 class TokenFetcher:
     """A client configuration, its token endpoint and its store."""
 
+    __slots__ = ("_cache_key", "_endpoint", "_newest", "config", "owner", "settings", "store")
+
     def __init__(self, config: ClientConfig, store: TokenStore | None) -> None:
-        self.config = config
+        self.config: ClientConfig = config
         self.store: TokenStore | None = _checked_store(store)
         #: What was set on the endpoint of the source that this one is a copy of.
-        self.settings: dict[str, Any] = {}
-        # Its only entry is the endpoint. A dict, because `setdefault` needs no lock.
-        self._made: dict[str, TokenEndpoint] = {}
+        self.settings: Mapping[str, Any] = _NONE_SET
+        self._endpoint: TokenEndpoint | None = None
         self.owner: Owner = Owner()
         self._cache_key: tuple[tuple[bytes, str], str] | None = None
         #: The newest token, with its key and the number of its fetch.
@@ -137,22 +164,21 @@ class TokenFetcher:
     @property
     def endpoint(self) -> TokenEndpoint:
         """Return the session for the token endpoint, made when it is first needed."""
-        endpoint = self._made.get("endpoint")
-        if endpoint is None:
-            made = TokenEndpoint(self.config, self.owner)
-            made.apply(self.settings)
-            endpoint = self._made.setdefault("endpoint", made)  # two threads get the same one
-        return endpoint
+        if self._endpoint is None:
+            with forks.importing:  # also so that two threads get the same one
+                made = _endpoint_class()(self.config, self.owner)
+                made.apply(self.settings)
+                self._endpoint = self._endpoint or made
+        return self._endpoint
 
     def current_settings(self) -> dict[str, Any]:
         """Return what was set on the endpoint, for a copy."""
-        endpoint = self._made.get("endpoint")
-        return self.settings if endpoint is None else endpoint.settings()
+        return dict(self.settings) if self._endpoint is None else self._endpoint.settings()
 
     def close(self) -> None:
         """Close the connections of the endpoint."""
-        for endpoint in self._made.values():
-            endpoint.close()
+        if self._endpoint is not None:
+            self._endpoint.close()
 
     def forget(self) -> None:
         """Forget the newest token, so that a late save does not put it into the store again."""
@@ -243,11 +269,11 @@ class TokenFetcher:
         """Return the key of the token in the store, or None if the token is not shared."""
         if self.store is None:
             return None
-        there = self._set_on_endpoint()
-        if there.opaque:
-            self._warn(there.opaque)
+        text, opaque = self._set_on_endpoint()
+        if opaque:
+            self._warn(opaque)
             return None
-        parts = fingerprint, there.text
+        parts = fingerprint, text
         if self._cache_key is None or self._cache_key[0] != parts:
             # Not inherited: a subclass or a wrapper may pass the keys on to other processes.
             is_private = "_has_private_keys" in vars(type(self.store))
@@ -256,15 +282,13 @@ class TokenFetcher:
 
     def key_if_shared(self, fingerprint: bytes) -> str | None:
         """Return the key that a token would have in a `MemoryStore`, None if it would have none."""
-        there = self._set_on_endpoint()
-        if there.opaque:
-            return None
-        return self.config.cache_key(fingerprint, there.text, is_private=True)
+        text, opaque = self._set_on_endpoint()
+        return None if opaque else self.config.cache_key(fingerprint, text, is_private=True)
 
-    def _set_on_endpoint(self) -> SetHere:
+    def _set_on_endpoint(self) -> SetHere | tuple[str, tuple[str, ...]]:
         # What was set on an endpoint that was not made yet is in `settings`.
-        endpoint = self.endpoint if self.settings else self._made.get("endpoint")
-        return SetHere() if endpoint is None else endpoint.set_here()
+        endpoint = self.endpoint if self.settings else self._endpoint
+        return ("", ()) if endpoint is None else endpoint.set_here()
 
     def _warn(self, opaque: tuple[str, ...]) -> None:
         client = self.config.client

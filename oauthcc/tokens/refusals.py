@@ -10,11 +10,11 @@ and that no route has accepted for a second. renewal.py has the numbers.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from .. import clock, forks
+from .. import clock
 from ..urls import Origin
+from ..values import frozen
 from . import renewal
 from .renewal import Backoff
 from .state import CurrentToken
@@ -31,7 +31,7 @@ class Route(NamedTuple):
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """A request that an API refused: with which token, on which route, and when it was sent.
 
@@ -49,6 +49,8 @@ _UNKNOWN: tuple[int, Backoff | None] = (0, None)
 class RefusingRoutes:
     """The routes that have refused a new token, and the allowances of the source."""
 
+    __slots__ = ("_counted", "_kept", "_lock", "_ordinary", "known")
+
     def __init__(self) -> None:
         #: By route: the number of the token that was refused last, and the pause.
         self.known: dict[Route, tuple[int, Backoff]] = {}
@@ -56,7 +58,6 @@ class RefusingRoutes:
         self._ordinary = self._kept = float("-inf")
         self._counted = 0
         self._after_fork()
-        forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # guards all of the above; re-entrant for signal handlers

@@ -11,10 +11,10 @@ Rule of this module: nothing here does I/O, reads a clock, draws a random number
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
 
 from ..access_token import Token
 from ..clock import ALWAYS, NEVER, Instant
+from ..values import frozen, replace
 
 #: Seconds that a whole fetch may take, retries included, and that a caller waits at most.
 TOTAL_BUDGET = 60.0
@@ -41,7 +41,7 @@ class Phase(enum.Enum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Schedule:
     """The moments at which the phases of a token's life begin."""
 
@@ -50,7 +50,7 @@ class Schedule:
     expiry: Instant
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backoff:
     """How often something failed in a row, and until when (monotonic) it is not tried again."""
 

@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from .. import forks
 from ..errors import copy_error
 from ..frames import clear_frames, without_frames
 from ..threads import acquire, start_daemon
@@ -72,6 +71,8 @@ class SingleFlight(Generic[N, R, T]):
     callers, after all of them were released.
     """
 
+    __slots__ = ("_flight", "_record", "_report", "_work", "lock")
+
     def __init__(
         self,
         work: Callable[[N], R],
@@ -82,7 +83,6 @@ class SingleFlight(Generic[N, R, T]):
         self._record = record
         self._report = report
         self._after_fork()
-        forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
         #: Guards `_flight`. Re-entrant, because a signal handler or a finalizer may use the session

@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import requests
 from urllib3.util import Timeout
 
-from .. import clock, events
+from .. import clock, events, forks
 from ..access_token import Token
 from ..errors import ConfigurationError, OAuthCCError, TokenEndpointTimeout, TokenError
 from ..frames import hide_locals
 from ..stores import TokenStore
 from ..threads import must_stay_in_caller
 from ..token_request.client_config import ClientConfig, ConfigOptions
-from ..token_request.endpoint import TokenEndpoint
+from ..values import frozen, replace
 from .fetcher import FetchResult, TokenFetcher, TokenNeed
 from .refusals import Refusal, RefusingRoutes, Route
 from .renewal import EARLY_BUDGET, TOTAL_BUDGET, WAIT_FOR_BETTER, WAIT_FOR_OTHER, Phase
 from .single_flight import InsideItself, Interrupted, SingleFlight, StillRunning
 from .state import CurrentToken, TokenState
 from .unshared import REPLACED, REPLACED_WITHIN, UnsharedSource
+
+if TYPE_CHECKING:
+    from ..token_request.endpoint import TokenEndpoint
 
 #: Seconds as in requests, also in the two parts of a tuple.
 TimeoutLike: TypeAlias = float | tuple[float | None, float | None] | None
@@ -84,11 +84,12 @@ class TokenSource:
         key_of = self._fetcher.key_if_shared
         self._unshared = UnsharedSource(self._client, key_of) if store is None else None
         # When the last accepted tokens were refused and replaced (monotonic).
-        self._replaced: deque[float] = deque(maxlen=REPLACED)
-        report = partial(_report, self._client, on_event, self._unshared)
+        self._replaced: tuple[float, ...] = ()
+        report = _Report(self._client, on_event, self._unshared)
         self._flights: SingleFlight[TokenNeed, FetchResult, CurrentToken] = SingleFlight(
             self._fetcher.fetch, self._state.record, report
         )
+        forks.reset_in_child(self)
 
     @classmethod
     def _of(cls, *client: Any, **options: Any) -> TokenSource:
@@ -154,6 +155,10 @@ class TokenSource:
     def close(self) -> None:
         """Close the connections to the token endpoint. A fetch in progress is not waited for."""
         self._fetcher.close()
+
+    def _after_fork(self) -> None:
+        for part in (self._flights, self._state, self._routes):
+            part._after_fork()
 
     # What follows is for the session, `ClientCredentialsAuth` and their handling of a 401.
 
@@ -300,8 +305,8 @@ class TokenSource:
                 before = self._state.accept(current)
             if self._unshared is not None and first.number <= before < current.number:
                 # An accepted token was refused, and the next one is accepted for the first time.
-                replaced, now = self._replaced, clock.system.monotonic()
-                replaced.append(now)
+                now = clock.system.monotonic()
+                replaced = self._replaced = (*self._replaced, now)[-REPLACED:]
                 if len(replaced) == REPLACED and now - replaced[0] <= REPLACED_WITHIN:
                     self._unshared.warn_of_replaced()
         if self._routes.known:
@@ -467,26 +472,27 @@ def check_options(options: Iterable[str], more: Iterable[str] = ()) -> None:
         )
 
 
-def _report(
-    client: events.Client,
-    observer: events.Observer | None,
-    unshared: UnsharedSource | None,
-    result: FetchResult,
-    waiters: int,
-) -> None:
-    """Emit the events of a fetch."""
-    # First: the lock of the store is held until then, and an observer may take any time.
-    result.settle()
-    for event in result.events:
-        events.emit(event, observer, client)
-    if result.token is not None and result.error is None:
-        seconds, attempts = result.seconds, result.attempts
-        lifetime = result.token.lifetime
-        why, url = result.why, client.server
-        obtained = events.TokenObtained(url, why, seconds, lifetime, attempts, waiters)
-        events.emit(obtained, observer, client)
-        if unshared is not None:
-            unshared.note(result.token, result.fingerprint or b"")
+@frozen
+class _Report:
+    """What emits the events of a fetch."""
+
+    client: events.Client
+    observer: events.Observer | None
+    unshared: UnsharedSource | None
+
+    def __call__(self, result: FetchResult, waiters: int) -> None:
+        # First: the lock of the store is held until then, and an observer may take any time.
+        result.settle()
+        for event in result.events:
+            events.emit(event, self.observer, self.client)
+        if result.token is not None and result.error is None:
+            seconds, attempts = result.seconds, result.attempts
+            lifetime = result.token.lifetime
+            why, url = result.why, self.client.server
+            obtained = events.TokenObtained(url, why, seconds, lifetime, attempts, waiters)
+            events.emit(obtained, self.observer, self.client)
+            if self.unshared is not None:
+                self.unshared.note(result.token, result.fingerprint or b"")
 
 
 def _why(current: CurrentToken | None, phase: Phase | None) -> events.Why:

@@ -12,14 +12,14 @@ import itertools
 import math
 import random
 import threading
-from dataclasses import dataclass, replace
 
-from .. import clock, forks
+from .. import clock
 from ..access_token import Token
 from ..clock import ALWAYS, Instant
 from ..errors import PERMANENT_ERRORS, limits_requests, remembered, retry_after_of
 from ..events import Event, RefusalRemembered, RenewalFailed
 from ..redaction import SecretHeader
+from ..values import frozen, replace
 from . import renewal
 from .fetcher import FetchResult, TokenNeed
 from .renewal import Backoff, Phase, Schedule
@@ -30,7 +30,7 @@ CHECK_PAUSE = 1.0
 SILENCE = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CurrentToken:
     """A token with its header and its schedule, as one value that never changes.
 
@@ -68,7 +68,7 @@ class CurrentToken:
         return (self.token.issued_at if self.is_from_store else self.arrived_at) >= moment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Failure:
     """A remembered error, for how long, and the fingerprint of the client that it belongs to.
 
@@ -91,6 +91,14 @@ class TokenState:
     ``name`` names the server in events. ``is_shared`` says that other processes fetch tokens into
     the same store.
     """
+
+    # An idle session takes a third less memory if its parts have slots.
+    __slots__ = (
+        *("name", "current", "waiting", "is_settled", "is_slow", "accepted_at", "_lock"),
+        *("_renew_at", "_is_shared", "_former", "_trial", "_failure", "_early_pause"),
+        *("_checked_at", "_numbers", "_token_number", "_newest_number", "_forget_number"),
+        *("_accepted_number", "_refused_number"),
+    )
 
     def __init__(self, name: str, renew_at: tuple[float, float], *, is_shared: bool) -> None:
         self.name = name
@@ -121,7 +129,6 @@ class TokenState:
         self._numbers = itertools.count(1)
         self._token_number = self._newest_number = self._forget_number = 0
         self._after_fork()
-        forks.reset_in_child(self)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # guards all of the above; re-entrant for signal handlers

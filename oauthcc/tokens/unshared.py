@@ -41,6 +41,8 @@ class UnsharedSource:
     could share a token, or None if nobody can tell.
     """
 
+    __slots__ = ("_client", "_is_counted", "_key_of")
+
     def __init__(self, client: Client, key_of: Callable[[bytes], str | None]) -> None:
         self._client, self._key_of = client, key_of
         self._is_counted = False

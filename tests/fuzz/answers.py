@@ -30,8 +30,8 @@ from oauthcc.access_token import Token
 from oauthcc.schemes import Bearer
 from oauthcc.token_request.client_config import ClientConfig
 from oauthcc.token_request.endpoint import TokenEndpoint
+from oauthcc.token_request.owner import Owner
 from oauthcc.token_request.response import read_token
-from oauthcc.token_request.transport import Owner
 
 URL = "https://as.example/token"
 _WORD = string.ascii_letters + string.digits

@@ -14,10 +14,10 @@ from requests.adapters import BaseAdapter
 from urllib3 import exceptions as urllib3_errors
 
 from oauthcc import ClientSecretPost, ConfigurationError, TokenError
-from oauthcc.redaction import redact
+from oauthcc.redaction.search import redact
 from oauthcc.token_request.client_config import ClientConfig
 from oauthcc.token_request.endpoint import TokenEndpoint
-from oauthcc.token_request.transport import Owner
+from oauthcc.token_request.owner import Owner
 
 from .answers import URL, a_secret, a_text, a_token, a_word, forms_of, spelled, texts_of
 

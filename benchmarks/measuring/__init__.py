@@ -1,0 +1,1 @@
+"""The measurements of compare.py, one module for each kind."""
