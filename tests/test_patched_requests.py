@@ -484,7 +484,7 @@ def test_a_jar_of_another_kind_is_used(net: Internet) -> None:
 
 def test_a_header_that_became_invalid_is_found(net: Internet) -> None:
     session = warm(net)
-    session.headers._store["x-a"] = ("X-A", "1\n")
+    session.headers._store["x-a"] = ("X-A", "1\n2")
     with pytest.raises(requests.exceptions.InvalidHeader):
         session.get(URL)
     session.headers["X-A"] = "1"
