@@ -6,7 +6,8 @@ each at its place below:
 - our token is in a header that plain requests do not have, and a request that gets it is copied,
   which makes an exact `CaseInsensitiveDict` of headers of a subclass (`View._headers`);
 - netrc is looked at after a request was prepared, not before (`cases.Drawing.draw`);
-- while a URL gets our token, netrc is not looked at (`View._headers`), nor is it for a request
+- while a URL gets our token, netrc is not looked at (`View._headers`; requests writes the length of
+  an empty body again for a login that it finds there after a redirect), nor is it for a request
   whose ``Authorization`` is None, which says that it has none;
 - ``response.request`` is a copy, so what a user's hook writes on it is not in the request of a
   redirect (`things.hook_of_request`);
@@ -51,6 +52,8 @@ class View:
         self._session, self._ours = session, f"Bearer {token}"
         #: Whether the ``Authorization`` of some request is None.
         self.is_without = False
+        #: Whether there is a netrc file.
+        self.has_netrc = False
         #: Whether our session sends its token in this case.
         self.has_token = False
 
@@ -153,6 +156,8 @@ class View:
         is_for_the_api = self._is_for_the_api(request)
         if self.is_without or is_for_the_api:
             pairs = [pair for pair in pairs if _text(pair) != things.NETRC_HEADER]
+        if is_for_the_api and self.has_netrc:
+            pairs = [pair for pair in pairs if (pair[0], _text(pair)) != ("content-length", "0")]
         if self.has_token:
             pairs = [pair for pair in pairs if pair[0] != "x-late" and _text(pair) != self._ours]
         kind = CaseInsensitiveDict if is_for_the_api else type(headers)

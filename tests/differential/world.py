@@ -177,9 +177,11 @@ def run_both(
     plain = World(kind_of(requests.Session, mixin, is_first), is_ours=False, api=None)
     ours = World(kind_of(ClientCredentialsSession, mixin, is_first), is_ours=True, api=api)
     is_without = any("Authorization': None" in line for line in lines)
+    has_netrc = any("netrc(" in line for line in lines)
     for world in (plain, ours):
         VIEWED_APIS[id(world._session)] = ours._session._allowed_urls
         world.view.is_without, world.view.has_token = is_without, api is API
+        world.view.has_netrc = has_netrc
         both.append(world.run(lines))
     VIEWED_APIS.clear()
     return both[0], both[1]
