@@ -988,7 +988,8 @@ class Drawing:
         has_effect = any("on(" in one for one in self.lines)
         if "netrc(" in line and (has_effect or any(map(_is_odd_with_netrc, self.lines))):
             return _NO_NETRC
-        if has_effect and line in _NO_MAPPING:
+        has_odd_store = any("_store" in one for one in self.lines)
+        if (has_effect or has_odd_store) and line in _NO_MAPPING:
             return "kw['headers'] = {}"
         return line
 
