@@ -32,13 +32,18 @@ class Trail:
         self._threads: dict[int, list[tuple[str, str]]] = {}
 
     def note(self, frame: FrameType, event: str, _: Any) -> None:
-        """Note a call of the library; the parts of its test kit do not count."""
+        """Note a call of the library; its test kit and the making of values do not count."""
         if event != "call":
             return
         path = Path(frame.f_code.co_filename)
         if LIBRARY not in path.parents or LIBRARY / "testing" in path.parents:
             return
-        if frame.f_code.co_name in ("<genexpr>", "<lambda>", "<listcomp>", "<dictcomp>"):
+        if path == LIBRARY / "values.py" or frame.f_code.co_name in (
+            "<genexpr>",
+            "<lambda>",
+            "<listcomp>",
+            "<dictcomp>",
+        ):
             return
         call = str(path.relative_to(LIBRARY)), frame.f_code.co_name
         self._threads.setdefault(threading.get_ident(), []).append(call)

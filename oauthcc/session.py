@@ -129,7 +129,7 @@ class ClientCredentialsSession(requests.Session):
     # The sources that are closed with this session.
     _own_sources: list[TokenSource]
     # The headers of the session that were checked, for shortcut.py.
-    _valid_headers: Any = ()
+    _valid_headers: Any = {}  # noqa: RUF012 - it is never changed
 
     @hide_locals
     def __init__(
@@ -454,12 +454,14 @@ class ClientCredentialsSession(requests.Session):
         """Become the owner of the sources that have none: a new one, or one that was unpickled."""
         sources = [self.tokens, *self._own_sources, *self._allowed_urls.values()]
         for tokens in sources:
-            if tokens._owner() is None:
+            if tokens._owner.session() is None:
                 tokens._owner.adopt(self)
                 self._own_sources = list(dict.fromkeys([*self._own_sources, tokens]))
         # A source has only a weak reference to its owner, whose adapters, proxies and CA bundle it
         # uses. So this session keeps the owners of other sessions' sources alive.
-        owners = {id(owner): owner for tokens in sources if (owner := tokens._owner()) is not self}
+        owners = {
+            id(owner): owner for tokens in sources if (owner := tokens._owner.session()) is not self
+        }
         self._kept_alive = tuple(owners.values())
         forks.reset_in_child(self)
 

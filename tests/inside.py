@@ -104,7 +104,7 @@ def config_of(tokens: TokenSource) -> ClientConfig:
 
 def owner_of(tokens: TokenSource) -> requests.Session | None:
     """Return the session through whose adapters tokens are fetched."""
-    return tokens._owner()
+    return tokens._owner.session()
 
 
 def forget_warnings() -> None:

@@ -246,9 +246,9 @@ def test_the_owner_provides_the_transport_and_is_not_kept_alive(
     endpoint = fetcher.endpoint
     assert endpoint.get_adapter(auth.token_url) is owner.get_adapter(auth.token_url)
     fetcher.owner.adopt(other)
-    assert fetcher.owner() is other
+    assert fetcher.owner.session() is other
     assert endpoint.get_adapter(auth.token_url) is other.get_adapter(auth.token_url)
     left = weakref.ref(other)
     del other
     gc.collect()
-    assert left() is fetcher.owner() is None
+    assert left() is fetcher.owner.session() is None

@@ -101,7 +101,7 @@ def test_parent_and_child_share_no_connection_to_the_token_endpoint(
     elif kind == "without its session":
         del session
         gc.collect()
-        assert fetcher_of(tokens).owner() is None
+        assert fetcher_of(tokens).owner.session() is None
     tokens.get()
 
     def child() -> None:

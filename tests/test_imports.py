@@ -281,9 +281,7 @@ def test_the_library_can_be_imported_without_its_optional_dependencies() -> None
     assert run_python(f"{absent}; import oauthcc; print(oauthcc.__name__)") == "oauthcc\n"
 
 
-def test_a_session_that_a_tool_puts_in_the_place_of_requests_session_is_no_base_of_the_endpoint() -> (
-    None
-):
+def test_a_session_that_a_tool_puts_into_requests_is_no_base_of_the_endpoint() -> None:
     code = f"""{CONSTRUCT}
 import requests
 plain = requests.Session

@@ -137,9 +137,12 @@ def brings_its_own(request: PreparedRequest, header: str) -> bool:
     the like, only a hook shows that.
     """
     hooks: Any = vars(request).get("hooks")
+    headers: Any = request.headers
+    if type(hooks) is dict and hooks == _NO_HOOKS and type(headers) is CaseInsensitiveDict:
+        found = headers.__dict__["_store"].get(header.lower())  # as below, without many calls
+        return found is not None and not isinstance(found[1], SecretHeader)
     if isinstance(hooks, CallerHooks):
         return True
-    headers: Any = request.headers
     if not isinstance(headers, CaseInsensitiveDict):  # a user put a plain dict there
         headers = CaseInsensitiveDict(headers)
     if header in headers and not _is_ours(headers[header], _our_values(request)):
@@ -176,6 +179,7 @@ class HandedOver(NamedTuple):
 
     method: str
     url: str
+    #: A mapping, or the pairs of one, which are quicker to keep.
     headers: Any
     body: Any
     #: How to rewind the body, or why that is impossible.
@@ -191,7 +195,8 @@ class HandedOver(NamedTuple):
         """Return a new request with this content. The rest is that of the first one."""
         new = copy_request(first)
         new.method, new.url, new.body = self.method, self.url, self.body
-        new.headers = _copy_of(self.headers)
+        pairs = self.headers
+        new.headers = CaseInsensitiveDict(pairs) if type(pairs) is tuple else _copy_of(pairs)
         return new
 
 
@@ -214,19 +219,18 @@ def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]
     Headers of ours, copied from another request or left from an earlier sending, are left out.
     """
     copied = object.__new__(type(request))
-    own = copied.__dict__
-    own.update(request.__dict__)
+    own = copied.__dict__ = request.__dict__.copy()
     body, headers, hooks = own["body"], own["headers"], own.get("hooks")
     values = () if hooks == _NO_HOOKS else _our_values(request)
     note = NO_BODY if body is None else _note_or_reason(body)
-    if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without two calls
-        own["headers"] = object.__new__(CaseInsensitiveDict)
-        kept = object.__new__(CaseInsensitiveDict)
-        store = headers.__dict__["_store"].copy()
+    kept: Any
+    if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without many calls
+        new: Any = object.__new__(CaseInsensitiveDict)
+        new._store = store = headers.__dict__["_store"].copy()
         for name, (_, value) in [*store.items()]:
-            if isinstance(value, SecretHeader) or (values and _is_ours(value, values)):
+            if (values or type(value) is not str) and _is_ours(value, values):
                 del store[name]
-        own["headers"].__dict__["_store"], kept.__dict__["_store"] = store, store.copy()
+        own["headers"], kept = new, (*store.values(),)
     else:
         kept = headers.copy()
         for name in our_headers(request):
@@ -313,7 +317,9 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
             or (type(value) is bytes and plain_text(value) in values)
         }
         shown = object.__new__(CaseInsensitiveDict)
-        shown.__dict__["_store"] = {**store, **hidden}
+        shown._store = store.copy()
+        for key, pair in hidden.items():  # `update` of an ordered dict takes long
+            shown._store[key] = pair
     elif not isinstance(headers, Mapping):
         return  # no request, or that of a mock
     else:
@@ -324,7 +330,7 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
     if hidden:
         # Not always a `PreparedRequest`: test tools have requests of their own.
         copied: Any = object.__new__(type(request))
-        copied.__dict__.update(vars(request))
+        copied.__dict__ = vars(request).copy()
         copied.headers = shown
         holder.request = copied
 

@@ -21,9 +21,7 @@ import os
 import re
 import urllib.request
 from collections import OrderedDict
-from collections.abc import Callable
-from operator import attrgetter, is_
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import requests
@@ -46,29 +44,6 @@ _VERSION_IS_KNOWN = requests.__version__ in COMPARED and [*vars(CaseInsensitiveD
 ]
 _IS_ON = _VERSION_IS_KNOWN and os.environ.get("OAUTHCC_NO_SHORTCUT", "") in ("", "0")
 
-# What is left out, by the places in which requests looks it up.
-_OF_SESSIONS = """PreparedRequest Request RequestsCookieJar CaseInsensitiveDict merge_cookies
-    merge_hooks merge_setting cookiejar_from_dict to_key_val_list"""
-_OF_MODELS = """CaseInsensitiveDict check_header_validity default_hooks get_auth_from_url
-    get_cookie_header parse_url requote_uri to_native_string urlunparse"""
-_OF_REQUEST = """prepare prepare_method prepare_url prepare_headers prepare_cookies prepare_body
-    prepare_content_length prepare_auth prepare_hooks _encode_params"""
-_OF_JAR = "__init__ __iter__ update set_cookie add_cookie_header"
-_OF_UTILS = "os getproxies proxy_bypass should_bypass_proxies to_key_val_list urlparse"
-_HOMES = ("requests", "urllib3", "urllib", "http", "os")
-_Places = list[tuple[Any, Callable[[Any], tuple[Any, ...]]]]
-_PREPARING: _Places = [
-    (sessions, attrgetter(*_OF_SESSIONS.split())),
-    (models, attrgetter(*_OF_MODELS.split())),
-    (PreparedRequest, attrgetter(*_OF_REQUEST.split())),
-    (RequestsCookieJar, attrgetter(*_OF_JAR.split())),
-]
-_MERGING: _Places = [
-    (sessions, attrgetter("os", "get_environ_proxies", "merge_setting", "to_key_val_list")),
-    (utils, attrgetter(*_OF_UTILS.split())),
-    (urllib.request, attrgetter("os", "getproxies_environment")),
-]
-
 
 def _as_shipped(part: Any) -> object:
     """Return a part of requests, or an object that nothing else is if it was replaced."""
@@ -77,31 +52,107 @@ def _as_shipped(part: Any) -> object:
         home = part.__globals__["__name__"]  # `functools.wraps` copies `__module__`
     elif kind is ModuleType or issubclass(kind, type):
         home = part.__name__ if kind is ModuleType else part.__module__
-    return part if home.partition(".")[0] in _HOMES else object()
+    is_shipped = home.partition(".")[0] in ("requests", "urllib3", "urllib", "http", "os")
+    return part if is_shipped else object()
 
 
-class _Method:
-    """A method of a plain session, and the parts of requests that are left out with it."""
-
-    def __init__(self, function: Any, places: _Places) -> None:
-        self._function = _as_shipped(function)
-        self._parts = [
-            (place, parts_of, [*map(_as_shipped, parts_of(place))])
-            for place, parts_of in (places if _IS_ON else ())
-        ]
-
-    def is_untouched(self, method: object) -> bool:
-        """Return whether this is what would be called, and none of the parts was replaced."""
-        if not _IS_ON or type(method) is not MethodType or method.__func__ is not self._function:
-            return False
-        for place, parts_of, shipped in self._parts:
-            if not all(map(is_, parts_of(place), shipped)):
-                return False
-        return True
+def _originals(place: Any, names: str) -> Any:
+    """Return the parts of requests with these names, as they were shipped."""
+    found = {name: getattr(place, name) for name in names.split()} if _IS_ON else {}
+    return SimpleNamespace(**{name: _as_shipped(part) for name, part in found.items()})
 
 
-_PREPARE_REQUEST = _Method(requests.Session.prepare_request, _PREPARING)
-_MERGE_SETTINGS = _Method(requests.Session.merge_environment_settings, _MERGING)
+# What is left out, by the places in which requests looks it up. Others may replace it at any time.
+_SESSIONS = _originals(
+    sessions,
+    "PreparedRequest RequestsCookieJar CaseInsensitiveDict merge_cookies merge_setting"
+    " cookiejar_from_dict to_key_val_list get_environ_proxies os",
+)
+_MODELS = _originals(
+    models,
+    "CaseInsensitiveDict check_header_validity get_auth_from_url get_cookie_header parse_url"
+    " requote_uri to_native_string urlunparse",
+)
+_REQUEST = _originals(
+    PreparedRequest,
+    "prepare prepare_method prepare_url prepare_headers prepare_cookies prepare_body"
+    " prepare_content_length prepare_auth prepare_hooks",
+)
+_JAR = _originals(RequestsCookieJar, "__iter__ update set_cookie add_cookie_header")
+_UTILS = _originals(utils, "getproxies proxy_bypass should_bypass_proxies urlparse os")
+_URLLIB = _originals(urllib.request, "getproxies_environment")
+_SESSION = _originals(requests.Session, "prepare_request merge_environment_settings")
+
+
+# A comparison of each name in a line of its own takes a fifth of the time of a loop.
+
+
+def _may_prepare(method: Any) -> bool:
+    """Return whether `prepare_request` is that of requests, with all that `prepare` leaves out."""
+    return (
+        _IS_ON
+        and type(method) is MethodType
+        and method.__func__ is _SESSION.prepare_request
+        and sessions.PreparedRequest is _SESSIONS.PreparedRequest
+        and sessions.RequestsCookieJar is _SESSIONS.RequestsCookieJar
+        and sessions.CaseInsensitiveDict is _SESSIONS.CaseInsensitiveDict
+        and sessions.merge_cookies is _SESSIONS.merge_cookies
+        and sessions.merge_setting is _SESSIONS.merge_setting
+        and sessions.cookiejar_from_dict is _SESSIONS.cookiejar_from_dict
+        and sessions.to_key_val_list is _SESSIONS.to_key_val_list
+        and _models_are_shipped()
+        and _request_is_shipped()
+        and RequestsCookieJar.__iter__ is _JAR.__iter__
+        and RequestsCookieJar.update is _JAR.update
+        and RequestsCookieJar.set_cookie is _JAR.set_cookie
+        and RequestsCookieJar.add_cookie_header is _JAR.add_cookie_header
+    )
+
+
+def _models_are_shipped() -> bool:
+    return (
+        models.CaseInsensitiveDict is _MODELS.CaseInsensitiveDict
+        and models.check_header_validity is _MODELS.check_header_validity
+        and models.get_auth_from_url is _MODELS.get_auth_from_url
+        and models.get_cookie_header is _MODELS.get_cookie_header
+        and models.parse_url is _MODELS.parse_url
+        and models.requote_uri is _MODELS.requote_uri
+        and models.to_native_string is _MODELS.to_native_string
+        and models.urlunparse is _MODELS.urlunparse
+    )
+
+
+def _request_is_shipped() -> bool:
+    return (
+        PreparedRequest.prepare is _REQUEST.prepare
+        and PreparedRequest.prepare_method is _REQUEST.prepare_method
+        and PreparedRequest.prepare_url is _REQUEST.prepare_url
+        and PreparedRequest.prepare_headers is _REQUEST.prepare_headers
+        and PreparedRequest.prepare_cookies is _REQUEST.prepare_cookies
+        and PreparedRequest.prepare_body is _REQUEST.prepare_body
+        and PreparedRequest.prepare_content_length is _REQUEST.prepare_content_length
+        and PreparedRequest.prepare_auth is _REQUEST.prepare_auth
+        and PreparedRequest.prepare_hooks is _REQUEST.prepare_hooks
+    )
+
+
+def _may_merge(method: Any) -> bool:
+    """Return whether `merge_environment_settings` is that of requests, with all that it uses."""
+    return (
+        _IS_ON
+        and type(method) is MethodType
+        and method.__func__ is _SESSION.merge_environment_settings
+        and sessions.os is _SESSIONS.os
+        and sessions.merge_setting is _SESSIONS.merge_setting
+        and sessions.to_key_val_list is _SESSIONS.to_key_val_list
+        and sessions.get_environ_proxies is _SESSIONS.get_environ_proxies
+        and utils.os is _UTILS.os
+        and utils.getproxies is _UTILS.getproxies
+        and utils.proxy_bypass is _UTILS.proxy_bypass
+        and utils.should_bypass_proxies is _UTILS.should_bypass_proxies
+        and utils.urlparse is _UTILS.urlparse
+        and urllib.request.getproxies_environment is _URLLIB.getproxies_environment
+    )
 
 
 # What `prepare_url` leaves as it is: a host in lower case, a path, no port that is written in an
@@ -132,7 +183,7 @@ def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequ
 
     ``method`` is the one that would be called.
     """
-    if not (_is_plain(session, request) and _PREPARE_REQUEST.is_untouched(method)):
+    if not (_is_plain(session, request) and _may_prepare(method)):
         return None
     headers = _headers(session, request)
     if headers is None:
@@ -194,12 +245,11 @@ def _has_body(request: Any) -> bool:
 def _headers(session: Any, request: Any) -> Any:
     """Return the merged headers, or None if requests has to look at them."""
     store = session.headers._store.copy()
-    pairs, valid = [*store.values()], session._valid_headers
-    # They are checked once: a header that is set again is another pair.
-    if len(pairs) != len(valid) or not all(map(is_, pairs, valid)):
+    # Most sessions have the same headers in each call. The order does not matter here.
+    if not dict.__eq__(store, session._valid_headers):
         if not all(_is_valid(pair) and key == pair[0].lower() for key, pair in store.items()):
             return None
-        vars(session)["_valid_headers"] = pairs
+        vars(session)["_valid_headers"] = store.copy()
     for pair in request.headers.items():
         if not _is_valid(pair):
             return None
@@ -271,7 +321,7 @@ def settings(
     ``method`` is the one that would be called. ``given`` are its other arguments: the proxies,
     stream, verify and cert of the call.
     """
-    if not (_is_simple(session, url, given) and _MERGE_SETTINGS.is_untouched(method)):
+    if not (_is_simple(session, url, given) and _may_merge(method)):
         return None
     proxies, stream, verify, cert = given
     if session.trust_env:
@@ -290,12 +340,14 @@ def settings(
 
 def _is_simple(session: Any, url: Any, given: tuple[Any, Any, Any, Any]) -> bool:
     """Return whether there are no proxies to merge, and requests can read the URL."""
-    proxies, *rest = given
+    proxies, stream, verify, cert = given
     return (
         type(proxies) is type(session.proxies) is dict
         and not proxies
         and not session.proxies
-        and {*map(type, rest)} <= _SETTINGS
+        and type(stream) in _SETTINGS
+        and type(verify) in _SETTINGS
+        and type(cert) in _SETTINGS
         and type(url) is str
         and url.isascii()
         and "[" not in url

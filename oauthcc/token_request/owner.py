@@ -15,18 +15,15 @@ class Owner:
     The reference is weak, because the session refers to us and is freed when it is dropped.
     """
 
-    __slots__ = ("_ref",)
+    __slots__ = ("session",)
 
     def __init__(self) -> None:
-        self._ref: Callable[[], requests.Session | None] = lambda: None
+        #: Returns the session, or None if there is none any more.
+        self.session: Callable[[], requests.Session | None] = lambda: None
 
     def adopt(self, session: requests.Session) -> None:
         """Use the transport of this session from now on."""
-        self._ref = weakref.ref(session)
-
-    def __call__(self) -> requests.Session | None:
-        """Return the session, or None if there is none any more."""
-        return self._ref()
+        self.session = weakref.ref(session)
 
 
 def drop_idle_connections(adapter: BaseAdapter) -> None:

@@ -94,7 +94,7 @@ class TransportSession(OAuth2Session):
         """Return what was set here, else the owner's."""
         if self._verify is not None:
             return self._verify
-        return getattr(self._owner(), "verify", True)
+        return getattr(self._owner.session(), "verify", True)
 
     @verify.setter
     def verify(self, value: Any) -> None:
@@ -105,7 +105,7 @@ class TransportSession(OAuth2Session):
         """Return what was set here, else the owner's."""
         if self._trust_env is not None:
             return self._trust_env
-        return bool(getattr(self._owner(), "trust_env", True))
+        return bool(getattr(self._owner.session(), "trust_env", True))
 
     @trust_env.setter
     def trust_env(self, value: bool) -> None:
@@ -188,7 +188,7 @@ class TransportSession(OAuth2Session):
         try:
             adapter = super().get_adapter(url)
         except exceptions.InvalidSchema:
-            owner = self._owner()
+            owner = self._owner.session()
             prefix = "https://" if url.lower().startswith("https://") else "http://"
             if owner is None:
                 adapter = self._defaults.get(prefix) or self._defaults.setdefault(
@@ -204,7 +204,7 @@ class TransportSession(OAuth2Session):
         """Merge as requests does, but what was set in code wins over the environment."""
         if verify is None and self.verify is not True:
             verify = self.verify
-        given = (self.proxies, getattr(self._owner(), "proxies", None))
+        given = (self.proxies, getattr(self._owner.session(), "proxies", None))
         in_code = [{k: v for k, v in (each or {}).items() if v is not None} for each in given]
         no_proxy = {**in_code[1], **in_code[0]}.get("no_proxy")
         if no_proxy:
@@ -222,7 +222,7 @@ class TransportSession(OAuth2Session):
 
     def drop_connections(self) -> None:
         """Close the idle connections to every server, also those of the owner's adapters."""
-        theirs = getattr(self._owner(), "adapters", {})
+        theirs = getattr(self._owner.session(), "adapters", {})
         for adapter in [*self.adapters.values(), *self._defaults.values(), *theirs.values()]:
             drop_idle_connections(adapter)
 

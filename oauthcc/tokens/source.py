@@ -334,7 +334,7 @@ class TokenSource:
             return newer
 
         def begin() -> TokenNeed:
-            text, owner = refused.token.access_token, [self._owner()]
+            text, owner = refused.token.access_token, [self._owner.session()]
             need = TokenNeed("refused", text, since, owner=owner, budget=self._token_timeout)
             return self._state.permit(need)
 
@@ -406,7 +406,7 @@ class TokenSource:
 
         An older one may have been refused.
         """
-        need = TokenNeed(why, owner=[self._owner()], budget=self._token_timeout)
+        need = TokenNeed(why, owner=[self._owner.session()], budget=self._token_timeout)
         if current is None:
             return need
         token = current.token
