@@ -227,10 +227,16 @@ def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]
     if type(headers) is CaseInsensitiveDict:  # as `_copy_of` does, without many calls
         new: Any = object.__new__(CaseInsensitiveDict)
         new._store = store = headers.__dict__["_store"].copy()
-        for name, (_, value) in [*store.items()]:
-            if (values or type(value) is not str) and _is_ours(value, values):
-                del store[name]
-        own["headers"], kept = new, (*store.values(),)
+        kept = (*store.values(),)
+        is_odd = bool(values)
+        for _, value in kept:
+            is_odd |= type(value) is not str
+        if is_odd:
+            for name, (_, value) in [*store.items()]:
+                if _is_ours(value, values):
+                    del store[name]
+            kept = (*store.values(),)
+        own["headers"] = new
     else:
         kept = headers.copy()
         for name in our_headers(request):
@@ -309,17 +315,13 @@ def hide_token(holder: Any, values: Collection[str]) -> None:
     shown: Any
     hidden: dict[str, Any]
     if type(headers) is CaseInsensitiveDict:  # as below, without many calls
-        store = headers.__dict__["_store"]
-        hidden = {
-            key: (name, SecretHeader(value if type(value) is str else plain_text(value)))
-            for key, (name, value) in store.items()
-            if (type(value) is str and value in values)
-            or (type(value) is bytes and plain_text(value) in values)
-        }
         shown = object.__new__(CaseInsensitiveDict)
-        shown._store = store.copy()
-        for key, pair in hidden.items():  # `update` of an ordered dict takes long
-            shown._store[key] = pair
+        shown._store = store = headers.__dict__["_store"].copy()
+        hidden = {}
+        for key, (name, value) in (*store.items(),):
+            text = value if type(value) is str else header_text(value)
+            if type(text) is str and text in values:
+                hidden[name] = store[key] = (name, SecretHeader(text))
     elif not isinstance(headers, Mapping):
         return  # no request, or that of a mock
     else:

@@ -21,8 +21,8 @@ import os
 import re
 import urllib.request
 from collections import OrderedDict
-from types import FunctionType, MethodType, ModuleType, SimpleNamespace
-from typing import Any
+from types import FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests import Request
@@ -56,32 +56,38 @@ def _as_shipped(part: Any) -> object:
     return part if is_shipped else object()
 
 
-def _originals(place: Any, names: str) -> Any:
-    """Return the parts of requests with these names, as they were shipped."""
-    found = {name: getattr(place, name) for name in names.split()} if _IS_ON else {}
-    return SimpleNamespace(**{name: _as_shipped(part) for name, part in found.items()})
+class _Originals:
+    """The parts of requests in one place, as they were shipped."""
+
+    def __init__(self, place: Any, names: str) -> None:
+        for name in names.split() if _IS_ON else ():
+            setattr(self, name, _as_shipped(getattr(place, name)))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object: ...
 
 
 # What is left out, by the places in which requests looks it up. Others may replace it at any time.
-_SESSIONS = _originals(
+_SESSIONS = _Originals(
     sessions,
     "PreparedRequest RequestsCookieJar CaseInsensitiveDict merge_cookies merge_setting"
     " cookiejar_from_dict to_key_val_list get_environ_proxies os",
 )
-_MODELS = _originals(
+_MODELS = _Originals(
     models,
     "CaseInsensitiveDict check_header_validity get_auth_from_url get_cookie_header parse_url"
     " requote_uri to_native_string urlunparse",
 )
-_REQUEST = _originals(
+_REQUEST = _Originals(
     PreparedRequest,
     "prepare prepare_method prepare_url prepare_headers prepare_cookies prepare_body"
     " prepare_content_length prepare_auth prepare_hooks",
 )
-_JAR = _originals(RequestsCookieJar, "__iter__ update set_cookie add_cookie_header")
-_UTILS = _originals(utils, "getproxies proxy_bypass should_bypass_proxies urlparse os")
-_URLLIB = _originals(urllib.request, "getproxies_environment")
-_SESSION = _originals(requests.Session, "prepare_request merge_environment_settings")
+_JAR = _Originals(RequestsCookieJar, "update set_cookie add_cookie_header")
+_UTILS = _Originals(utils, "getproxies proxy_bypass should_bypass_proxies urlparse os")
+_URLLIB = _Originals(urllib.request, "getproxies_environment")
+_SESSION = _Originals(requests.Session, "prepare_request merge_environment_settings")
 
 
 # A comparison of each name in a line of its own takes a fifth of the time of a loop.
@@ -102,7 +108,6 @@ def _may_prepare(method: Any) -> bool:
         and sessions.to_key_val_list is _SESSIONS.to_key_val_list
         and _models_are_shipped()
         and _request_is_shipped()
-        and RequestsCookieJar.__iter__ is _JAR.__iter__
         and RequestsCookieJar.update is _JAR.update
         and RequestsCookieJar.set_cookie is _JAR.set_cookie
         and RequestsCookieJar.add_cookie_header is _JAR.add_cookie_header
