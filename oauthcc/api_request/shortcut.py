@@ -188,7 +188,7 @@ def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequ
 
     ``method`` is the one that would be called.
     """
-    if not (_is_plain(session, request) and _may_prepare(method)):
+    if not (_may_prepare(method) and _is_plain(session, request)):
         return None
     headers = _headers(session, request)
     if headers is None:
@@ -326,7 +326,7 @@ def settings(
     ``method`` is the one that would be called. ``given`` are its other arguments: the proxies,
     stream, verify and cert of the call.
     """
-    if not (_is_simple(session, url, given) and _may_merge(method)):
+    if not (_may_merge(method) and _is_simple(session, url, given)):
         return None
     proxies, stream, verify, cert = given
     if session.trust_env:
