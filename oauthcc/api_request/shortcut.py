@@ -250,6 +250,8 @@ def _has_body(request: Any) -> bool:
 def _headers(session: Any, request: Any) -> Any:
     """Return the merged headers, or None if requests has to look at them."""
     store = session.headers._store.copy()
+    if type(store) is not OrderedDict:
+        return None  # somebody has put another one there
     # Most sessions have the same headers in each call. The order does not matter here.
     if not dict.__eq__(store, session._valid_headers):
         if not all(_is_valid(pair) and key == pair[0].lower() for key, pair in store.items()):
