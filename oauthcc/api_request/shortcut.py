@@ -349,9 +349,8 @@ def _is_simple(session: Any, url: Any, given: tuple[Any, Any, Any, Any]) -> bool
     """Return whether there are no proxies to merge, and requests can read the URL."""
     proxies, stream, verify, cert = given
     return (
-        type(proxies) is type(session.proxies) is dict
+        type(proxies) is dict
         and not proxies
-        and not session.proxies
         and type(stream) in _SETTINGS
         and type(verify) in _SETTINGS
         and type(cert) in _SETTINGS
@@ -359,6 +358,8 @@ def _is_simple(session: Any, url: Any, given: tuple[Any, Any, Any, Any]) -> bool
         and url.isascii()
         and "[" not in url
         and "]" not in url
+        and type(session.proxies) is dict
+        and not session.proxies
     )
 
 
