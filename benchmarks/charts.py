@@ -83,7 +83,7 @@ def warm(scenes: dict[str, Any]) -> Chart:
         Panel("no network", ratios(scenes["warm, null"]["GET"]), [], 1.0),
         Panel("loopback", ratios(scenes["warm, loopback"]["GET"]), [], 1.0),
     ]
-    return Chart("A GET with a valid token", "CPU time; plain requests = 1", panels)
+    return Chart("CPU time of a GET with a valid token", "plain requests = 1, shorter is better", panels)
 
 
 def threads(scenes: dict[str, Any]) -> Chart:
@@ -94,8 +94,8 @@ def threads(scenes: dict[str, Any]) -> Chart:
             count, failures = states[state]["token_requests"], states[state]["failures"]
             bars.append((name, count, f"{count}, {failures} failed" if failures else f"{count}"))
         panels.append(Panel(title, bars, []))
-    note = "Token requests, and how many of the 64 requests failed"
-    return Chart("64 threads send a request at the same time", note, panels)
+    note = "And how many of the 64 requests failed; 1 token request without a failure is best"
+    return Chart("Token requests of 64 threads that send a request together", note, panels)
 
 
 def growth(scenes: dict[str, Any]) -> Chart:
@@ -106,7 +106,7 @@ def growth(scenes: dict[str, Any]) -> Chart:
             points = [(size, each["median"]) for size, each in found["us"].items()]
             lines.append((name, points))
         panels.append(Panel(what, [], lines))
-    return Chart("What a GET costs as its surroundings grow", "CPU time in µs, no network", panels)
+    return Chart("CPU time of a GET as these grow", "µs, no network, lower is better", panels)
 
 
 def idle(scenes: dict[str, Any]) -> Chart:
@@ -119,7 +119,7 @@ def idle(scenes: dict[str, Any]) -> Chart:
     ]
     panels = [Panel("import (CPU time)", imports, [], 1.0)]
     panels.append(Panel("idle session (memory)", memory, [], 1.0))
-    return Chart("Before the first request", "requests = 1", panels)
+    return Chart("Before the first request", "requests = 1, shorter is better", panels)
 
 
 CHARTS: dict[str, Callable[[dict[str, Any]], Chart]] = {

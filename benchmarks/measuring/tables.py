@@ -94,7 +94,7 @@ def growth(scene: Scene) -> str:
 
 def storms(scene: Scene) -> str:
     states = list(next(iter(scene.values())))
-    cells = ("{token_requests} requests, {failures} failures, {wall_per_latency}",)
+    cells = ("token requests: {token_requests}, failures: {failures}, {wall_per_latency} × latency",)
     rows = [[name, *(cells[0].format(**found[s]) for s in states)] for name, found in scene.items()]
     return table(["", *states], rows)
 
