@@ -26,6 +26,7 @@ import requests
 from requests import PreparedRequest, Session
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
 
 from oauthcc import ClientCredentialsSession
 from oauthcc.api_request.shortcut import COMPARED
@@ -112,7 +113,13 @@ FUNCTIONS = (
     (requests.models, "urlencode"),
     (requests.models, "get_auth_from_url"),
     (requests.models, "default_hooks"),
+    (requests.utils, "quote"),
+    (requests.utils, "unquote_unreserved"),
     (RequestsCookieJar, "update"),
+    (CaseInsensitiveDict, "__init__"),
+    (CaseInsensitiveDict, "__setitem__"),
+    (CaseInsensitiveDict, "__getitem__"),
+    (CaseInsensitiveDict, "__iter__"),
 )
 PLACES = [
     *((Session, name) for name in OF_SESSION),

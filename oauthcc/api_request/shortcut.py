@@ -80,7 +80,10 @@ _REQUEST = _originals(
     " prepare_content_length prepare_auth prepare_hooks _encode_params register_hook",
 )
 _JAR = _originals(RequestsCookieJar, "__iter__ update set_cookie add_cookie_header")
-_UTILS = _originals(utils, "getproxies proxy_bypass should_bypass_proxies urlparse os")
+_HEADERS = _originals(CaseInsensitiveDict, "__init__ __setitem__ __getitem__ __iter__")
+_UTILS = _originals(
+    utils, "getproxies proxy_bypass should_bypass_proxies urlparse os quote unquote_unreserved"
+)
 _URLLIB = _originals(urllib.request, "getproxies_environment")
 _SESSION = _originals(requests.Session, "prepare_request merge_environment_settings")
 
@@ -107,6 +110,10 @@ def _may_prepare(method: Any) -> bool:
         and RequestsCookieJar.update is _JAR.update
         and RequestsCookieJar.set_cookie is _JAR.set_cookie
         and RequestsCookieJar.add_cookie_header is _JAR.add_cookie_header
+        and CaseInsensitiveDict.__init__ is _HEADERS.__init__
+        and CaseInsensitiveDict.__setitem__ is _HEADERS.__setitem__
+        and CaseInsensitiveDict.__getitem__ is _HEADERS.__getitem__
+        and CaseInsensitiveDict.__iter__ is _HEADERS.__iter__
     )
 
 
@@ -122,6 +129,8 @@ def _models_are_shipped() -> bool:
         and models.to_native_string is _MODELS.to_native_string
         and models.urlencode is _MODELS.urlencode
         and models.urlunparse is _MODELS.urlunparse
+        and utils.quote is _UTILS.quote
+        and utils.unquote_unreserved is _UTILS.unquote_unreserved
     )
 
 
