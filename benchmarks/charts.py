@@ -83,7 +83,9 @@ def warm(scenes: dict[str, Any]) -> Chart:
         Panel("no network", ratios(scenes["warm, null"]["GET"]), [], 1.0),
         Panel("loopback", ratios(scenes["warm, loopback"]["GET"]), [], 1.0),
     ]
-    return Chart("CPU time of a GET with a valid token", "plain requests = 1, shorter is better", panels)
+    return Chart(
+        "CPU time of a GET with a valid token", "plain requests = 1, shorter is better", panels
+    )
 
 
 def threads(scenes: dict[str, Any]) -> Chart:

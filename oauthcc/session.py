@@ -129,7 +129,7 @@ class ClientCredentialsSession(requests.Session):
     # The sources that are closed with this session.
     _own_sources: list[TokenSource]
     # The headers of the session that were checked, for shortcut.py.
-    _valid_headers: Any = {}  # noqa: RUF012 - it is never changed
+    _valid_headers: Any = ()
 
     @hide_locals
     def __init__(
@@ -302,7 +302,8 @@ class ClientCredentialsSession(requests.Session):
             prepared = super().prepare_request(request)
             # As in requests, headers of the session that are no mapping do not count.
             headers_of_all: Any = self.headers if isinstance(self.headers, Mapping) else {}
-            given = CaseInsensitiveDict({**headers_of_all, **(request.headers or {})})
+            theirs = dict(request.headers.items()) if request.headers else {}
+            given = CaseInsensitiveDict({**headers_of_all, **theirs})
             # An auth= that writes none, as `lambda r: r`, says that no token is wanted.
             is_written = prepared.headers.get("Authorization") != given.get("Authorization")
             if not is_written or not self._goes_beside(prepared):
@@ -312,7 +313,7 @@ class ClientCredentialsSession(requests.Session):
         prepared = self._prepare_without_netrc(request) if quickly is None else quickly
         tokens = self._allowed_urls.find(str(prepared.url))[0]
         header = None if tokens is None else tokens._config.header
-        headers: Any = request.headers or {}
+        headers = dict(request.headers.items()) if request.headers else {}
         if None in headers.values() and _says_without(headers, header or "Authorization"):
             prepared.hooks = authorization.CallerHooks(vars(prepared)["hooks"])
         elif self.trust_env and (header != "Authorization" or header in prepared.headers):
@@ -613,8 +614,8 @@ def _check_source(tokens: object) -> None:
 
 def _says_without(headers: Any, name: str) -> bool:
     """Return whether a caller wants no header of this name, which is then None as in requests."""
-    wanted = name.lower(), name.lower().encode()
-    return any(value is None and given.lower() in wanted for given, value in headers.items())
+    nones = [authorization.header_text(given) for given, value in headers.items() if value is None]
+    return name.lower() in [given.lower() for given in nones]
 
 
 def _readable(

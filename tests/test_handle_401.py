@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3.exceptions import ProtocolError
 
@@ -16,7 +16,9 @@ from oauthcc import ConfigurationError
 from oauthcc.api_request.answer_body import RELEASE_LIMIT, release
 from oauthcc.api_request.handle_401 import checked_status
 
+from .internet import Internet
 from .own_header import OwnScene
+from .sessions import connected
 
 # A refused answer
 
@@ -159,6 +161,32 @@ def test_an_answer_without_a_stream_is_unchanged() -> None:
 
 
 # Statuses that mean a refused token
+
+
+class Numbering(BaseAdapter):
+    """An adapter that puts something else than a number there."""
+
+    def __init__(self, status: Any) -> None:
+        super().__init__()
+        self.status = status
+
+    def send(self, request: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+        made = requests.Response()
+        made.status_code, made.request, made.raw = self.status, request, io.BytesIO(b"fine")
+        made.reason = request.headers["Authorization"]
+        return made
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("status", [None, "200", "401"])
+def test_a_status_that_is_no_number_is_returned(net: Internet, status: Any) -> None:
+    session = connected(net)
+    session.mount("https://api.example", Numbering(status))
+    found = session.get("https://api.example/")
+    assert (found.status_code, found.content) == (status, b"fine")
+    assert net.tokens[0] not in found.reason
 
 
 @pytest.mark.parametrize("statuses", [(), (200,), (500,), ("401",), "401", (None,), 99, None, 4.5])

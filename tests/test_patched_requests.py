@@ -15,15 +15,18 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import cycle
 from typing import Any
 from unittest import mock
+from urllib.parse import quote, urlencode
 
 import pytest
 import requests
 from requests import PreparedRequest, Session
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
 
 from oauthcc import ClientCredentialsSession
 from oauthcc.api_request.shortcut import COMPARED
@@ -90,6 +93,7 @@ OF_REQUEST = (
     "prepare_auth",
     "prepare_hooks",
     "_encode_params",
+    "register_hook",
 )
 FUNCTIONS = (
     (requests.sessions, "get_environ_proxies"),
@@ -105,9 +109,17 @@ FUNCTIONS = (
     (requests.models, "to_native_string"),
     (requests.models, "parse_url"),
     (requests.models, "requote_uri"),
+    (requests.models, "to_key_val_list"),
+    (requests.models, "urlencode"),
     (requests.models, "get_auth_from_url"),
     (requests.models, "default_hooks"),
+    (requests.utils, "quote"),
+    (requests.utils, "unquote_unreserved"),
     (RequestsCookieJar, "update"),
+    (CaseInsensitiveDict, "__init__"),
+    (CaseInsensitiveDict, "__setitem__"),
+    (CaseInsensitiveDict, "__getitem__"),
+    (CaseInsensitiveDict, "__iter__"),
 )
 PLACES = [
     *((Session, name) for name in OF_SESSION),
@@ -164,6 +176,24 @@ def test_a_replaced_method_of_the_adapter_is_called(
     with replaced(HTTPAdapter, name, by_wraps) as calls:
         session.get(scene.url)
     assert calls == [name]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "new"),
+    [
+        (PreparedRequest, "_encode_params", lambda _, data: "a=b |" if data else ""),
+        (PreparedRequest, "_encode_params", staticmethod(lambda data: "a=b |" if data else "")),
+        (requests.models, "urlencode", partial(urlencode, safe="|", quote_via=quote)),
+    ],
+    ids=["method", "function", "urlencode"],
+)
+def test_what_a_replaced_encoding_of_parameters_returns_is_quoted(
+    net: Internet, owner: Any, name: str, new: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = warm(net)
+    monkeypatch.setattr(owner, name, new, raising=False)
+    session.get(URL, params={"a": "b |"})
+    assert net.seen[-1].request.url == f"{URL}?a=b%20%7C"
 
 
 @pytest.mark.parametrize("place", ["sessions", "utils"])
@@ -377,6 +407,46 @@ def test_what_was_replaced_before_our_import_is_called(place: tuple[str, str], h
     assert done.returncode == 0, done.stderr
 
 
+CLASSES = """
+    import sys
+    import requests
+    class Other({place}):
+        pass
+    {place} = Other
+    assert "oauthcc" not in sys.modules
+    from oauthcc import ClientCredentialsSession
+    from tests.internet import Internet
+    session = ClientCredentialsSession("https://as.example/token", "my-id", "my-secret")
+    for one in (session, requests.sessions.Session()):
+        net = Internet()
+        one.mount("https://", net)
+        one.get("https://api.example/")
+        request = net.seen[-1].request
+        print(*[type(part).__name__ for part in (request, request.headers, request._cookies)])
+"""
+
+
+@pytest.mark.unmeasured
+@pytest.mark.parametrize(
+    "place",
+    [
+        "requests.Request",
+        "requests.PreparedRequest",
+        "requests.sessions.Request",
+        "requests.sessions.PreparedRequest",
+        "requests.cookies.RequestsCookieJar",
+    ],
+)
+def test_a_class_that_was_replaced_before_our_import_is_used_as_by_requests(place: str) -> None:
+    code = textwrap.dedent(CLASSES).format(place=place)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    ours, plain = done.stdout.splitlines()
+    assert ours == plain
+
+
 # The environment
 
 
@@ -412,6 +482,23 @@ def test_a_proxy_in_the_environment_is_used_from_the_next_call_on(
     assert _proxies(session, net)["https"] == value
     environment.delenv(name)
     assert "https" not in _proxies(session, net)
+
+
+def test_a_url_without_a_path_is_not_taken_for_another_origin(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("HTTPS_PROXY", PROXY)
+    environment.setenv("NO_PROXY", "api.example:8443,exampl")
+    session = connected(Internet())
+    session.trust_env = True
+
+    def is_behind_proxy(url: str) -> bool:
+        return "https" in session.merge_environment_settings(url, {}, None, None, None)["proxies"]
+
+    assert not is_behind_proxy("https://api.example:8443")
+    assert is_behind_proxy("https://api.example:844/")
+    assert not is_behind_proxy("https://x.exampl/")
+    assert is_behind_proxy("https://x.example")
 
 
 def test_a_replaced_environment_is_used(net: Internet, environment: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from oauthcc.api_request.authorization import CallerHooks
 from oauthcc.testing import Answer
 
 from .own_header import OwnScene
-from .refusals import Scene
+from .refusals import TWICE, Scene
 from .sessions import CLIENT
 
 API, OTHER = "https://api.example", "https://other.example"
@@ -188,6 +188,56 @@ def test_a_header_that_is_none_means_no_token_and_no_netrc(scene: Scene, name: A
 @pytest.mark.parametrize("headers", [(), "", {}])
 def test_headers_of_any_kind_may_be_empty(scene: Scene, headers: Any) -> None:
     assert scene.session().get(scene.url, headers=headers).status_code == 200
+
+
+class Items:
+    """Headers that are no mapping. requests asks for their items only."""
+
+    def items(self) -> Any:
+        return {"X-Mine": "mine"}.items()
+
+
+@pytest.mark.parametrize("by", [None, ("user", "password")])
+def test_headers_need_nothing_but_items(scene: Scene, by: Any) -> None:
+    headers: Any = Items()
+    answer = scene.session().get(scene.url, headers=headers, auth=by)
+    assert answer.request.headers["X-Mine"] == "mine"
+
+
+def _kept_as(name: str) -> Any:
+    return property(
+        lambda self: vars(self).get(name), lambda self, value: vars(self).update({name: value})
+    )
+
+
+class Elsewhere(PreparedRequest):
+    """A request that keeps its content under other names."""
+
+    method = _kept_as("_method")
+    url = _kept_as("_url")
+    headers = _kept_as("_headers")
+    body = _kept_as("_body")
+
+
+class PassingOn(requests.Session):
+    """A mix-in that takes part in sending."""
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> requests.Response:
+        return super().send(request, **kwargs)
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_a_request_may_keep_its_content_under_other_names(scene: Scene, is_mixed: bool) -> None:
+    kinds = (ClientCredentialsSession, PassingOn) if is_mixed else (ClientCredentialsSession,)
+    kind: Any = type("Kind", kinds, {})
+    with kind.using(scene.refused().tokens) as session:
+        prepared = Elsewhere()
+        prepared.prepare("POST", scene.url, data=b"content")
+        answer = session.send(prepared)
+        assert (answer.status_code, answer.request.body) == (200, b"content")
+        assert type(answer.request).__name__ == "Elsewhere"
+        assert scene.trail == TWICE
+        assert "Authorization" not in prepared.headers
 
 
 # Mix-ins

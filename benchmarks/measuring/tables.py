@@ -94,7 +94,9 @@ def growth(scene: Scene) -> str:
 
 def storms(scene: Scene) -> str:
     states = list(next(iter(scene.values())))
-    cells = ("token requests: {token_requests}, failures: {failures}, {wall_per_latency} × latency",)
+    cells = (
+        "token requests: {token_requests}, failures: {failures}, {wall_per_latency} latencies",
+    )
     rows = [[name, *(cells[0].format(**found[s]) for s in states)] for name, found in scene.items()]
     return table(["", *states], rows)
 

@@ -205,12 +205,11 @@ _new = tuple.__new__
 
 def hand_over(request: PreparedRequest) -> HandedOver:
     """Note what is handed over now."""
-    own = request.__dict__
-    note = NO_BODY if own["body"] is None else _note_or_reason(own["body"])
-    headers = _copy_of(own["headers"])
+    body, headers = request.body, _copy_of(request.headers)
+    note = NO_BODY if body is None else _note_or_reason(body)
     for name in our_headers(request):  # a replay gets values of its own
         headers[name] = SecretHeader(header_text(headers[name]))
-    return HandedOver(own["method"], own["url"], headers, own["body"], note)
+    return _new(HandedOver, (request.method, request.url, headers, body, note))
 
 
 def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]:
@@ -220,7 +219,7 @@ def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]
     """
     copied = object.__new__(type(request))
     own = copied.__dict__ = request.__dict__.copy()
-    body, headers, hooks = own["body"], own["headers"], own.get("hooks")
+    body, headers, hooks = request.body, request.headers, own.get("hooks")
     values = () if hooks == _NO_HOOKS else _our_values(request)
     note = NO_BODY if body is None else _note_or_reason(body)
     kept: Any
@@ -236,13 +235,13 @@ def copy_to_send(request: PreparedRequest) -> tuple[PreparedRequest, HandedOver]
                 if _is_ours(value, values):
                     del store[name]
             kept = (*store.values(),)
-        own["headers"] = new
+        copied.headers = new
     else:
         kept = headers.copy()
         for name in our_headers(request):
             del kept[name]
-        own["headers"] = kept.copy()
-    return copied, _new(HandedOver, (own["method"], own["url"], kept, body, note))
+        copied.headers = kept.copy()
+    return copied, _new(HandedOver, (request.method, request.url, kept, body, note))
 
 
 def copy_request(request: PreparedRequest) -> PreparedRequest:

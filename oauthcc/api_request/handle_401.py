@@ -125,11 +125,12 @@ class Handle401(ResponseHandler):
                 self._note_rest(self._request_of(response), answer)
             finally:
                 self._replay = None
-        if 200 <= answer.status_code < 300:
+        status = answer.status_code if isinstance(answer.status_code, int) else 0  # of an adapter
+        if 200 <= status < 300:
             self.tokens._accepted(
                 self._current, self._first, lambda: self._route_of(self._request_of(response))
             )
-        if answer.status_code >= 400 and isinstance(answer.reason, str):
+        if not 0 < status < 400 and isinstance(answer.reason, str):
             answer.reason = self._redacted(answer.reason)  # `raise_for_status` quotes it
         hide_token(answer, self.values)  # after all that was sent, before the user's hooks
         return None if answer is response else answer

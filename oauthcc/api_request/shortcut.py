@@ -7,8 +7,8 @@ of them checks the types and values of its arguments, and returns exactly what r
 return, or None, and then the caller leaves the call to requests. They always return None if
 
 - requests has a version that was not compared with this module (`COMPARED`),
-- a tool, a test or a subclass has replaced a function that would be left out, before or after the
-  import of this library,
+- a tool, a test or a subclass has replaced one of the functions and classes that are named below,
+  before or after the import of this library,
 - ``OAUTHCC_NO_SHORTCUT`` is set in the environment when this library is imported.
 
 Then a call does the same and takes longer. Nothing is remembered about a URL but the proxies that
@@ -21,20 +21,21 @@ import os
 import re
 import urllib.request
 from collections import OrderedDict
+from operator import is_
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import requests
-from requests import Request
-from requests.cookies import RequestsCookieJar
 from requests.exceptions import InvalidHeader
 
 # Without types, which do not have what is private or only imported there.
 models: Any = requests.models
 sessions: Any = requests.sessions
 utils: Any = requests.utils
-PreparedRequest: Any = requests.PreparedRequest
-CaseInsensitiveDict: Any = requests.structures.CaseInsensitiveDict
+# As `requests.Session` finds them: others may have put another class in another place.
+PreparedRequest: Any = sessions.PreparedRequest
+RequestsCookieJar: Any = sessions.RequestsCookieJar
+CaseInsensitiveDict: Any = sessions.CaseInsensitiveDict
 
 #: The versions of requests that were compared with this module (tests/differential/).
 COMPARED = ("2.32.3", "2.32.4", "2.32.5", "2.33.0", "2.33.1", "2.34.0", "2.34.1", "2.34.2")
@@ -68,6 +69,7 @@ class _Originals:
         def __getattr__(self, name: str) -> object: ...
 
 
+Request: Any = _as_shipped(sessions.Request)
 # What is left out, by the places in which requests looks it up. Others may replace it at any time.
 _SESSIONS = _Originals(
     sessions,
@@ -77,15 +79,18 @@ _SESSIONS = _Originals(
 _MODELS = _Originals(
     models,
     "CaseInsensitiveDict check_header_validity get_auth_from_url get_cookie_header parse_url"
-    " requote_uri to_native_string urlunparse",
+    " requote_uri to_key_val_list to_native_string urlencode urlunparse",
 )
 _REQUEST = _Originals(
     PreparedRequest,
     "prepare prepare_method prepare_url prepare_headers prepare_cookies prepare_body"
-    " prepare_content_length prepare_auth prepare_hooks",
+    " prepare_content_length prepare_auth prepare_hooks _encode_params register_hook",
 )
-_JAR = _Originals(RequestsCookieJar, "update set_cookie add_cookie_header")
-_UTILS = _Originals(utils, "getproxies proxy_bypass should_bypass_proxies urlparse os")
+_JAR = _Originals(RequestsCookieJar, "__iter__ update set_cookie add_cookie_header")
+_HEADERS: Any = _Originals(CaseInsensitiveDict, "__init__ __setitem__ __getitem__ __iter__")
+_UTILS = _Originals(
+    utils, "getproxies proxy_bypass should_bypass_proxies urlparse os quote unquote_unreserved"
+)
 _URLLIB = _Originals(urllib.request, "getproxies_environment")
 _SESSION = _Originals(requests.Session, "prepare_request merge_environment_settings")
 
@@ -111,6 +116,10 @@ def _may_prepare(method: Any) -> bool:
         and RequestsCookieJar.update is _JAR.update
         and RequestsCookieJar.set_cookie is _JAR.set_cookie
         and RequestsCookieJar.add_cookie_header is _JAR.add_cookie_header
+        and CaseInsensitiveDict.__init__ is _HEADERS.__init__
+        and CaseInsensitiveDict.__setitem__ is _HEADERS.__setitem__
+        and CaseInsensitiveDict.__getitem__ is _HEADERS.__getitem__
+        and CaseInsensitiveDict.__iter__ is _HEADERS.__iter__
     )
 
 
@@ -122,8 +131,12 @@ def _models_are_shipped() -> bool:
         and models.get_cookie_header is _MODELS.get_cookie_header
         and models.parse_url is _MODELS.parse_url
         and models.requote_uri is _MODELS.requote_uri
+        and models.to_key_val_list is _MODELS.to_key_val_list
         and models.to_native_string is _MODELS.to_native_string
+        and models.urlencode is _MODELS.urlencode
         and models.urlunparse is _MODELS.urlunparse
+        and utils.quote is _UTILS.quote
+        and utils.unquote_unreserved is _UTILS.unquote_unreserved
     )
 
 
@@ -138,6 +151,8 @@ def _request_is_shipped() -> bool:
         and PreparedRequest.prepare_content_length is _REQUEST.prepare_content_length
         and PreparedRequest.prepare_auth is _REQUEST.prepare_auth
         and PreparedRequest.prepare_hooks is _REQUEST.prepare_hooks
+        and PreparedRequest._encode_params is _REQUEST._encode_params
+        and PreparedRequest.register_hook is _REQUEST.register_hook
     )
 
 
@@ -167,7 +182,7 @@ _QUOTED = r"%(?:[0189A-F][0-9A-F]|2[0-9A-CF]|3[A-F]|[46]0|5[B-E]|7[B-DF])"
 _PATH, _QUERY = r"[A-Za-z0-9._~!$&'()*+,;=:@/-]*", r"[A-Za-z0-9._~!$&'()*+,;=:@/?-]*"
 _PORT = r"(?:[1-5][0-9]{0,4}|[6-9][0-9]{0,3}|6[0-4][0-9]{3})"
 _ORIGIN = rf"https?://[a-z0-9_][a-z0-9_.-]{{0,254}}(?::{_PORT})?"
-_PLAIN_ORIGIN = re.compile(_ORIGIN)
+_PLAIN_ORIGIN = re.compile(rf"{_ORIGIN}(?=/)")
 _PLAIN_URL = re.compile(
     rf"{_ORIGIN}/{_PATH}(?:{_QUOTED}{_PATH})*(?:\?(?=.){_QUERY}(?:{_QUOTED}{_QUERY})*)?"
 )
@@ -184,13 +199,9 @@ _MOST_ORIGINS = 1000
 
 
 def prepare(method: object, session: Any, request: Any) -> requests.PreparedRequest | None:
-    """Return what `prepare_request` returns for a request without ``auth`` and netrc.
-
-    ``method`` is the one that would be called.
-    """
-    if not (_may_prepare(method) and _is_plain(session, request)):
-        return None
-    headers = _headers(session, request)
+    """Return what ``method``, `prepare_request`, returns for a request without auth and netrc."""
+    is_plain = _may_prepare(method) and _is_plain(session, request)
+    headers = _headers(session, request) if is_plain else None
     if headers is None:
         return None
     hooks = sessions.merge_hooks(request.hooks, session.hooks)
@@ -252,11 +263,12 @@ def _headers(session: Any, request: Any) -> Any:
     store = session.headers._store.copy()
     if type(store) is not OrderedDict:
         return None  # somebody has put another one there
-    # Most sessions have the same headers in each call. The order does not matter here.
-    if not dict.__eq__(store, session._valid_headers):
+    pairs, valid = (*store.values(),), session._valid_headers
+    # They are checked once: a header that is set again is another pair.
+    if len(pairs) != len(valid) or not all(map(is_, pairs, valid)):
         if not all(_is_valid(pair) and key == pair[0].lower() for key, pair in store.items()):
             return None
-        vars(session)["_valid_headers"] = store.copy()
+        vars(session)["_valid_headers"] = pairs
     for pair in request.headers.items():
         if not _is_valid(pair):
             return None
@@ -294,9 +306,10 @@ class _Environment:
         """Return what `get_environ_proxies` returns, or None for an unusual URL."""
         if not self._of_proxies:
             return {}
-        origin = url[: url.find("/", 8)]
-        if not _PLAIN_ORIGIN.fullmatch(origin):
+        match = _PLAIN_ORIGIN.match(url)
+        if match is None:
             return None
+        origin = match[0]
         values, (values_before, known) = [*map(variables.get, self._of_proxies)], self._known
         if values != values_before or len(known) >= _MOST_ORIGINS:
             known = {}
