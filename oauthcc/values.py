@@ -59,7 +59,8 @@ def _made(kind: type[T], methods: dict[str, Any]) -> type[T]:
         fields[name] = {**options, **(given if type(given) is _Field else {"default": given})}
     for name in ("__dict__", "__weakref__"):
         members.pop(name, None)
-    members["__slots__"] = tuple(name for name in kind.__annotations__ if name in fields)
+    hints = {n: hint for n, hint in kind.__annotations__.items() if n in fields}  # no KW_ONLY
+    members |= {"__annotations__": hints, "__slots__": tuple(hints)}
     taken = tuple(n for n, f in fields.items() if f.get("init", True) and not f.get("kw_only"))
     members |= {"_fields": fields, "_positional": taken, "__match_args__": taken}
     members["__qualname__"] = kind.__qualname__
@@ -122,7 +123,8 @@ class _Value:
                 continue
             object.__setattr__(self, name, found)
         if is_wrong or values:
-            kind = type(self)
+            # Not a class of the user, which may have an `__init__` of its own.
+            kind: Any = next(k for k in type(self).__mro__ if "_fields" in vars(k))
             del self, args, kwargs, values, found  # crash reporters send local variables
             raise TypeError(f"{kind.__qualname__} takes {kind.__signature__}.")
         self.__post_init__()

@@ -1200,3 +1200,10 @@ def test_a_rotated_certificate_is_used_after_a_refusal(
             session.tokens.renew()
     assert len(odd.sent) == 3
     assert len(odd.issued) == 2
+
+
+@pytest.mark.parametrize("kind", [ClientSecretBasic, ClientSecretJWT])
+def test_a_secret_in_the_place_of_an_option_is_an_error_that_does_not_show_it(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"must be True or False|choose HS256") as caught:
+        kind("my-secret")
+    assert "my-secret" not in str(caught.value)

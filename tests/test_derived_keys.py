@@ -229,6 +229,7 @@ def test_foreign_content_is_not_a_key(left: bytes, memory: Path) -> None:
     the_file(memory).write_bytes(left)
     the_file(memory).chmod(0o600)
     assert not is_shared()
+    assert is_shared()  # it does not hide what is written after it
 
 
 def test_the_file_does_not_grow_without_a_limit(
@@ -274,7 +275,14 @@ def is_a_pipe(path: Path) -> None:
     os.mkfifo(path, 0o600)
 
 
-@pytest.mark.parametrize("kind", [others_can_read, is_a_link, is_a_pipe, Path.mkdir])
+def has_another_name(path: Path) -> None:
+    path.touch(0o600)
+    path.with_name("target").hardlink_to(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [others_can_read, is_a_link, has_another_name, is_a_pipe, Path.mkdir]
+)
 def test_a_file_that_is_not_private_is_not_used(kind: Any, memory: Path) -> None:
     kind(the_file(memory))
     assert not is_shared()

@@ -612,3 +612,49 @@ def test_an_idle_connection_that_cannot_be_closed_does_not_hinder_a_child(
     finally:
         connection.sock = true
     assert process.result() == 200
+
+
+_FIRST_USE = """
+import secrets, sys
+from contextlib import nullcontext
+import requests
+from oauthcc import ClientCredentialsSession, Token, forks
+
+class Finder:
+    @staticmethod
+    def find_spec(name, *_):
+        if not forks.importing._is_owned():
+            print(name)
+
+class Store:
+    def load(self, key):
+        return token
+
+    def save(self, key, token):
+        raise NotImplementedError
+
+    def lock(self, key, timeout):
+        return nullcontext()
+
+dead, secret = "http://127.0.0.1:1/", f"&amp;{secrets.token_hex(16)}"
+sys.meta_path.insert(0, Finder)
+for token, kind in ((Token("my-token"), "ConnectionError"), (None, "TokenEndpointUnreachable")):
+    try:
+        ClientCredentialsSession(dead, "my-id", secret, store=Store()).get(dead)
+    except requests.ConnectionError as error:
+        assert type(error).__name__ == kind, error
+sys.meta_path.remove(Finder)
+"""
+
+
+def test_a_fork_waits_for_whatever_is_imported_at_first_use() -> None:
+    # In a child, the lock of a module that another thread imports would never be free.
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FIRST_USE],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -7,11 +7,20 @@ import dataclasses
 import inspect
 import pickle
 import sys
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
-from oauthcc import ClientSecretBasic, ClientSecretJWT, PrivateKeyJWT, Token, TokenObtained, events
+from oauthcc import (
+    ClientAssertion,
+    ClientSecretBasic,
+    ClientSecretJWT,
+    PrivateKeyJWT,
+    TLSClientAuth,
+    Token,
+    TokenObtained,
+    events,
+)
 from oauthcc.client_auth import Attempt
 from oauthcc.tokens.fetcher import FetchResult
 from oauthcc.values import field, frozen, mutable, replace
@@ -113,6 +122,15 @@ def test_an_error_about_arguments_shows_none_of_them() -> None:
         trace = trace.tb_next
 
 
+def test_an_error_about_arguments_in_a_class_of_a_user_says_what_ours_takes() -> None:
+    class OwnToken(Token):
+        def __init__(self, name: str) -> None:
+            super().__init__(name=name)  # type: ignore[call-arg]
+
+    with pytest.raises(TypeError, match=r"^Token takes \(access_token: "):
+        OwnToken("my-name")
+
+
 @pytest.mark.parametrize("value", [Value(1), Token("t"), OBTAINED, ClientSecretBasic()])
 def test_a_value_never_changes(value: Any) -> None:
     for each in dataclasses.fields(value):
@@ -184,6 +202,13 @@ def test_the_signature_of_a_value_can_be_read() -> None:
     assert str(jwt).startswith("(algorithm: 'str' = 'HS256', *, lifetime: 'int' = 60")
     assert private.parameters["headers"].kind is inspect.Parameter.KEYWORD_ONLY
     assert "_password" not in private.parameters
+
+
+@pytest.mark.parametrize("kind", [ClientSecretJWT, PrivateKeyJWT, ClientAssertion, TLSClientAuth])
+def test_the_types_of_the_fields_can_be_read(kind: type) -> None:
+    hints = get_type_hints(kind)
+    assert {f.name for f in dataclasses.fields(kind)} <= hints.keys()
+    assert "_" not in hints
 
 
 @mutable

@@ -13,6 +13,8 @@ from requests import Response
 from urllib3 import HTTPResponse
 from urllib3.exceptions import DecodeError, HTTPError, ProtocolError
 
+from ..forks import importing
+
 #: A refused answer is read up to this number of bytes and for this number of seconds, to keep its
 #: connection in the pool.
 RELEASE_LIMIT, RELEASE_SECONDS = 65_536, 0.5
@@ -140,7 +142,8 @@ def _redacting(kind: type[HTTPResponse]) -> type[HTTPResponse]:
 
 def _redacted(error: HTTPError, tokens: list[str]) -> HTTPError | None:
     """Return an error without the tokens, or None if the error and what led to it quote none."""
-    from ..redaction.search import redacted_message
+    with importing:
+        from ..redaction.search import redacted_message
 
     text = redacted_message(error, tokens)
     if text is None:

@@ -21,6 +21,7 @@ from .. import clock
 from ..challenge import find_error, find_parameter
 from ..errors import ConfigurationError, OAuthCCError
 from ..events import Event, ReplayImpossible, RequestReplayed
+from ..forks import importing
 from ..token_request.owner import drop_idle_connections
 from ..tokens.refusals import Refusal, Route
 from ..tokens.source import TokenSource
@@ -281,7 +282,8 @@ class Handle401(ResponseHandler):
 
         Also from the requests of the error, of those that led to it, and of their responses.
         """
-        from ..redaction.search import redact_error
+        with importing:
+            from ..redaction.search import redact_error
 
         redact_error(error, self._tokens_sent())
         if error.request is None and self.sending and isinstance(error, OAuthCCError):
@@ -319,7 +321,8 @@ class Handle401(ResponseHandler):
         return None if is_clean else InvalidURL(self._redacted(str(error)))
 
     def _redacted(self, text: str) -> str:
-        from ..redaction.search import redact
+        with importing:
+            from ..redaction.search import redact
 
         return redact(text, self._tokens_sent())
 

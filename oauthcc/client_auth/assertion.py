@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -209,8 +210,6 @@ class ClientAssertion:
 
 def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, Any]:
     """Return the claims of RFC 7523 section 3, with a new ``jti``."""
-    import uuid  # its import takes long
-
     now = int(time.time())
     return {
         "iss": attempt.client_id,
@@ -218,7 +217,7 @@ def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, 
         "aud": audience or attempt.audience,
         "iat": now,
         "exp": now + lifetime,
-        "jti": str(uuid.uuid4()),
+        "jti": secrets.token_urlsafe(16),
     }
 
 

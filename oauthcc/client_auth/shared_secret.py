@@ -24,6 +24,13 @@ class ClientSecretBasic:
     needs_secret = True
     cert = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.encode, bool):  # not shown: it may be the secret
+            raise ConfigurationError(
+                "encode of ClientSecretBasic must be True or False. The client_secret is an"
+                " argument of the session."
+            )
+
     def authenticate(self, attempt: Attempt) -> None:
         """Set the header ``Authorization``."""
         client_id, secret = attempt.client_id, attempt.secret("ClientSecretBasic")

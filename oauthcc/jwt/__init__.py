@@ -95,8 +95,9 @@ def least_octets(algorithm: str) -> int:
     """Return how many octets a secret must have; raise ConfigurationError if it cannot sign."""
     if algorithm not in _LEAST_OCTETS:
         raise ConfigurationError(
-            f"A client_secret cannot sign with {algorithm!r}: choose {', '.join(_LEAST_OCTETS)}, or"
-            " use PrivateKeyJWT with a private key."
+            # Not shown: it may be the secret.
+            f"A client_secret cannot sign with this algorithm: choose {', '.join(_LEAST_OCTETS)},"
+            " or use PrivateKeyJWT with a private key."
         )
     return _LEAST_OCTETS[algorithm]
 

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from html.entities import html5
 from itertools import islice
 
 from .header import REDACTED
@@ -270,8 +271,6 @@ def _undone(escape: re.Match[str]) -> str | None:
     if kind == "control":
         return _CONTROLS[value]
     if kind == "entity":
-        from html.entities import html5
-
         character = html5.get(value)
     elif kind == "utf8":
         character = _decoded_again(value)

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..forks import importing
+
 #: A folder in memory, or None. A plain folder of this name may be on a disk.
 MEMORY = Path("/dev/shm") if os.path.ismount("/dev/shm") else None  # noqa: S108 - see `_opened`
 #: Seconds for which a process waits for the derivation of another one, which may be frozen.
@@ -52,7 +54,8 @@ def derived_once(
         if found is None:
             found = derive()
             with contextlib.suppress(OSError):  # the memory is full
-                if os.fstat(file).st_size >= MOST:
+                size = os.fstat(file).st_size
+                if size >= MOST or size % (2 * SIZE):  # full, or the last record is not whole
                     os.ftruncate(file, 0)
                 os.write(file, found + hmac.digest(secret, found, "sha256"))
         return found
@@ -70,7 +73,8 @@ def _opened() -> Iterator[int]:
     try:
         facts = os.fstat(file)
         is_ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid()
-        if not is_ours or facts.st_mode & 0o077:
+        # With a second name, it is a file of another program that somebody has linked here.
+        if not is_ours or facts.st_mode & 0o077 or facts.st_nlink > 1:
             raise PermissionError
         yield file
     finally:
@@ -91,7 +95,8 @@ def _lock(file: int, client_id: str) -> bool:
 
     Everybody can read the number of a lock, so it does not depend on the secret.
     """
-    import fcntl
+    with importing:
+        import fcntl
 
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, zlib.crc32(client_id.encode()))
