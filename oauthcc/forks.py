@@ -11,10 +11,13 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import requests
 from urllib3._collections import RecentlyUsedContainer
+
+R = TypeVar("R")
 
 
 class _Renewable(Protocol):
@@ -26,6 +29,22 @@ class _Renewable(Protocol):
 importing: Any = threading.RLock()
 # By identity: a subclass of a user may define __eq__ and so have no hash.
 _known: weakref.WeakValueDictionary[int, _Renewable] = weakref.WeakValueDictionary()
+
+
+class computed_once(Generic[R]):  # noqa: N801 - used like `functools.cached_property`
+    """A property that is computed when it is first read.
+
+    Before Python 3.12, that of functools has a lock for all objects of the class. In a child, it
+    would never be free if another thread held it.
+    """
+
+    def __init__(self, compute: Callable[[Any], R]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: Any, kind: type) -> R:
+        found = vars(instance)[self._compute.__name__] = self._compute(instance)
+        return found
 
 
 def reset_in_child(thing: _Renewable) -> None:

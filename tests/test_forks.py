@@ -19,9 +19,10 @@ import requests
 import trustme
 from requests.adapters import HTTPAdapter
 
-from oauthcc import ClientCredentialsSession, forks
+from oauthcc import ClientCredentialsSession, TokenRequestDenied, forks
 from oauthcc.stores import FileStore, MemoryStore, RedisStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.token_request import response
 from oauthcc.tokens.renewal import Phase
 from oauthcc.tokens.source import TokenSource
 
@@ -658,3 +659,31 @@ def test_a_fork_waits_for_whatever_is_imported_at_first_use() -> None:
         timeout=PATIENCE,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_child_reads_an_error_although_another_thread_was_reading_one(
+    auth: AuthorizationServer, api: ProtectedAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, reads, goes_on = response.Redactor, threading.Event(), threading.Event()
+
+    def slow(*args: Any, **options: Any) -> Any:
+        if not reads.is_set():
+            reads.set()
+            goes_on.wait(PATIENCE)
+        return real(*args, **options)
+
+    monkeypatch.setattr(response, "Redactor", slow)
+    wrong = ClientCredentialsSession(auth.token_url, auth.client_id, "wrong")
+
+    def error() -> str:
+        with pytest.raises(TokenRequestDenied) as caught:
+            wrong.get(api.url)
+        return str(caught.value)
+
+    thread = threading.Thread(target=error)
+    thread.start()
+    assert reads.wait(PATIENCE)
+    child = Child(error)
+    goes_on.set()
+    thread.join()
+    assert "401 with invalid_client" in child.result()

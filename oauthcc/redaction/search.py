@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from html.entities import html5
 from itertools import islice
 
+from ..forks import computed_once
 from .header import REDACTED
 
 #: Noncharacters of Unicode: no other text contains them. The first takes the place of a secret
@@ -106,13 +106,13 @@ class Secrets:
         self.longest: int = max(map(len, present), default=0)
         self._ends_in_backslash = any("\\" in (s[0], s[-1]) for s in present)
 
-    @cached_property
+    @computed_once
     def _undone(self) -> list[str]:
         """Return what the secrets look like in a text whose escapes were undone."""
         needles = {needle for secret in self.unchanged for needle in _needles(secret)}
         return sorted(needles - {""}, key=len, reverse=True)
 
-    @cached_property
+    @computed_once
     def _squeezed(self) -> set[str]:
         """Return what the secrets look like in a text that was squeezed."""
         # An escape may arise in a secret too, if characters are dropped.

@@ -13,7 +13,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +28,7 @@ from ..errors import (
     TokenRequestDenied,
 )
 from ..events import is_first, log
+from ..forks import computed_once
 from ..redaction import REDACTED
 from ..redaction.answer import Redactor
 from ..redaction.search import TAG, redact
@@ -100,7 +100,7 @@ class Answer:
         self.repeated: list[Any] = []
         self.value: Any = _json(self.text, self.repeated)
 
-    @cached_property
+    @computed_once
     def redactor(self) -> Redactor:
         """Return what removes the secrets and tokens from the texts of an error."""
         return Redactor(
@@ -110,7 +110,7 @@ class Answer:
             may_contain_token=(self.response.status_code or 0) < 400,
         )
 
-    @cached_property
+    @computed_once
     def _shown(self) -> Any:
         """Return the JSON value as an error may show it."""
         return self.redactor.document(self.value)
@@ -143,14 +143,14 @@ class Answer:
         # Redacted once more, because dropping characters can join the parts of a secret or token.
         return self.redactor.content(text)[:_MAX_TEXT] or None
 
-    @cached_property
+    @computed_once
     def _content(self) -> str:
         """Return the body as an error may show it."""
         if self.value is NOT_JSON:
             return self.redactor.body(self.text)
         return json.dumps(self._shown, ensure_ascii=False)
 
-    @cached_property
+    @computed_once
     def quoted(self) -> str:
         """Return the beginning of the body for a message, on one line, with a colon before it."""
         if not self.members and ("html" in self.kind or _HTML.search(self.text[:1000])):
