@@ -127,7 +127,7 @@ class ClientCredentialsSession(requests.Session):
     #: The source of the tokens of this session.
     tokens: TokenSource
     # The sources that are closed with this session.
-    _own_sources: list[TokenSource]
+    _own_sources: tuple[TokenSource, ...]
     # The headers of the session that were checked, for shortcut.py.
     _valid_headers: Any = ()
 
@@ -446,7 +446,7 @@ class ClientCredentialsSession(requests.Session):
 
     def _begin(self, tokens: TokenSource, api_url: Any, refused_status: Iterable[int]) -> None:
         self.tokens = tokens
-        self._own_sources = []
+        self._own_sources = ()
         self._allowed_urls = AllowedURLs(tokens, api_url)
         self._refused_status = checked_status(refused_status)
         self._adopt_sources()
@@ -457,7 +457,7 @@ class ClientCredentialsSession(requests.Session):
         for tokens in sources:
             if tokens._owner.session() is None:
                 tokens._owner.adopt(self)
-                self._own_sources = list(dict.fromkeys([*self._own_sources, tokens]))
+                self._own_sources = tuple(dict.fromkeys([*self._own_sources, tokens]))
         # A source has only a weak reference to its owner, whose adapters, proxies and CA bundle it
         # uses. So this session keeps the owners of other sessions' sources alive.
         owners = {

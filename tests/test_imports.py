@@ -17,6 +17,10 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+import requests
+
+from oauthcc import ClientCredentialsSession, token_request
+from oauthcc.token_request import endpoint as imported_before
 
 DOOR = "oauthcc"
 GROUND = {
@@ -291,3 +295,15 @@ assert there not in kind.__mro__ and plain in kind.__mro__, kind.__mro__
 assert requests.Session is there
 """
     loaded_by(code)
+
+
+def test_what_a_tool_has_put_into_requests_is_there_again_after_the_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = type("CachedSession", (requests.Session,), {})
+    monkeypatch.setattr(token_request, "endpoint", imported_before)  # to restore it
+    monkeypatch.delitem(sys.modules, "oauthcc.token_request.endpoint")
+    monkeypatch.setattr(requests, "Session", there)
+    session = ClientCredentialsSession("https://as.example/token", "my-id", "my-secret")
+    assert there not in type(session.tokens.endpoint).__mro__
+    assert requests.Session is there

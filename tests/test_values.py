@@ -219,3 +219,13 @@ class Empty:
 def test_a_value_may_have_no_fields() -> None:
     assert Empty() == Empty()
     assert repr(events.Client("my-id", None)) != repr(Empty()) == "Empty()"
+
+
+def test_a_private_key_jwt_is_equal_to_itself_only() -> None:
+    def key() -> str:
+        raise AssertionError("nobody asks for the key")
+
+    one, other = PrivateKeyJWT(key), PrivateKeyJWT(key)
+    assert one == one  # noqa: PLR0124 - this is what is tested
+    assert one != other
+    assert len({one, other, one}) == 2

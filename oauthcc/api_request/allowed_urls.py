@@ -40,6 +40,8 @@ _CLEAR_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%(?:20|[89A-F][0-9
 # What some servers treat as a slash or as the end of a path, and the escapes of IIS.
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\\]|%u", re.IGNORECASE)
 _HEX = re.compile(r"%[0-9a-f]{2}", re.IGNORECASE)
+# Of all that have none, because `add` replaces the mapping.
+_NO_ORIGINS: dict[Any, Any] = {}
 #: How often a path is decoded: by a proxy, by another one, and by the server.
 _DECODINGS = 3
 
@@ -52,12 +54,14 @@ class AllowedURLs(Generic[T]):
     lock, because `add` replaces the mappings instead of changing them.
     """
 
+    __slots__ = ("_default", "_has_warned", "_last", "_origins", "first_origin", "is_limited")
+
     def __init__(self, default: T, api_url: str | Iterable[str] | None) -> None:
         self._default = default
         #: Whether the default belongs to the prefixes in ``api_url`` only.
         self.is_limited: bool = api_url is not None
         # By origin: the depth of its deepest prefix, and the values by path.
-        self._origins: dict[Origin, tuple[int, dict[tuple[str, ...], T]]] = {}
+        self._origins: dict[Origin, tuple[int, dict[tuple[str, ...], T]]] = _NO_ORIGINS
         # The last URL that was looked up, the mapping then, and the result.
         self._last: tuple[str, object, tuple[T | None, Origin | None]] | None = None
         #: The first origin that got a token without a prefix that allows it.
@@ -101,8 +105,9 @@ class AllowedURLs(Generic[T]):
         self._last = url, origins, (value, origin)
         return value, origin
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_last": None}  # the URL may contain a secret
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        # Without the last URL, which may contain a secret.
+        return None, {**{name: getattr(self, name) for name in self.__slots__}, "_last": None}
 
     def values(self) -> list[T]:
         """Return all values, the default among them."""
