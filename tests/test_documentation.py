@@ -28,7 +28,7 @@ PROMISES = (
     "What you set wins",
     "No secret and no token",
     "Every error is a `requests.RequestException`",
-    "A warm request costs no more",
+    "A warm request costs less",
     "A store that is down is not an outage",
     "Nothing is silent",
 )

@@ -268,7 +268,6 @@ PATCHES = (
     "patch(requests.models, 'requote_uri', {how}, noting)",
     "patch(requests.models, 'urlunparse', {how}, noting)",
     "patch(requests.models, 'get_auth_from_url', {how}, noting)",
-    "patch(requests.models, 'default_hooks', {how}, noting)",
     "patch(requests.models, 'super_len', {how}, noting)",
     "patch(requests.sessions, 'RequestsCookieJar', Jar)",
     "patch(requests.sessions, 'CaseInsensitiveDict', Headers)",

@@ -14,7 +14,8 @@ each at its place below:
 - our response hook is the first of the hooks of a request, and their type is our mark
   (`View._hooks`);
 - if a class or a tool takes part in sending, the class of a request is ours, and it has two more
-  attributes (`View._request`);
+  attributes (`View._request`). Its `copy` does not call `PreparedRequest()` and `default_hooks`, so
+  no case replaces `default_hooks`;
 - an API that is asked over plain http gets no token, unless a prefix says so. No case has that.
 """
 
