@@ -232,7 +232,7 @@ def test_an_invalid_option_raises_and_leaves_the_session_unchanged(
             session.add_api(**{"prefix": f"{API}/x", **options})
         with pytest.raises(ConfigurationError):
             session.add_api("api.example", tokens=session.tokens)
-        assert session._allowed_urls.values() == session._own_sources == [session.tokens]
+        assert session._allowed_urls.values() == [*session._own_sources] == [session.tokens]
         assert token_for(net, session, f"{API}/x") == "token 0"
 
 

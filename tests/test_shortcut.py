@@ -147,6 +147,13 @@ def test_a_header_of_the_session_is_checked_again_when_it_is_set_again(
         session.get(URL)
 
 
+def test_headers_with_a_store_of_another_kind_are_prepared_by_requests(
+    session: ClientCredentialsSession,
+) -> None:
+    vars(session.headers)["_store"] = dict(vars(session.headers)["_store"])
+    assert "prepare_url" in steps_of(lambda: session.get(URL))
+
+
 def test_cookies_of_the_session_are_sent(session: ClientCredentialsSession) -> None:
     session.cookies.set("a", "b")
     answers = []
@@ -169,6 +176,14 @@ def test_other_settings_of_the_session_are_merged_by_requests(
 ) -> None:
     vars(session).update(change)
     assert "prepare_url" in steps_of(lambda: session.get(URL))
+
+
+def test_a_header_of_the_caller_is_kept_if_there_are_hooks_too(
+    session: ClientCredentialsSession,
+) -> None:
+    hooks = {"response": [lambda r, **_: r]}
+    answer = session.get(URL, headers={"Authorization": "Basic theirs"}, hooks=hooks)
+    assert answer.request.headers["Authorization"] == "Basic theirs"
 
 
 def test_a_request_of_a_subclass_is_prepared_by_requests(
