@@ -1,0 +1,34 @@
+"""What the commands write: lines on standard output, errors and warnings on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from ..errors import text_of
+from ..events import log
+
+
+def write_line(text: str) -> None:
+    """Write one line to standard output, exactly as it is, and flush it."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def write_error(error: BaseException | str) -> None:
+    """Write one line to standard error that begins with the name of the command."""
+    text = error if isinstance(error, str) else text_of(error)
+    sys.stderr.write(f"oauthcc: {text}\n")
+    sys.stderr.flush()
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        write_error(record.getMessage())
+
+
+def show_log(level: int = logging.WARNING) -> None:
+    """Write what the library logs to standard error, one line for each record."""
+    if not any(isinstance(handler, _Lines) for handler in log.handlers):
+        log.addHandler(_Lines())
+    log.setLevel(level)
