@@ -46,6 +46,7 @@ from .events import (
     StoreBypassed,
     TokenObtained,
 )
+from .patching import Patch, patch
 from .schemes import Bearer, DPoP, Scheme
 from .session import ClientCredentialsSession, fetch_token
 from .stores import TokenStore
@@ -70,6 +71,7 @@ __all__ = [
     "InvalidTokenResponse",
     "NoClientAuth",
     "OAuthCCError",
+    "Patch",
     "PrivateKeyJWT",
     "RefusalRemembered",
     "RenewalFailed",
@@ -88,4 +90,5 @@ __all__ = [
     "TokenSource",
     "TokenStore",
     "fetch_token",
+    "patch",
 ]

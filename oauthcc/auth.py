@@ -32,6 +32,7 @@ from .frames import hide_locals
 from .redaction import SecretHeader
 from .secret import SecretLike
 from .tokens.source import SourceOptions, TokenSource, check_options
+from .tokens.state import CurrentToken
 from .urls import Origin, is_on_this_machine, is_plain_on_loopback, public_url
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class _AuthHandler(Handle401):
             take_token_off(request)
             return own["hooks"]  # type: ignore[no-any-return]
         current = self.tokens._state.newer_than(self._current.number) or self._current
+        return self._begin_with(current, request)
+
+    def _begin_with(self, current: CurrentToken, request: PreparedRequest) -> dict[str, Any]:
+        own = request.__dict__
         handler = _AuthHandler(
             None,
             self.tokens,

@@ -46,7 +46,7 @@ FLOORS = [
     {"tokens"},
     {"api_request"},
     {"auth", "session"},
-    {"patch"},
+    {"patching"},
     {"testing"},
     {"cli"},
     {"__main__"},
@@ -191,7 +191,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("oauthcc.stores.file", "class A:\n    from filelock import FileLock", "on load"),
         ("oauthcc.testing.tls", "from cryptography import x509", "on load"),
         ("oauthcc", "import platformdirs", "on load"),
-        ("oauthcc.patch", "from .cli import main", "not below"),
+        ("oauthcc.patching", "from .cli import main", "not below"),
         ("oauthcc.testing", "from rich import print", "on load"),
     ],
 )
