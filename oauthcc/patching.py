@@ -87,20 +87,30 @@ def patch(
 
     Call `Patch.undo`, or use it as a context manager, to end that. Raises `ConfigurationError`.
     """
+    made = patch_this_process(_session_of(session, options))
+    from multiprocessing import spawn
+
+    _get_preparation_data.install(spawn)
+    return made
+
+
+def patch_this_process(session: ClientCredentialsSession) -> Patch:
+    """Patch this process and its forks, but not the children that `multiprocessing` starts anew."""
     global _patches  # noqa: PLW0603 - it is for the whole process, as requests is
-    made = Patch(_session_of(session, options))
-    _install()
+    made = Patch(session)
+    _prepare_hooks.install(PreparedRequest)
     _patches = (*_patches, made)
     return made
 
 
-def _session_of(session: Any, options: Any) -> ClientCredentialsSession:
+def _session_of(given: Any, options: Any) -> ClientCredentialsSession:
+    session: Any = given
     if isinstance(session, Mapping):
         session, options = None, {**session, **options}
     if session is None:
         if options.keys() & {"token_url", "issuer", "client_id"}:
-            given = {"token_url": None, **options}
-            session = ClientCredentialsSession(given.pop("token_url"), **given)
+            options = {"token_url": None, **options}
+            session = ClientCredentialsSession(options.pop("token_url"), **options)
         else:
             session = ClientCredentialsSession.from_env(**options)
     elif options:
@@ -112,7 +122,7 @@ def _session_of(session: Any, options: Any) -> ClientCredentialsSession:
             "patch() needs api_url (OAUTH_API_URL), the URL prefixes of your API: otherwise every"
             " host that the program calls would get the token."
         )
-    return session
+    return session  # type: ignore[no-any-return]
 
 
 class _FirstHandler(_AuthHandler):
@@ -270,13 +280,6 @@ def _make_get_preparation_data(original: Any) -> Any:
 
 _prepare_hooks = _Replacement("prepare_hooks", _make_prepare_hooks)
 _get_preparation_data = _Replacement("get_preparation_data", _make_get_preparation_data)
-
-
-def _install() -> None:
-    from multiprocessing import spawn
-
-    _prepare_hooks.install(PreparedRequest)
-    _get_preparation_data.install(spawn)
 
 
 def _remove() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .run import run
 from .terminal import write_line
 from .token import token
 
@@ -44,3 +45,4 @@ def _options(
 
 
 app.command()(token)
+app.command(context_settings={"allow_interspersed_args": False})(run)

@@ -1,153 +1,100 @@
-"""The configuration that every command takes: variables, a profile, options.
+"""The configuration of a command: variables, or a profile, and options that win over both.
 
-Rule of this module: no option takes a secret, because other users can read a command line. A secret
-comes from a variable, a file, a profile, or a question at the terminal.
+The programs that ``oauthcc run`` starts import this module, so it does without typer.
 """
 
 from __future__ import annotations
 
-import getpass
-import inspect
+import json
 import re
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Optional
+from typing import Any
 
-import typer
-
-from ..errors import OAuthCCError
+from ..errors import ConfigurationError
+from ..session import ClientCredentialsSession
 from ..settings import options_from_env, options_from_profile
 from ..values import frozen
-from .terminal import show_log, write_error
 
-_PANEL = "Configuration"
-
-
-def _option(kind: Any, name: str, metavar: str | None, text: str, default: Any = None) -> Any:
-    """Return the annotation and the default of a parameter."""
-    given = typer.Option(
-        name, metavar=metavar, help=text, rich_help_panel=_PANEL, show_default=False
-    )
-    return Annotated[kind, given], default
-
-
-# Read by typer, which does not know the newer notation on Python 3.10.
-_TEXT: Any = Optional[str]  # noqa: UP045
-_PATH: Any = Optional[Path]  # noqa: UP045
-#: The options by the names of their parameters. Their order is that of the help.
-_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "profile": _option(_TEXT, "--profile", "NAME", "Read this section of the profile file."),
-    "profile_file": _option(
-        _PATH, "--profile-file", "FILE", "The profile file. [~/.config/oauthcc/profiles.ini]"
-    ),
-    "token_url": _option(_TEXT, "--token-url", "URL", "The token endpoint."),
-    "issuer": _option(_TEXT, "--issuer", "URL", "The issuer that names it (RFC 8414)."),
-    "client_id": _option(_TEXT, "--client-id", "ID", "The client."),
-    "client_secret_file": _option(
-        _PATH, "--client-secret-file", "FILE", "The file that contains the secret."
-    ),
-    "ask_secret": _option(
-        bool, "--ask-secret", None, "Ask for the secret, without showing it.", default=False
-    ),
-    "scope": _option(_TEXT, "--scope", "SCOPE", "The scope, several in quotes."),
-    "audience": _option(_TEXT, "--audience", "NAME", "The audience."),
-    "resource": _option(_TEXT, "--resource", "URLS", "The resources (RFC 8707)."),
-    "client_auth": _option(
-        _TEXT, "--client-auth", "METHOD", "The client authentication. [client_secret_basic]"
-    ),
-    "api_url": _option(_TEXT, "--api-url", "URLS", "The URL prefixes of the API."),
-}
+_NAMES = re.compile(
+    r"\b(token_url|issuer|client_id|client_secret_file|client_secret|scope|audience|resource"
+    r"|client_auth|api_url)\b"
+)
 
 
 @frozen
 class Configuration:
-    """The options of a command line; what they leave out is in variables or in a profile."""
+    """What a command line says; what it leaves out is in variables or in a profile."""
 
-    given: dict[str, Any]
+    #: Options of a session. A secret among them was asked for.
+    given: Mapping[str, Any]
+    secret_file: Path | None = None
     profile: str | None = None
     profile_file: Path | None = None
     __repr__ = object.__repr__
 
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Configuration:
-        """Return the configuration in the values of the options."""
-        profile, file = values.pop("profile"), values.pop("profile_file")
-        is_asked, secret_file = values.pop("ask_secret"), values.pop("client_secret_file")
-        if file is not None and profile is None:
-            raise typer.BadParameter("--profile-file needs --profile, the name of a section in it.")
-        if is_asked and secret_file is not None:
-            raise typer.BadParameter("--ask-secret and --client-secret-file exclude each other.")
-        given = {name: value for name, value in values.items() if value is not None}
-        if "api_url" in given:
-            given["api_url"] = re.findall(r"[^\s,]+", given["api_url"])
-        if "resource" in given:
-            given["resource"] = given["resource"].split()
-        if secret_file is not None:
-            given["client_secret"] = secret_file
-        elif is_asked:
-            given["client_secret"] = _ask_secret()
-        return cls(given, profile, file)
+    def options(
+        self, environ: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> dict[str, Any]:
+        """Return the options of a session; raise ConfigurationError for what is missing.
 
-    @property
-    def place(self) -> str:
-        """Return where a missing value belongs."""
-        return "the environment" if self.profile is None else f"the profile {self.profile!r}"
-
-    def options(self) -> dict[str, Any]:
-        """Return the options of a session; raise ConfigurationError for what is missing."""
+        ``environ`` and ``folder`` are those in which the command was started, by default the
+        present ones.
+        """
+        given = dict(self.given)
+        if self.secret_file is not None:
+            given["client_secret"] = self.secret_file
         if self.profile is None:
-            found = options_from_env(given=self.given)
+            found = options_from_env(environ=environ, given=given)
         else:
-            found = options_from_profile(self.profile, self.profile_file, given=self.given)
+            found = options_from_profile(self.profile, self.profile_file, given=given)
         for one, other in (("token_url", "issuer"), ("issuer", "token_url")):
-            if one in self.given and other not in self.given:
+            if one in given and other not in given:
                 found.pop(other, None)
-        return {"token_url": None, **found, **self.given}
+        options = {"token_url": None, **found, **given}
+        secret = options.get("client_secret")
+        if isinstance(secret, Path):  # a program may change its folder
+            options["client_secret"] = (folder or Path.cwd()) / secret
+        return options
 
+    def session(
+        self,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        **more: Any,
+    ) -> ClientCredentialsSession:
+        """Return a session whose secret is there; raise ConfigurationError that says what is wrong.
 
-def _ask_secret() -> str:
-    try:
-        with open("/dev/tty"):  # noqa: PTH123 - getpass would read with echo if there is none
-            pass
-        return getpass.getpass("Client secret: ")
-    except (OSError, EOFError):
-        raise typer.BadParameter(
-            "--ask-secret needs a terminal; set OAUTH_CLIENT_SECRET or pass --client-secret-file."
-        ) from None
-
-
-def configured(command: Callable[..., None], *, status: int = 1) -> Callable[..., None]:
-    """Return a command that takes the options of a configuration too.
-
-    ``command`` gets a `Configuration` first. If it raises an error of the library, the error is
-    written as one line, and the process exits with ``status``.
-    """
-
-    @wraps(command)
-    def with_configuration(**values: Any) -> None:
-        show_log()
-        own = {name: values.pop(name) for name in _OPTIONS}
+        The error names variables, options or the profile, as the user has written them.
+        """
+        options = {**self.options(environ, folder), **more}
         try:
-            command(Configuration.of(own), **values)
-        except OAuthCCError as error:
-            fail(error, status)
+            session = ClientCredentialsSession(options.pop("token_url"), **options)
+            session.tokens._config.read_secret()
+        except ConfigurationError as error:
+            is_file = isinstance(options.get("client_secret"), Path)
+            text = _NAMES.sub(lambda name: self.written(name[0], is_file=is_file), str(error))
+            raise ConfigurationError(text) from None
+        return session
 
-    inspected = inspect.signature(command, eval_str=True)
-    theirs = [*inspected.parameters.values()][1:]
-    ours = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in _OPTIONS.items()
-    ]
-    theirs = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in theirs]
-    shown: Any = with_configuration
-    shown.__signature__ = inspected.replace(parameters=[*theirs, *ours])
-    shown.__annotations__ = {each.name: each.annotation for each in (*theirs, *ours)}
-    del shown.__wrapped__
-    return with_configuration
+    def written(self, key: str, *, is_file: bool = False) -> str:
+        """Return how the user writes the name of an option."""
+        if key == "client_secret" and key in self.given:
+            return "the secret"
+        name = "client_secret_file" if key == "client_secret" and is_file else key
+        if name in self.given or (name == "client_secret_file" and self.secret_file is not None):
+            return "--" + name.replace("_", "-")
+        return f"OAUTH_{name.upper()}" if self.profile is None else name
 
+    def to_json(self) -> str:
+        """Return a text for a process that this one starts."""
+        paths = (self.secret_file, self.profile_file)
+        absolute = [None if path is None else str(path.absolute()) for path in paths]
+        return json.dumps([dict(self.given), absolute[0], self.profile, absolute[1]])
 
-def fail(error: BaseException | str, status: int) -> NoReturn:
-    """Write one line about an error and end the command."""
-    write_error(error)
-    raise typer.Exit(status)
+    @classmethod
+    def from_json(cls, text: str) -> Configuration:
+        """Return the configuration in the text of `to_json`."""
+        given, secret_file, profile, profile_file = json.loads(text)
+        paths = [None if path is None else Path(path) for path in (secret_file, profile_file)]
+        return cls(given, paths[0], profile, paths[1])

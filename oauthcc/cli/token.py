@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from ..access_token import Token
-from ..session import ClientCredentialsSession
 from ..stores.file import FileStore
 from .claims import claims_of
-from .configuration import Configuration, configured, fail
+from .configuration import Configuration
+from .parameters import configured, fail
 from .terminal import write_error, write_line
 
 
@@ -58,10 +58,7 @@ def token(
     """
     if header + as_json + decode > 1:
         raise typer.BadParameter("--header, --json and --decode exclude each other.")
-    options = configuration.options()
-    if store:
-        options["store"] = FileStore()
-    with ClientCredentialsSession(options.pop("token_url"), **options) as session:
+    with configuration.session(store=FileStore() if store else None) as session:
         began = time.time()
         found = session.tokens.get()
         if renew and found.issued_at < began:  # it was in the store
