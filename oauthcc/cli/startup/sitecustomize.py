@@ -112,12 +112,13 @@ def _begin(found: dict[str, Any]) -> None:
         nonlocal is_done
         # If the program imports the library itself, this comes when that is complete.
         if not is_done and "oauthcc" not in watch.loading and "requests" in sys.modules:
+            before = sys.path
             # The library may be there without being installed.
-            sys.path.append(found["library"])
+            sys.path = [*before, found["library"]]
             try:
                 from oauthcc.cli.program import begin
             finally:
-                sys.path.remove(found["library"])
+                sys.path = before
             if not is_done:
                 is_done = True
                 begin(found)
@@ -131,7 +132,7 @@ def _begin(found: dict[str, Any]) -> None:
 
         spawn.get_preparation_data = get_preparation_data
 
-    sys.meta_path.insert(0, watch)  # type: ignore[arg-type]  # no base class, which takes an import
+    sys.meta_path.insert(0, watch)
     watch.call_after("requests", patch_requests)
     watch.call_after("oauthcc", patch_requests)
     watch.call_after("multiprocessing.spawn", patch_children)
@@ -143,7 +144,7 @@ def _import_hidden() -> None:
     sys.path[:] = [each for each in sys.path if os.path.abspath(each) != here]  # noqa: PTH100
     ours = sys.modules.pop(__name__)
     try:
-        import sitecustomize  # noqa: F401 - it does its work when it is imported
+        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name != __name__:
             raise
