@@ -229,12 +229,11 @@ def _adopt_prepared(request: PreparedRequest, caller: FrameType | None) -> None:
 
 def _nearest(module: Any, name: str, frame: FrameType | None) -> FrameType | None:
     """Return the frame of a function of requests, below which a tool may have put some others."""
-    for _ in range(_MOST_WRAPPERS):
-        if frame is None:
-            break
+    steps = 0
+    while frame is not None and steps < _MOST_WRAPPERS:
         if frame.f_code.co_name == name and frame.f_globals.get("__name__") == module.__name__:
             return frame
-        frame = frame.f_back
+        frame, steps = frame.f_back, steps + 1
     return None
 
 
