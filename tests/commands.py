@@ -45,11 +45,11 @@ def run_command(
     arguments: list[str], environment: dict[str, str], **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a command line to its end, whatever its status is."""
+    if "input" not in options:
+        options["stdin"] = subprocess.DEVNULL
     return subprocess.run(
         arguments,
-        **{"stdin": subprocess.DEVNULL, "cwd": PROGRAMS, **options}
-        if "input" not in options
-        else {"cwd": PROGRAMS, **options},
+        **{"cwd": PROGRAMS, **options},
         env=environment,
         check=False,
         capture_output=True,

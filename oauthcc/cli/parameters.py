@@ -21,6 +21,7 @@ from .configuration import Configuration
 from .terminal import show_log, write_error
 
 _PANEL = "Configuration"
+_TERMINAL = "/dev/tty"
 
 
 def _option(kind: Any, name: str, metavar: str | None, text: str, default: Any = None) -> Any:
@@ -79,7 +80,7 @@ def _configuration(values: dict[str, Any]) -> Configuration:
 
 def _ask_secret() -> str:
     try:
-        with open("/dev/tty"):  # noqa: PTH123 - getpass would read with echo if there is none
+        with open(_TERMINAL):  # noqa: PTH123 - without one, getpass would read with echo
             pass
         return getpass.getpass("Client secret: ")
     except (OSError, EOFError):

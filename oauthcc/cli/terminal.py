@@ -6,7 +6,7 @@ import logging
 import sys
 
 from ..errors import text_of
-from ..events import log
+from ..events import RefusalRemembered, RenewalFailed, log
 
 
 def write_line(text: str) -> None:
@@ -23,8 +23,12 @@ def write_error(error: BaseException | str) -> None:
 
 
 class _Lines(logging.Handler):
+    """A handler that writes what no error says: the command writes that of a failed fetch."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        write_error(record.getMessage())
+        event = next(iter(record.args or ()), None)
+        if not isinstance(event, (RenewalFailed, RefusalRemembered)):
+            write_error(record.getMessage())
 
 
 def show_log(level: int = logging.WARNING) -> None:
