@@ -72,7 +72,7 @@ def patch(
     /,
     **options: Unpack[SessionOptions],
 ) -> Patch:
-    """Give tokens to all requests to the API of a session, whichever session sends them.
+    """Add tokens to all requests to the API of a session, whichever session sends them.
 
     ::
 

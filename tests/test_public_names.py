@@ -9,6 +9,7 @@ import pytest
 import oauthcc
 
 SESSIONS = {"ClientCredentialsAuth", "ClientCredentialsSession", "fetch_token"}
+PATCHES = {"Patch", "patch"}
 TOKENS = {"Token", "TokenSource", "TokenStore"}
 SCHEMES = {"Bearer", "DPoP", "Scheme"}
 CLIENT_AUTHENTICATION = {
@@ -42,7 +43,7 @@ ERRORS = {
     "TokenRequestDenied",
 }
 ALIASES = {"Event"}  # A union has no docstring of its own.
-DESCRIBED = SESSIONS | TOKENS | SCHEMES | CLIENT_AUTHENTICATION | EVENTS | ERRORS
+DESCRIBED = SESSIONS | PATCHES | TOKENS | SCHEMES | CLIENT_AUTHENTICATION | EVENTS | ERRORS
 PUBLIC = DESCRIBED | ALIASES
 
 
