@@ -63,12 +63,14 @@ class _Watch:
                 return spec
         return None
 
-    def finish(self, name: str) -> None:
-        """Call the function for a module that was imported now."""
+    def finish(self, module: Any) -> None:
+        """Call the function for a module that was imported now, if it is not only a copy."""
+        name = module.__name__
         self.loading.discard(name)
-        call = self._calls.pop(name, None)
-        if call is not None:
-            call()
+        if name in self._calls and sys.modules.get(name) is module:
+            self._calls.pop(name)()
+            if not self._calls:
+                sys.meta_path.remove(self)
 
 
 class _Loader:
@@ -80,15 +82,14 @@ class _Loader:
 
     def exec_module(self, module: Any) -> None:
         """Execute the module with its own loader."""
-        name, module.__loader__ = module.__name__, self._loader
-        module.__spec__.loader = self._loader
-        self._watch.loading.add(name)
+        module.__loader__ = module.__spec__.loader = self._loader
+        self._watch.loading.add(module.__name__)
         try:
             self._loader.exec_module(module)
         except BaseException:
-            self._watch.loading.discard(name)
+            self._watch.loading.discard(module.__name__)
             raise
-        self._watch.finish(name)
+        self._watch.finish(module)
 
     def __getattr__(self, name: str) -> Any:
         """Return what the module's own loader has."""
