@@ -69,7 +69,7 @@ class _Watch:
         self.loading.discard(name)
         if name in self._calls and sys.modules.get(name) is module:
             self._calls.pop(name)()
-            if not self._calls:
+            if not self._calls and self in sys.meta_path:
                 sys.meta_path.remove(self)
 
 
