@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .demo import demo
+from .serve import serve
 from .terminal import write_line
 from .token import token
 
@@ -44,3 +46,5 @@ def _options(
 
 
 app.command()(token)
+app.command()(serve)
+app.command()(demo)
