@@ -9,16 +9,18 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
-from ..testing import AuthorizationServer, ProtectedAPI
 from .configuration import fail
 from .terminal import write_error, write_line
-from .traffic import Exchange, watch
 
-_SECRET = "OAUTH_CLIENT_SECRET"  # noqa: S105 - the name of a variable
+if TYPE_CHECKING:
+    from ..testing import AuthorizationServer, ProtectedAPI
+    from .traffic import Exchange
+
+_SECRET = "OAUTH_CLIENT_SECRET"
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -26,18 +28,20 @@ def serve(
     *,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, help="The port of the authorization server; 0: a free one."),
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Of the authorization server; 0: a free one."
+        ),
     ] = 0,
     api_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port of the API; 0: a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Of the API; 0: a free one.")
     ] = 0,
-    client_id: Annotated[str, typer.Option(help="The client.")] = "demo-client",
+    client_id: Annotated[str, typer.Option(metavar="ID", help="The client.")] = "demo-client",
     lifetime: Annotated[
-        int, typer.Option(min=1, max=10**9, help="The lifetime of a token in seconds.")
+        int, typer.Option(min=1, max=10**9, metavar="SECONDS", help="The lifetime of a token.")
     ] = 3600,
     scope: Annotated[
         Optional[str],  # noqa: UP045 - read by typer, also on Python 3.10
-        typer.Option(help="The scopes that the client may have, in quotes.  [any]"),
+        typer.Option(metavar="SCOPES", help="All scopes that the client may have, in quotes."),
     ] = None,
 ) -> None:
     """Run an authorization server and an API on this machine until Ctrl-C.
@@ -54,6 +58,10 @@ def serve(
 
         . ./vars.sh; oauthcc token --header | curl -H @- $OAUTH_API_URL/orders
     """
+    # Other commands need not wait for these imports.
+    from ..testing import AuthorizationServer, ProtectedAPI
+    from .traffic import watch
+
     if not client_id:
         raise typer.BadParameter("--client-id is empty.")
     given = os.environ.get(_SECRET, "").rstrip("\r\n")

@@ -35,9 +35,7 @@ class Exchange(NamedTuple):
         return f", issued token {self.issued}" if self.issued else ""
 
 
-def watch(
-    auth: AuthorizationServer, api: ProtectedAPI, see: Callable[[Exchange], object]
-) -> None:
+def watch(auth: AuthorizationServer, api: ProtectedAPI, see: Callable[[Exchange], object]) -> None:
     """Call `see` with each exchange, just before its answer is sent, on the thread of a server."""
 
     def on_auth(request: SeenRequest, outcome: Answer | Fault) -> None:
@@ -71,7 +69,7 @@ def _exchange(
 def _number_of_new(outcome: Answer | Fault, issued: list[str]) -> int:
     body = outcome.body if isinstance(outcome, Answer) else b""
     try:
-        found = json.loads(body) if isinstance(body, bytes) else None
+        found = json.loads(body if isinstance(body, bytes) else b"")
         return issued.index(found["access_token"]) + 1
     except (ValueError, LookupError, TypeError):
         return 0

@@ -79,13 +79,14 @@ def callers(record: Record, session: ClientCredentialsSession, url: str) -> Iter
         while not end.wait(PAUSE):
             record.call(session, url)
 
-    threads = [threading.Thread(target=call_until_the_end, daemon=True) for _ in range(CALLERS)]
+    threads: list[threading.Thread] = []
     try:
-        for thread in threads:
+        for _ in range(CALLERS):
+            thread = threading.Thread(target=call_until_the_end, daemon=True)
             thread.start()
+            threads.append(thread)
         yield
     finally:
         end.set()
         for thread in threads:
-            if thread.ident is not None:  # Ctrl-C may have come before it was started
-                thread.join()
+            thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -10,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 #: What is drawn if the encoding of the output has no lines and bars.
-_IN_ASCII = str.maketrans("│├┤┼─▶◀━▼▁▂▃▄▅▆▇█·×", "||||-><=v12345678.x")
+_IN_ASCII = str.maketrans("│├┤┼─▶◀━▼▁▂▃▄▅▆▇█·", "||||-><=v12345678.")
 
 
 class Screen:
@@ -22,7 +23,7 @@ class Screen:
         if is_live is None:
             # Not `is_terminal`, which FORCE_COLOR makes true in a pipe.
             is_live = sys.stdout.isatty() and self._console.is_interactive
-        self.is_live: bool = is_live
+        self._is_live = is_live
         self._has_lines = self._console.encoding.lower().startswith("utf")
 
     @property
@@ -51,8 +52,10 @@ class Screen:
         shown = text if self._has_lines else text.translate(_IN_ASCII)
         return Text(shown, style=style, no_wrap=True, overflow="crop")
 
-    def live(self) -> Live:
-        """Return what draws lines anew, for a `with` block."""
+    def live(self) -> AbstractContextManager[Live | None]:
+        """Return what draws lines anew, for a `with` block; it gives None if nothing can."""
+        if not self._is_live:
+            return nullcontext()
         return Live(console=self._console, auto_refresh=False)
 
     def _wrapped(self, text: Text, indent: int) -> None:

@@ -25,7 +25,6 @@ class _Wire:
         self._drawn = 0
 
     def draw_head(self) -> None:
-        self._screen.space()
         self._screen.draw(f"  caller{'authorization server':>{_FIRST + 4}}{'API':>6}", "bold")
 
     def draw(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from rich.live import Live
 
@@ -24,13 +24,13 @@ _PATIENCE, _REDRAWN = 4.0, 0.1
 class _View:
     """The chart, drawn again and again, or one line for each second if nothing can be redrawn."""
 
-    def __init__(self, screen: Screen, record: Record, live: Live) -> None:
+    def __init__(self, screen: Screen, record: Record, live: Live | None) -> None:
         self._screen, self._record, self._live = screen, record, live
         self._lines = 0
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = _PATIENCE) -> bool:
+    def wait_for(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
         """Show what happens until a condition is true; return False if it takes too long."""
-        end = self._record.now + seconds
+        end = self._record.now + (_PATIENCE if seconds is None else seconds)
         while not condition() and self._record.now < end:
             time.sleep(_REDRAWN)
             self.show()
@@ -42,7 +42,7 @@ class _View:
 
     def show(self) -> None:
         """Draw what has happened until now."""
-        if self._screen.is_live:
+        if self._live is not None:
             self._live.update(chart(self._record, self._screen), refresh=True)
             return
         while self._lines + 1 <= self._record.now:
@@ -59,7 +59,6 @@ def show_time_line(running: ExitStack, screen: Screen, promises: Promises) -> No
     session = create_session(running, auth, renew_at=(RENEW_AT, RENEW_AT))
     record = Record()
     watch(auth, api, record.see)
-    screen.space()
     screen.title(
         f"{CALLERS} threads call the API all the time, with one session. A token is valid for"
         f" {LIFETIME} seconds, and is renewed after {LIFETIME * RENEW_AT:.0f}."
@@ -108,9 +107,7 @@ def _play(
     view.wait(0.6)
 
 
-def _sum_up(
-    auth: AuthorizationServer, record: Record, screen: Screen, promises: Promises
-) -> None:
+def _sum_up(auth: AuthorizationServer, record: Record, screen: Screen, promises: Promises) -> None:
     calls, failed = len(record.ok) + len(record.failed), len(record.failed)
     seen = record.statuses.count(401)
     screen.space()
