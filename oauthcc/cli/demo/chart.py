@@ -33,6 +33,7 @@ def chart(record: Record, screen: Screen) -> Text:
         return found
 
     lanes: list[tuple[str, str, str]] = [
+        ("", "", ""),
         ("calls ok", _heights(in_columns(record.ok)), "green"),
         ("calls failed", _counts(in_columns(record.failed)), "red"),
         ("token requests", _counts(in_columns(record.token_requests)), "cyan"),

@@ -77,10 +77,8 @@ def show_sequence(running: ExitStack, screen: Screen, promises: Promises) -> Non
     holds = wire.draw() == 1 and first.status_code == second.status_code == 200
     promises.check("the first two requests succeed, with one token", holds=holds)
 
-    screen.say(
-        "4. All tokens are revoked. session.post(...): the API refuses the old token, so a new one"
-        " is fetched, and the same request is sent once more."
-    )
+    screen.say("4. All tokens are revoked. session.post(...): the API refuses the old one.")
+    screen.say("A new token is fetched, and the same request is sent once more.", indent=5)
     auth.revoke_all()
     third = session.post(url, data=_BODY)
     wire.draw()
