@@ -113,9 +113,10 @@ class _Ended(BaseException):
 
 @contextlib.contextmanager
 def _until_a_signal() -> Iterator[None]:
-    """End the block without an error at SIGINT or SIGTERM, and ignore later ones."""
+    """End the block without an error at SIGINT or SIGTERM."""
 
     def end(*_: object) -> NoReturn:
+        # They stay ignored: the process ends now, and a second Ctrl-C would show a traceback.
         for each in _ENDING:
             signal.signal(each, signal.SIG_IGN)
         raise _Ended
@@ -123,11 +124,13 @@ def _until_a_signal() -> Iterator[None]:
     # A shell starts a process of the background with SIGINT ignored, so both are set.
     before = {each: signal.signal(each, end) for each in _ENDING}
     try:
-        with contextlib.suppress(_Ended):
-            yield
-    finally:
+        yield
+    except _Ended:
+        return
+    except BaseException:
         for each, handler in before.items():
             signal.signal(each, handler)
+        raise
 
 
 def _wait() -> None:
