@@ -281,6 +281,12 @@ def test_the_chart_is_drawn_again_in_a_terminal(encoding: str) -> None:
     assert ("·" in shown) is (encoding == "utf-8")
 
 
+def test_nothing_is_drawn_again_in_a_pipe_with_colors() -> None:
+    # FORCE_COLOR makes a console one of a terminal, and standard output is captured here.
+    with Screen(Console(file=io.StringIO(), force_terminal=True)).live() as live:
+        assert live is None
+
+
 def test_a_terminal_gets_wrapped_lines_and_a_pipe_one_line_for_a_sentence() -> None:
     for is_terminal in (False, True):
         file = io.StringIO()
