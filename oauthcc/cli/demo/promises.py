@@ -7,7 +7,7 @@ class Promises:
     """The sentences that were checked."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count: int = 0
         self.broken: list[str] = []
 
     def check(self, sentence: str, *, holds: bool) -> None:

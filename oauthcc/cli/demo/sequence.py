@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from ...redaction.header import REDACTED
 from ..traffic import Exchange, watch
 from .promises import Promises
 from .screen import Screen
@@ -13,7 +14,7 @@ from .servers import create_session, start_servers
 _FIRST, _SECOND = 40, 13
 _SPACE = " " * _SECOND
 _BODY = b"one order"
-_HIDDEN = "'Bearer ***'"
+_HIDDEN = repr(f"Bearer {REDACTED}")
 
 
 class _Wire:
