@@ -33,7 +33,7 @@ help:
 	@echo 'make clean     remove all files that these commands create'
 
 demo: $(VENV)/.demo
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/python -m oauthcc demo
 
 # "coverage run" is used instead of a pytest plugin, which would start after oauthcc is imported.
 # With ARGS the tests run in one process, so that "--pdb" and "-s" work.
@@ -98,7 +98,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: $(FRAME)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[cli]'
 	@touch $@
 
 $(VENV)/.test: $(FRAME)
@@ -107,7 +107,7 @@ $(VENV)/.test: $(FRAME)
 
 $(VENV)/.bench: $(FRAME)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	@touch $@ $(VENV)/.demo
+	@touch $@
 
 $(VENV)/.dev: $(FRAME)
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'

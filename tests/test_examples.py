@@ -18,4 +18,4 @@ def test_an_example_runs_and_prints_something(path: Path) -> None:
 
 def test_all_documented_examples_exist() -> None:
     names = {path.stem for path in EXAMPLES}
-    assert {"demo", "errors", "legacy_swap", "mcp", "quickstart", "upload"} <= names
+    assert {"errors", "legacy_swap", "mcp", "quickstart", "upload"} <= names

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .demo import demo
 from .run import run
+from .serve import serve
 from .terminal import write_line
 from .token import token
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -46,3 +48,5 @@ def _options(
 
 app.command()(token)
 app.command(context_settings={"allow_interspersed_args": False})(run)
+app.command()(serve)
+app.command()(demo)

@@ -31,7 +31,10 @@ class Configuration:
     secret_file: Path | None = None
     profile: str | None = None
     profile_file: Path | None = None
-    __repr__ = object.__repr__
+
+    def __repr__(self) -> str:
+        """Return no values: a secret may be among them."""
+        return f"<{type(self).__name__}>"
 
     def options(
         self, environ: Mapping[str, str] | None = None, folder: Path | None = None
