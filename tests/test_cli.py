@@ -306,7 +306,17 @@ def test_another_missing_module_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
         cli.main()
 
 
-def _raising(error: Exception) -> Callable[..., Any]:
+def test_an_interrupt_while_the_command_is_imported_is_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "oauthcc.cli.commands")
+    monkeypatch.setattr("builtins.__import__", _raising(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+
+
+def _raising(error: BaseException) -> Callable[..., Any]:
     plain = __import__
 
     def imports(name: str, *rest: Any) -> Any:

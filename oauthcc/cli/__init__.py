@@ -20,4 +20,6 @@ def main() -> None:
             " 'oauthcc[cli]'\n"
         )
         sys.exit(2)
+    except KeyboardInterrupt:  # as typer ends later
+        sys.exit(130)
     app(prog_name="oauthcc")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 
-from .configuration import fail
+from .parameters import fail
 from .terminal import write_error, write_line
 
 if TYPE_CHECKING:
