@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .doctor import doctor
 from .terminal import write_line
 from .token import token
 
@@ -44,3 +45,4 @@ def _options(
 
 
 app.command()(token)
+app.command()(doctor)

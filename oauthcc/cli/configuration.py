@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 
 from ..errors import OAuthCCError
-from ..settings import options_from_env, options_from_profile
+from ..settings import Settings, read_env, read_profile
 from ..values import frozen
 from .terminal import show_log, write_error
 
@@ -94,12 +94,15 @@ class Configuration:
         """Return where a missing value belongs."""
         return "the environment" if self.profile is None else f"the profile {self.profile!r}"
 
+    def settings(self) -> Settings:
+        """Return what is in the variables or in the profile, as it is."""
+        if self.profile is None:
+            return read_env(given=self.given)
+        return read_profile(self.profile, self.profile_file, given=self.given)
+
     def options(self) -> dict[str, Any]:
         """Return the options of a session; raise ConfigurationError for what is missing."""
-        if self.profile is None:
-            found = options_from_env(given=self.given)
-        else:
-            found = options_from_profile(self.profile, self.profile_file, given=self.given)
+        found = self.settings().options()
         for one, other in (("token_url", "issuer"), ("issuer", "token_url")):
             if one in self.given and other not in self.given:
                 found.pop(other, None)
