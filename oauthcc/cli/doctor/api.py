@@ -107,7 +107,7 @@ class APICheck:
 
         def get(seconds: float) -> Answer:
             with self._session.get(
-                url, allow_redirects=False, stream=True, timeout=(seconds, seconds)
+                url, allow_redirects=False, stream=True, timeout=(seconds, 2 * seconds)
             ) as response:
                 begun.append(response.status_code)
                 return Answer(response, next(response.iter_content(_MAX_BYTES), b""))

@@ -16,8 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from requests.adapters import HTTPAdapter
-from requests.certs import where
-from requests.utils import prepend_scheme_if_needed, select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, prepend_scheme_if_needed, select_proxy
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ...urls import Origin, is_on_this_machine, is_plain_on_loopback, origin_of, origin_text
@@ -163,11 +162,11 @@ class _Way:
         except OSError as error:
             find("dead_proxy", fault="it cannot be connected to", error=error, **values)
             return False
-        if self._origin.scheme == "http":  # the request goes to the proxy as it is
-            find("proxy_named", **values)
-            connection.close()
+        with connection:
+            if self._origin.scheme == "https":
+                return self._is_tunnelled(connection, values) and self._speaks(connection)
+            find("proxy_named", **values)  # the request goes to the proxy as it is
             return True
-        return self._is_tunnelled(connection, values) and self._speaks(connection)
 
     def _is_tunnelled(self, connection: socket.socket, values: dict[str, str]) -> bool:
         try:
@@ -210,7 +209,7 @@ class _Way:
             if self._origin.scheme == "http":
                 return True
             self._checkup.begin(f"TLS of {self._origin.host}")
-            bundle = where() if self._verify is True else str(self._verify)
+            bundle = DEFAULT_CA_BUNDLE_PATH if self._verify is True else str(self._verify)
             try:
                 context = _context(bundle)
             except OSError as error:  # also ssl.SSLError
@@ -285,7 +284,7 @@ def why_broken(deadline: Deadline, url: str, settings: Mapping[str, Any]) -> tup
     if origin is None or _proxy_for(origin, settings.get("proxies") or {})[0] is not None:
         return "connection_broken", ""
     verify = settings.get("verify", True)
-    context = _context(where() if verify is True else str(verify))
+    context = _context(DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify))
 
     def ask(seconds: float) -> bytes:
         with (
@@ -300,8 +299,9 @@ def why_broken(deadline: Deadline, url: str, settings: Mapping[str, Any]) -> tup
     except ssl.SSLCertVerificationError as error:
         return "tls_expected", error.verify_message
     except ssl.SSLError as error:
-        demands = "CERTIFICATE_REQUIRED" in (error.reason or "")
-        return "client_certificate_demanded" if demands else "connection_broken", error.reason or ""
+        if "CERTIFICATE_REQUIRED" in (error.reason or ""):
+            return "client_certificate_demanded", error.reason
+        return "connection_broken", ""
     except (*_HANGS, OSError):
         return "connection_broken", ""
     return "tls_expected" if origin.scheme == "http" else "connection_broken", ""

@@ -231,7 +231,7 @@ def _code_of_no_token(request: TokenRequest, error: InvalidTokenResponse) -> str
         code = "redirecting_url"
     elif "html" in _kind(request) or content.lstrip().startswith(b"<"):
         code = "login_page"
-    elif not content.strip():
+    elif error.response is not None and not content.strip():
         code = "empty_answer"
     elif "access_token" in members and str(given).lower() != "bearer":
         code = "token_type_unknown"
