@@ -118,7 +118,7 @@ class World:
         reader = threading.Thread(target=read_all, args=(ours, written))
         reader.start()
         status: int = 0
-        with open(theirs, "w", encoding="utf-8") as terminal, self.patch.context() as patch:
+        with os.fdopen(theirs, "w", encoding="utf-8") as terminal, self.patch.context() as patch:
             patch.setattr(sys, "stdout", terminal)
             patch.setenv("TERM", "xterm-256color")
             patch.delenv("NO_COLOR", raising=False)

@@ -29,6 +29,7 @@ from .doctor_world import RENDERINGS, SECRET, Authority, World, make_authority, 
 from .servers.certificates import Certificates
 
 PROBLEM, WARNING = "problem", "warning"
+WRONG = "an0ther-s3cret"
 Plant = Callable[[World], Any]
 FAULTS: list[Any] = []
 
@@ -237,6 +238,22 @@ def plain_http_on_the_https_port(world: World) -> None:
 
 
 @fault("not_tls")
+def an_http_server_that_hangs_up_on_tls(world: World) -> None:
+    def converse(connection: Any) -> None:
+        if connection.recv(4096).startswith(b"HEAD"):
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\n\r\n")
+
+    world.set(TOKEN_URL=f"{url_of(world.listen(converse), 'https')}/token")
+
+
+@fault("hanging")
+def an_issuer_whose_name_hangs_later(world: World) -> None:
+    world.set(TOKEN_URL=None, ISSUER=world.auth.issuer)
+    locate = "oauthcc.token_request.endpoint.TokenEndpoint._locate"
+    world.replaced[locate] = lambda *_: time.sleep(2)
+
+
+@fault("not_tls")
 def an_http_server_that_waits_for_more(world: World) -> None:
     def converse(connection: Any) -> None:
         head = b""
@@ -313,7 +330,17 @@ def a_proxy_that_reaches_nothing(world: World) -> None:
 @fault("proxy_login")
 def a_proxy_with_a_login(world: World) -> None:
     proxy = world.says(b"HTTP/1.1 407 Login\r\n\r\n")
-    through(world, f"http://me:{quote(SECRET)}@127.0.0.1:{proxy}")
+    through(world, f"http://me:{quote(SECRET, safe='')}@127.0.0.1:{proxy}")
+
+
+@fault("bad_proxy_url")
+def a_proxy_whose_password_is_not_quoted(world: World) -> None:
+    through(world, f"http://me:{SECRET}@127.0.0.1:3128")
+
+
+@fault("bad_proxy_url")
+def a_proxy_without_a_host(world: World) -> None:
+    through(world, "http://[")
 
 
 @fault("unknown_ca")
@@ -344,7 +371,7 @@ def through(world: World, proxy: str) -> None:
 
 @fault("wrong_secret")
 def a_wrong_secret(world: World) -> None:
-    world.set(CLIENT_SECRET="another")
+    world.set(CLIENT_SECRET=WRONG)
     metadata(world, 404)
 
 
@@ -387,7 +414,7 @@ def a_method_that_is_found_by_trying(world: World) -> tuple[str, ...]:
 
 @fault("wrong_secret")
 def a_secret_that_is_wrong_in_both_ways(world: World) -> tuple[str, ...]:
-    world.set(CLIENT_SECRET="another")
+    world.set(CLIENT_SECRET=WRONG)
     return "--try", "client_secret_post"
 
 
@@ -749,7 +776,7 @@ def test_no_secret_is_in_any_rendering(
 ) -> None:
     result = world.run(rendering, *(plant(world) or ()))
     assert code in re.sub(r"\s+", "", result.output)
-    hidden = [SECRET, "another", "other-secret", *world.auth.issued, "the-token-of-this-test"]
+    hidden = [SECRET, WRONG, "other-secret", *world.auth.issued, "the-token-of-this-test"]
     for secret in hidden:
         for text in spellings(secret):
             assert text not in result.output, code
@@ -873,7 +900,7 @@ def test_at_most_one_token_request_is_sent(world: World) -> None:
 
 
 def test_methods_are_never_walked_through(world: World) -> None:
-    world.set(CLIENT_SECRET="another")
+    world.set(CLIENT_SECRET=WRONG)
     result = world.doctor()
     assert "--try client_secret_post" in result.one("wrong_secret")["next"]
     assert len(world.auth.token_requests) == 1
@@ -903,13 +930,15 @@ def test_a_method_that_cannot_be_tried_is_told(world: World) -> None:
 
 
 def test_metadata_that_hangs_is_not_waited_for(world: World) -> None:
-    world.set(CLIENT_SECRET="another")
+    world.set(CLIENT_SECRET=WRONG)
     world.auth.answer_next(faults.hang(), n=None, path="/.well-known")
+    assert world.doctor().codes(PROBLEM) == ["wrong_secret"]
+    world.replaced["oauthcc.cli.doctor.token_request.read_json"] = lambda *_: time.sleep(2)
     assert world.doctor().codes(PROBLEM) == ["wrong_secret"]
 
 
 def test_metadata_of_another_endpoint_is_not_believed(world: World) -> None:
-    world.set(CLIENT_SECRET="another")
+    world.set(CLIENT_SECRET=WRONG)
     world.auth.metadata = {
         "token_endpoint": "https://as.example/token",
         "token_endpoint_auth_methods_supported": ["client_secret_post"],
@@ -966,7 +995,7 @@ def test_an_answer_without_a_date_says_nothing_of_the_clock(world: World) -> Non
     assert "no_date" in world.doctor().codes("skipped")
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "https://127.0.0.1:3128", "http://["])
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "https://127.0.0.1:3128"])
 def test_what_is_not_looked_at_is_told(world: World, proxy: str) -> None:
     world.patch.setenv("all_proxy", proxy)
     world.set(TOKEN_URL="https://as.example/token")
@@ -998,7 +1027,7 @@ def test_the_advice_names_the_keys_of_a_profile(world: World) -> None:
     path.write_text(f"[orders]\ntoken_url = {world.auth.token_url}\nclient_id = my-client\n")
     result = world.doctor("--profile", "orders")
     assert "client_secret=" in result.one("missing_variable")["next"]
-    (world.folder / "secret").write_text("another")
+    (world.folder / "secret").write_text(WRONG)
     path.write_text(path.read_text() + f"client_secret_file = {world.folder}/secret\n")
     result = world.doctor("--profile", "orders")
     assert "client_secret_file" in result.one("wrong_secret")["next"]
@@ -1006,7 +1035,7 @@ def test_the_advice_names_the_keys_of_a_profile(world: World) -> None:
 
 
 def test_options_win_and_the_advice_names_them(world: World) -> None:
-    (world.folder / "secret").write_text("another")
+    (world.folder / "secret").write_text(WRONG)
     arguments = ["--token-url", world.auth.token_url, "--resource", "https://a.example b"]
     arguments += ["--client-secret-file", str(world.folder / "secret")]
     result = world.doctor(*arguments, "--api-url", world.api.url)
@@ -1018,7 +1047,7 @@ def test_options_win_and_the_advice_names_them(world: World) -> None:
 
 
 def test_a_typed_secret_is_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oauthcc.cli.configuration._ask_secret", lambda: "another")
+    monkeypatch.setattr("oauthcc.cli.configuration._ask_secret", lambda: WRONG)
     result = world.doctor("--ask-secret")
     assert "the secret that you typed" in result.one("wrong_secret")["next"]
 

@@ -62,7 +62,7 @@ def doctor(
         raise typer.BadParameter(f"--try takes one of {', '.join(METHODS)}.")
     if url is not None:
         try:
-            read_configured(url, "URL", "https://api.example/orders")
+            _, url = read_configured(url, "URL", "https://api.example/orders")
         except ConfigurationError as error:
             raise typer.BadParameter(text_of(error)) from None
     report = report_for(as_json=as_json)

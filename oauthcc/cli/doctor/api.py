@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -15,7 +15,7 @@ from ...challenge import find_error
 from ...errors import OAuthCCError, text_of
 from ...redaction.answer import Redactor, redact_transport_error
 from ...token_request.response import retry_after
-from ...urls import is_secure, origin_of, public_url
+from ...urls import Origin, is_secure, origin_of, public_url
 from ...values import frozen
 from . import limits
 from .findings import Checkup
@@ -91,8 +91,7 @@ class APICheck:
             checkup.skip(name, "there is no token")
         else:
             checkup.begin(name)
-            origin = origin_of(url)
-            if origin is not None and not is_secure(origin):
+            if not is_secure(cast("Origin", origin_of(url))):
                 checkup.find("plain_http_api", url=public_url(url))
             self._ask(url, setting)
 

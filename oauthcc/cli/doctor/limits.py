@@ -30,12 +30,16 @@ class Deadline:
         """Return the seconds that are left, 0 or less if there are none."""
         return self._until - time.monotonic()
 
+    def seconds(self, limit: float) -> float:
+        """Return the limit of a step, less if less is left."""
+        return max(0.01, min(limit, self.left))
+
     def run(self, limit: float, call: Callable[[float], T]) -> T:
         """Call a function with the seconds that it may take; raise Hanging if it takes longer.
 
         It runs on a thread of its own, because nothing ends a name resolution that hangs.
         """
-        seconds = max(0.01, min(limit, self.left))
+        seconds = self.seconds(limit)
         answers: queue.SimpleQueue[tuple[list[T], Exception | None]] = queue.SimpleQueue()
 
         def answer() -> None:

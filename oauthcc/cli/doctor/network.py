@@ -12,11 +12,13 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, prepend_scheme_if_needed, select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from ...urls import Origin, is_on_this_machine, is_plain_on_loopback, origin_of, origin_text
@@ -55,9 +57,7 @@ class Network:
         ``settings`` are those of requests for the URL, with ``proxies`` and ``verify``.
         ``setting`` is the name of the one that contains the URL.
         """
-        origin = origin_of(url)
-        if origin is None:  # the request itself tells why
-            return True
+        origin = cast("Origin", origin_of(url))  # all URLs were checked before
         if origin not in self._seen:
             way = _Way(self._checkup, self._deadline, origin, settings, setting)
             self._seen[origin] = way.is_open()
@@ -89,11 +89,14 @@ class _Way:
         kind, _, rest = self._proxy.partition("://")
         login, _, place = rest.rpartition("@")
         self._checkup.secrets += [login, *login.split(":")[1:], *unquote(login).split(":")[1:]]
-        server = origin_of(f"http://{place}")
+        server = origin_of(f"http://{place}") if _is_readable(self._proxy) else None
         self._checkup.begin(f"proxy for {self._place}")
-        if kind != "http" or server is None:
+        if kind != "http":
             self._checkup.find("proxy_not_examined", proxy=f"{kind}://", variable=self._variable)
             return True
+        if server is None:
+            self._checkup.find("bad_proxy_url", variable=self._variable)
+            return False
         return self._goes_through(server.host, server.port, origin_text(server))
 
     def _goes_directly(self) -> bool:
@@ -280,8 +283,8 @@ def first_bytes(deadline: Deadline, origin: Origin) -> bytes:
 
 def why_broken(deadline: Deadline, url: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     """Return a code and what was seen, for a server that closed the connection of a request."""
-    origin = origin_of(url)
-    if origin is None or _proxy_for(origin, settings.get("proxies") or {})[0] is not None:
+    origin = cast("Origin", origin_of(url))
+    if _proxy_for(origin, settings.get("proxies") or {})[0] is not None:
         return "connection_broken", ""
     verify = settings.get("verify", True)
     context = _context(DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify))
@@ -298,12 +301,10 @@ def why_broken(deadline: Deadline, url: str, settings: Mapping[str, Any]) -> tup
         deadline.run(limits.NETWORK / 2, ask)
     except ssl.SSLCertVerificationError as error:
         return "tls_expected", error.verify_message
-    except ssl.SSLError as error:
-        if "CERTIFICATE_REQUIRED" in (error.reason or ""):
-            return "client_certificate_demanded", error.reason
-        return "connection_broken", ""
-    except (*_HANGS, OSError):
-        return "connection_broken", ""
+    except (*_HANGS, OSError) as error:
+        reason = getattr(error, "reason", None) or ""
+        demands = "CERTIFICATE_REQUIRED" in reason
+        return ("client_certificate_demanded", reason) if demands else ("connection_broken", "")
     return "tls_expected" if origin.scheme == "http" else "connection_broken", ""
 
 
@@ -330,4 +331,12 @@ def _proxy_for(origin: Origin, proxies: Mapping[str, Any]) -> tuple[str | None, 
     names = (f"{origin.scheme}_proxy", "all_proxy")
     variables = [v for name in names for v in (name, name.upper()) if os.environ.get(v) == proxy]
     named = variables[0] if variables else "the environment"
-    return prepend_scheme_if_needed(proxy, "http"), named  # type: ignore[no-untyped-call]
+    return proxy if "://" in proxy else f"http://{proxy}", named
+
+
+def _is_readable(url: str) -> bool:
+    try:
+        parse_url(url)
+    except LocationParseError:
+        return False
+    return True

@@ -152,6 +152,13 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         "This command looks into http:// proxies only, and {variable} names another one.",
         "",
     ),
+    "bad_proxy_url": (
+        _P,
+        "The URL of the proxy cannot be read.",
+        "It is in {variable}.",
+        "Write it as in http://user:password@host:port. In the password, write each special"
+        " character as %XX, for example / as %2F.",
+    ),
     "dead_proxy": (
         _P,
         "The proxy {proxy} does not work: {fault}.",

@@ -103,11 +103,10 @@ class TokenRequest:
         """Send the token request; put the token or the error here."""
         tokens = self.session.tokens
         try:
-            self.token = deadline.run(limits.TOKEN, tokens.get)
+            # It waits for no longer, because the request runs on a thread of the library.
+            self.token = tokens.get(deadline.seconds(limits.TOKEN))
         except OAuthCCError as error:
             self.error = error
-        except Hanging:
-            self.error = TokenEndpointTimeout("There was no answer in time.")
 
 
 def discover(
@@ -123,21 +122,15 @@ def discover(
     endpoint = request.session.tokens.endpoint
     checkup.begin("discovery")
     try:
-        request.url = deadline.run(limits.TOKEN, lambda s: endpoint._locate(time.monotonic() + s))[
-            0
-        ]
+        found = deadline.run(limits.TOKEN, lambda s: endpoint._locate(time.monotonic() + s))
     except (DiscoveryError, ConfigurationError) as error:
         checkup.find("discovery_failed", error=text_of(error))
     except TokenError as error:
         _explain_transport(checkup, request, error, deadline, issuer)
     except Hanging:
-        values = {
-            "place": place,
-            "question": "the request for its metadata",
-            "seconds": limits.TOKEN,
-        }
-        checkup.find("hanging", **values)
+        _explain_transport(checkup, request, TokenEndpointTimeout(), deadline, issuer)
     else:
+        request.url = found[0]
         checkup.find("discovered", url=public_url(request.url))
         discovery: Any = endpoint._discovery
         listed: tuple[str, ...] | None = discovery._metadata.token_endpoint_auth_methods
