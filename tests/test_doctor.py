@@ -500,6 +500,11 @@ def a_firewall(world: World) -> None:
     world.auth.answer_next(faults.html(403), n=None)
 
 
+@fault("proxy_login")
+def a_proxy_that_sees_the_request_and_wants_a_login(world: World) -> None:
+    world.auth.answer_next(Answer(407), n=None)
+
+
 @fault("rate_limited")
 def a_limit_of_requests(world: World) -> None:
     world.auth.answer_next(faults.unavailable(429, "3600"), n=None)
@@ -562,6 +567,11 @@ def a_narrowed_scope(world: World) -> None:
 @fault("no_expires_in", WARNING)
 def no_lifetime(world: World) -> None:
     world.auth.token_lifetime = None
+
+
+@fault("expired_token")
+def a_lifetime_of_nothing(world: World) -> None:
+    world.auth.token_lifetime = 0
 
 
 @fault("short_lifetime", WARNING)
@@ -652,6 +662,12 @@ def an_api_that_hangs_up(world: World) -> None:
 
 
 @fault("connection_broken")
+def an_api_that_hangs_up_beside_a_bad_bundle(world: World) -> None:
+    world.patch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
+    world.api.answer_next(faults.cut(), n=None)
+
+
+@fault("connection_broken")
 def an_api_with_a_broken_body(world: World) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     world.api.answer_next(faults.garbage(head + b"what?\r\n"), n=None)
@@ -694,6 +710,12 @@ def an_api_that_names_the_audience(world: World) -> None:
     world.api.refuse_next(None, headers={"WWW-Authenticate": challenge})
 
 
+@fault("token_refused")
+def an_api_that_may_be_in_the_audience(world: World) -> None:
+    world.issue_jwt(aud=["https://stock.example", "orders"])
+    world.api.refuse_next(None)
+
+
 @fault("audience_mismatch")
 def an_api_that_is_not_in_the_audience(world: World) -> None:
     world.issue_jwt(aud="https://stock.example")
@@ -719,6 +741,11 @@ def a_403_without_a_challenge(world: World) -> None:
 @fault("api_login_page")
 def an_api_that_redirects_to_a_login(world: World) -> None:
     world.api.answer_next(faults.redirect("https://sso.example/login?next=/v1"), n=None)
+
+
+@fault("api_redirects", WARNING)
+def an_api_with_authors(world: World) -> None:
+    world.api.answer_next(faults.redirect("/authors/"), n=None)
 
 
 @fault("api_redirects", WARNING)
@@ -896,7 +923,15 @@ def test_at_most_one_token_request_is_sent(world: World) -> None:
     world.api.refuse_next(None)
     result = world.doctor(f"{world.api.url}/v1/orders")
     assert len(world.auth.token_requests) == 1
-    assert "api_request_failed" in result.codes(PROBLEM)  # its token has expired
+    assert result.codes(PROBLEM) == ["expired_token"]
+    assert "expired" in result.checks[-1]["what"]
+
+
+def test_a_refused_token_causes_no_other_token_request(world: World) -> None:
+    world.api.refuse_next(None)
+    world.doctor(f"{world.api.url}/v1/orders")
+    assert len(world.auth.token_requests) == 1
+    assert len(world.api.requests) == 2
 
 
 def test_methods_are_never_walked_through(world: World) -> None:
@@ -933,6 +968,7 @@ def test_metadata_that_hangs_is_not_waited_for(world: World) -> None:
     world.set(CLIENT_SECRET=WRONG)
     world.auth.answer_next(faults.hang(), n=None, path="/.well-known")
     assert world.doctor().codes(PROBLEM) == ["wrong_secret"]
+    world.auth.answer_normally()
     world.replaced["oauthcc.cli.doctor.token_request.read_json"] = lambda *_: time.sleep(2)
     assert world.doctor().codes(PROBLEM) == ["wrong_secret"]
 

@@ -28,7 +28,7 @@ def doctor(
     configuration: Configuration,
     *,
     url: Annotated[
-        _TEXT, typer.Argument(metavar="[URL]", help="A URL of the API to ask too.")
+        _TEXT, typer.Argument(metavar="URL", help="A URL of the API to ask too.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document, for a ticket.")
@@ -158,9 +158,9 @@ def _request_token(
         if tried is not None:
             tried.send(deadline)
     explain(checkup, request, deadline, listed=listed, tried=tried)
-    check_clock(checkup, request)
     if tried is not None and tried.token is not None:
         checkup.secrets.append(tried.token.access_token)
         return tried
+    check_clock(checkup, request)
     checkup.skip("scope, lifetime and claims", "there is no token")
     return request

@@ -12,7 +12,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from ...challenge import find_error
-from ...errors import OAuthCCError, text_of
+from ...errors import OAuthCCError, TokenError, text_of
 from ...redaction.answer import Redactor, redact_transport_error
 from ...token_request.response import retry_after
 from ...urls import Origin, is_secure, origin_of, public_url
@@ -26,7 +26,7 @@ from .token_request import TokenRequest, wait_text
 
 #: At most so many bytes of an answer are read.
 _MAX_BYTES = 1 << 16
-_OF_LOGIN = re.compile(r"log-?in|sign-?in|sso|saml|auth", re.IGNORECASE)
+_OF_LOGIN = re.compile(r"log-?in|sign-?in|\bsso\b|saml|\bauth\b|oauth|authorize", re.IGNORECASE)
 _OF_AUDIENCE = re.compile(r"audience|\baud\b", re.IGNORECASE)
 
 
@@ -122,7 +122,9 @@ class APICheck:
             answer = self._deadline.run(limits.API, get)
         except (Hanging, requests.Timeout):
             find("dripping" if begun else "hanging", **values)
-        except OAuthCCError as error:  # the token has expired, or plain http is not allowed
+        except TokenError:  # no other one is fetched
+            find("skipped", reason="the token has expired")
+        except OAuthCCError as error:  # plain http is not allowed
             find("api_request_failed", error=text_of(error), **values)
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             code, seen = why_broken(self._deadline, url, self._settings(url))
@@ -149,7 +151,7 @@ def _judge(
     values["wait"] = wait_text(retry_after(response))
     target = urljoin(url, response.headers.get("Location", ""))
     values["location"] = redactor.location(response)
-    values |= {"proxy": "on the way", "variable": "the variable of the proxy"}
+    values |= {"proxy": "on the way", "variable": "http_proxy"}
     error = find_error(challenge) or answer.members.get("error")
     if status in (401, 403) and error == "insufficient_scope":
         code = "insufficient_scope"
@@ -178,8 +180,9 @@ def _code_of_401(
     audiences = audiences_of(claims)
     said = f"{challenge} {answer.members.get('error_description', '')}"
     # An audience that is a URL should be the one of this API. One that is a name says nothing.
-    hosts = {urlsplit(each).hostname for each in audiences if "://" in each}
-    is_other = hosts and len(hosts) <= len(audiences) and urlsplit(url).hostname not in hosts
+    hosts = [urlsplit(each).hostname for each in audiences if "://" in each]
+    is_named = len(hosts) < len(audiences) or urlsplit(url).hostname in hosts
+    is_other = bool(audiences) and not is_named
     if _OF_AUDIENCE.search(said) or is_other:
         known = f" Its claim aud is {', '.join(audiences)}." if audiences else ""
         values["reason"] = f"{values['answer']}. {values['challenge']}{known}"

@@ -287,9 +287,9 @@ def why_broken(deadline: Deadline, url: str, settings: Mapping[str, Any]) -> tup
     if _proxy_for(origin, settings.get("proxies") or {})[0] is not None:
         return "connection_broken", ""
     verify = settings.get("verify", True)
-    context = _context(DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify))
 
     def ask(seconds: float) -> bytes:
+        context = _context(DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify))
         with (
             socket.create_connection((origin.host, origin.port), seconds) as connection,
             context.wrap_socket(connection, server_hostname=origin.host) as secured,

@@ -90,12 +90,12 @@ class LiveReport:
     def add(self, finding: Finding) -> None:
         """Print a finding above the last line."""
         first, *more = _lines(finding)
-        status = Text(f"{finding.status:{_WIDTH}}", _STYLES[finding.status])
+        status = f"{finding.status:{_WIDTH}}", _STYLES[finding.status]
         text = Text(self._encoded(first))
         text.stylize("bold", 0, len(finding.name))
-        self._console.print(status + text, soft_wrap=True)
+        self._console.print(Text.assemble(status, text), soft_wrap=True)
         for line in more:
-            self._console.print(Padding(Text(self._encoded(line)), (0, 0, 0, _WIDTH)))
+            self._console.print(Padding(Text(self._encoded(line)), (0, 0, 0, _WIDTH), expand=False))
 
     def end(self, checkup: Checkup, configuration: Mapping[str, Any]) -> None:
         """Print the summary."""

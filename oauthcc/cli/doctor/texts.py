@@ -384,6 +384,12 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         "Its answer has no expires_in that is a number of seconds.",
         "It is used until an API refuses it. Ask the operator to send expires_in.",
     ),
+    "expired_token": (
+        _P,
+        "The token has expired when it is issued.",
+        "The expires_in of the answer is {seconds}.",
+        "Ask the operator of the authorization server.",
+    ),
     "short_lifetime": (
         _W,
         "The token is valid for {seconds} seconds only.",
@@ -443,7 +449,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         _P,
         "No token is sent to this URL: it is outside of {n_api}.",
         "{url} is not under one of: {prefixes}.",
-        "Add its prefix to {n_api}, or correct the URL. Prefixes end at a slash.",
+        "Add its prefix to {n_api}, or correct the URL. A prefix contains whole path segments.",
     ),
     "plain_http_api": (
         _W,

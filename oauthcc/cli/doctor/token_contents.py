@@ -44,9 +44,12 @@ def _check_lifetime(checkup: Checkup, seconds: float | None) -> None:
     if seconds is None:
         checkup.find("no_expires_in")
         return
-    code = (
-        "short_lifetime" if seconds < SHORT else "long_lifetime" if seconds > _YEAR else "lifetime"
-    )
+    if seconds <= 0:
+        code = "expired_token"
+    elif seconds < SHORT:
+        code = "short_lifetime"
+    else:
+        code = "long_lifetime" if seconds > _YEAR else "lifetime"
     checkup.find(code, seconds=f"{seconds:.0f}")
 
 

@@ -236,7 +236,7 @@ def _code_of_no_token(request: TokenRequest, error: InvalidTokenResponse) -> str
 def _more(request: TokenRequest, error: Any) -> dict[str, str]:
     """Return the further values for the texts about an answer."""
     found = {"place": public_url(request.url), "wait": wait_text(error.retry_after)}
-    found |= {"proxy": "on the way", "variable": "the variable of the proxy"}
+    found |= {"proxy": "on the way", "variable": "http_proxy"}
     response = error.response
     if response is not None:
         found["location"] = response.headers.get("Location", "no readable place")
