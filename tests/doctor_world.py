@@ -178,8 +178,9 @@ class World:
 
     def closed(self) -> int:
         """Return a port at which nothing listens."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port: int = server.getsockname()[1]
+        server = self.stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))  # so that nobody else gets it
+        port: int = server.getsockname()[1]
         return port
 
     def full(self) -> int:

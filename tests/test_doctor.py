@@ -819,7 +819,7 @@ def test_every_text_can_be_found() -> None:
     planted = {param.values[1] for param in FAULTS}
     own = {"out_of_time", "no_date", "no_api", "proxy_not_examined", "client_certificate_demanded"}
     own |= {"expired_certificate", "certificate_not_yet_valid", "self_signed", "wrong_host_name"}
-    own |= {"bad_certificate", "skipped", "token_request_failed"}
+    own |= {"bad_certificate", "skipped", "token_request_failed", "diagnosis_failed"}
     fine = {code for code, (status, *_) in TEXTS.items() if status == "ok"}
     assert TEXTS.keys() == planted | own | fine
 
@@ -956,6 +956,41 @@ def test_another_method_is_tried_once_and_only_after_a_refusal(world: World) -> 
     assert len(world.auth.token_requests) == 2
     assert "OAUTH_CLIENT_AUTH=client_secret_post" in result.one("method_not_accepted")["next"]
     assert "api_answers" in result.codes("ok")
+
+
+def test_the_same_method_is_not_tried_again(world: World) -> None:
+    world.set(CLIENT_SECRET=WRONG)
+    result = world.doctor("--try", "client_secret_basic")
+    assert result.codes(PROBLEM) == ["wrong_secret"]
+    assert len(world.auth.token_requests) == 1
+
+
+def test_what_another_method_cannot_end_is_told_as_it_is(world: World) -> None:
+    world.auth.refuse_next(None, error="invalid_request", status=400)
+    result = world.doctor("--try", "client_secret_post")
+    assert result.codes(PROBLEM) == ["request_refused"]
+    assert len(world.auth.token_requests) == 2
+
+
+def test_a_fault_of_the_diagnosis_is_told_without_its_message(world: World) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(SECRET)
+
+    world.replaced["oauthcc.cli.doctor.token_contents._check_scope"] = fail
+    result = world.doctor()
+    assert result.codes(PROBLEM) == ["diagnosis_failed"]
+    assert "RuntimeError, test_doctor.py" in result.one("diagnosis_failed")["how"]
+    assert SECRET not in result.output
+
+
+def test_nothing_is_well_after_an_interruption(world: World) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    world.replaced["oauthcc.cli.doctor.token_contents._check_scope"] = interrupt
+    result = world.run("plain")
+    assert result.status != 0
+    assert "All is well" not in result.output
 
 
 def test_a_method_that_cannot_be_tried_is_told(world: World) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from ...errors import ConfigurationError, OAuthCCError, text_of
 from ...events import log
+from ...frames import raised_at
 from ...urls import public_url, read_configured
 from ..configuration import Configuration, configured
 from .api import APICheck
@@ -72,9 +73,12 @@ def doctor(
     log.setLevel(logging.CRITICAL)  # the findings say the same in other words
     try:
         shown = _check(checkup, configuration, url, try_method)
+    except Exception as error:  # noqa: BLE001 - its message may quote a secret
+        checkup.find("diagnosis_failed", error=f"{type(error).__name__}, {raised_at(error)}")
     finally:
         log.setLevel(level)
-        report.end(checkup, {name: value and checkup.shown(value) for name, value in shown.items()})
+        report.close()
+    report.end(checkup, {name: value and checkup.shown(value) for name, value in shown.items()})
     if checkup.count(PROBLEM):
         raise typer.Exit(1)
 
@@ -115,6 +119,7 @@ def _check(
         api = APICheck(checkup, request, network, deadline, claims)
         for each, its_setting in urls.items():
             api.check(each, its_setting)
+        request.session.close()  # it may be the one of another method
     return setup.shown()
 
 
@@ -153,7 +158,8 @@ def _request_token(
         checkup.find("token_issued")
         return request
     tried = None
-    if other is not None and is_refusal_of_client(request):
+    is_other = other is not None and other["client_auth"] != request.method
+    if other is not None and is_other and is_refusal_of_client(request):
         tried = _session(checkup, other)
         if tried is not None:
             tried.send(deadline)

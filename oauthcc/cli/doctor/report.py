@@ -36,7 +36,10 @@ class PlainReport:
     """Lines for a pipe or a file: no colour, and no line is wrapped."""
 
     def begin(self, name: str) -> None:
-        """Show nothing."""
+        """Show nothing yet."""
+
+    def close(self) -> None:
+        """Show nothing more."""
 
     def add(self, finding: Finding) -> None:
         """Write the lines of a finding."""
@@ -53,14 +56,11 @@ class PlainReport:
         write_line(line.encode(encoding, "replace").decode(encoding))
 
 
-class JSONReport:
+class JSONReport(PlainReport):
     """One JSON document at the end."""
 
-    def begin(self, name: str) -> None:
-        """Show nothing."""
-
     def add(self, finding: Finding) -> None:
-        """Show nothing: the document contains it."""
+        """Show nothing yet: the document contains it."""
 
     def end(self, checkup: Checkup, configuration: Mapping[str, Any]) -> None:
         """Write the document."""
@@ -87,6 +87,10 @@ class LiveReport:
         self._status.update(Text(self._encoded(f"{name} ...")))
         self._status.start()
 
+    def close(self) -> None:
+        """Remove the last line."""
+        self._status.stop()
+
     def add(self, finding: Finding) -> None:
         """Print a finding above the last line."""
         first, *more = _lines(finding)
@@ -99,7 +103,6 @@ class LiveReport:
 
     def end(self, checkup: Checkup, configuration: Mapping[str, Any]) -> None:
         """Print the summary."""
-        self._status.stop()
         style = _STYLES[PROBLEM if checkup.count(PROBLEM) else OK]
         self._console.print(Text(_summary(checkup), style))
 
@@ -107,7 +110,7 @@ class LiveReport:
         return text.encode(self._console.encoding, "replace").decode(self._console.encoding)
 
 
-def report_for(*, as_json: bool) -> PlainReport | JSONReport | LiveReport:
+def report_for(*, as_json: bool) -> PlainReport | LiveReport:
     """Return the report that fits to standard output."""
     if as_json:
         return JSONReport()

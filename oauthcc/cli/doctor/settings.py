@@ -30,7 +30,7 @@ class Setup:
     """What was given to the command, in variables or in a profile, by the names of settings."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self.configuration = configuration
+        self.configuration: Configuration = configuration
         self.settings: Settings = configuration.settings()
         self.given: Mapping[str, Any] = configuration.given
 

@@ -28,6 +28,12 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         "The steps before took {seconds} seconds together.",
         "Correct what is wrong in those, and run this again.",
     ),
+    "diagnosis_failed": (
+        _P,
+        "The diagnosis itself has failed, which is a fault of this command.",
+        "{error}",
+        "Report this to the authors of oauthcc, without any secret.",
+    ),
     # -- the configuration
     "configured": (_O, "The client {client} at {server}, with {method}.", "", ""),
     "missing_variable": (
@@ -386,7 +392,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "expired_token": (
         _P,
-        "The token has expired when it is issued.",
+        "The token had expired already when it was issued.",
         "The expires_in of the answer is {seconds}.",
         "Ask the operator of the authorization server.",
     ),

@@ -64,7 +64,7 @@ class TokenRequest:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         given = dict(options)
-        self.session = ClientCredentialsSession(
+        self.session: ClientCredentialsSession = ClientCredentialsSession(
             given.pop("token_url"), refused_status=_NO_REFUSAL, token_timeout=limits.TOKEN, **given
         )
         self.token: Token | None = None
@@ -160,7 +160,7 @@ def explain(
         "error": "" if error is None else text_of(error),
     }
     code = _code_of_refusal(request, error)
-    if code == "wrong_secret" or tried is not None:
+    if code == "wrong_secret" or (tried is not None and tried.token is not None):
         _explain_secret(checkup, request, deadline, values, listed=listed, tried=tried)
     elif code is not None:
         checkup.find(code, **values, **_more(request, error))
