@@ -1008,6 +1008,14 @@ def test_metadata_that_hangs_is_not_waited_for(world: World) -> None:
     assert world.doctor().codes(PROBLEM) == ["wrong_secret"]
 
 
+def test_a_method_that_no_variable_can_name_is_no_value_for_one(world: World) -> None:
+    world.auth.metadata = {"token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    world.auth.refuse_next(None)
+    advice = world.doctor().one("method_not_accepted")["next"]
+    assert "private_key_jwt" in advice
+    assert "OAUTH_CLIENT_AUTH" not in advice
+
+
 def test_metadata_of_another_endpoint_is_not_believed(world: World) -> None:
     world.set(CLIENT_SECRET=WRONG)
     world.auth.metadata = {

@@ -280,7 +280,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         "The authorization server does not accept {method}, the way in which the client"
         " authenticates.",
         "{answer}. {reason}",
-        "Set {n_method}={other}.",
+        "{then}",
     ),
     "wrong_path": (
         _P,

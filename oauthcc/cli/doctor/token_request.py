@@ -277,34 +277,35 @@ def _explain_secret(
     tried: TokenRequest | None,
 ) -> None:
     """Add the finding about a client that was not accepted: its secret, or its method."""
-    mine = request.method
-    values = {**values, "method": mine}
-    others = [each for each in METHODS[:2] if each != mine]
-    values["other"] = others[0] if tried is None else tried.method
-    values["advice"] = (
-        f"Perhaps the secret is right, and the server wants it in another way than {mine}:"
-        f" `oauthcc doctor --try {others[0]}` sends one more request to find out."
-    )
+    mine, said = request.method, getattr(request.error, "error_description", None) or ""
+    (other, *_) = [each for each in METHODS if each != mine]
+
+    def refuse_method(reason: str, instead: str) -> None:
+        then = f"Set {checkup.names['n_method']}={instead}."
+        if instead not in METHODS:  # it needs a key or a certificate
+            then = f"Use the library with an object for {instead}, for which this command has none."
+        checkup.find("method_not_accepted", reason=reason, then=then, method=mine, **values)
+
     if tried is not None and tried.token is not None:
-        reason = f"With {tried.method} it has issued a token."
-        checkup.find("method_not_accepted", reason=reason, **values)
+        refuse_method(f"With {tried.method} it has issued a token.", tried.method)
         return
     if listed is None:
         listed = _listed_methods(request, deadline)
     if listed and mine not in listed:
-        known = [each for each in METHODS if each in listed]
-        values["other"] = known[0] if known else listed[0]
-        reason = f"Its metadata lists: {', '.join(listed)}."
-        checkup.find("method_not_accepted", reason=reason, **values)
-    elif tried is None and _OF_METHOD.search(getattr(request.error, "error_description", "") or ""):
-        reason = "Its words are about the way, not about the secret."
-        checkup.find("method_not_accepted", reason=reason, **values)
-    elif tried is None:
-        checkup.find("wrong_secret", **values)
+        instead = next((each for each in METHODS if each in listed), listed[0])
+        refuse_method(f"Its metadata lists: {', '.join(listed)}.", instead)
+    elif tried is not None:
+        answer = f"{values['answer']}; with {tried.method}: {_answer(tried, tried.error)}"
+        advice = "Both ways were refused, so compare the secret with that of the server."
+        checkup.find("wrong_secret", **{**values, "answer": answer, "advice": advice})
+    elif _OF_METHOD.search(said):
+        refuse_method("Its words are about the way, not about the secret.", other)
     else:
-        values["answer"] += f"; with {tried.method}: {_answer(tried, tried.error)}"
-        values["advice"] = "Both ways were refused, so compare the secret with that of the server."
-        checkup.find("wrong_secret", **values)
+        advice = (
+            f"Perhaps the secret is right, and the server wants it in another way than {mine}:"
+            f" `oauthcc doctor --try {other}` sends one more request to find out."
+        )
+        checkup.find("wrong_secret", advice=advice, **values)
 
 
 def _listed_methods(request: TokenRequest, deadline: Deadline) -> tuple[str, ...] | None:
