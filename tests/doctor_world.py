@@ -23,7 +23,8 @@ import trustme
 from typer.testing import CliRunner
 
 from oauthcc.cli.commands import app
-from oauthcc.testing import AuthorizationServer, ProtectedAPI
+from oauthcc.cli.doctor import limits
+from oauthcc.testing import AuthorizationServer, Fault, ProtectedAPI, faults
 
 from .servers.connect_proxy import ConnectProxy
 
@@ -129,8 +130,24 @@ class World:
 
     # -- servers that behave in one way
 
+    def hurry(self) -> None:
+        """Shorten the limits, for a fault that takes as long as they allow."""
+        for name in ("NETWORK", "TOKEN", "API"):
+            self.patch.setattr(limits, name, 0.5)
+
+    def hang(self) -> Fault:
+        """Return an answer that never comes."""
+        self.hurry()
+        return faults.hang()
+
+    def sleep(self) -> Callable[..., None]:
+        """Return a function that takes too long."""
+        self.hurry()
+        return lambda *_, **__: time.sleep(2)
+
     def listen(self, converse: Callable[[socket.socket], object]) -> int:
         """Call a function with each connection to a new port, which is returned."""
+        self.hurry()
         server = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         ended = threading.Event()
 
@@ -185,6 +202,7 @@ class World:
 
     def full(self) -> int:
         """Return a port that drops what asks for a connection, because its queue is full."""
+        self.hurry()
         server = self.stack.enter_context(socket.socket())
         server.bind(("127.0.0.1", 0))
         server.listen(0)

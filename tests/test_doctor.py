@@ -39,12 +39,6 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     yield from worlds(monkeypatch, tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NETWORK", "TOKEN", "API"):
-        monkeypatch.setattr(limits, name, 0.5)
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("authority"))
@@ -154,6 +148,7 @@ def no_such_file(world: World) -> None:
 
 @fault("secret_unreadable")
 def a_pipe_that_nobody_writes_to(world: World) -> None:
+    world.hurry()
     path = world.folder / "pipe"
     os.mkfifo(path)
     world.set(CLIENT_SECRET=None, CLIENT_SECRET_FILE=str(path))
@@ -190,7 +185,7 @@ def a_name_that_is_too_long(world: World) -> None:
 
 @fault("resolver_hanging")
 def a_resolver_that_hangs(world: World) -> None:
-    world.replaced["socket.getaddrinfo"] = lambda *_, **__: time.sleep(2)
+    world.replaced["socket.getaddrinfo"] = world.sleep()
 
 
 @fault("connection_refused")
@@ -218,7 +213,7 @@ def a_handshake_that_hangs(world: World) -> None:
 
 @fault("hanging")
 def a_token_endpoint_that_hangs(world: World) -> None:
-    world.auth.answer_next(faults.hang(), n=None)
+    world.auth.answer_next(world.hang(), n=None)
 
 
 @fault("dripping")
@@ -229,11 +224,12 @@ def a_token_endpoint_that_drips(world: World) -> None:
 @fault("hanging")
 def an_issuer_that_hangs(world: World) -> None:
     world.set(TOKEN_URL=None, ISSUER=world.auth.issuer)
-    world.auth.answer_next(faults.hang(), n=None, path="/.well-known")
+    world.auth.answer_next(world.hang(), n=None, path="/.well-known")
 
 
 @fault("not_tls")
 def plain_http_on_the_https_port(world: World) -> None:
+    world.hurry()
     world.set(TOKEN_URL=world.auth.token_url.replace("http:", "https:"))
 
 
@@ -250,7 +246,7 @@ def an_http_server_that_hangs_up_on_tls(world: World) -> None:
 def an_issuer_whose_name_hangs_later(world: World) -> None:
     world.set(TOKEN_URL=None, ISSUER=world.auth.issuer)
     locate = "oauthcc.token_request.endpoint.TokenEndpoint._locate"
-    world.replaced[locate] = lambda *_: time.sleep(2)
+    world.replaced[locate] = world.sleep()
 
 
 @fault("not_tls")
@@ -294,7 +290,7 @@ def a_proxy_without_a_name(world: World) -> None:
 def a_proxy_whose_name_hangs(world: World) -> None:
     through(world, "http://proxy.example:3128")
     world.set(API_URL=None)
-    world.replaced["socket.getaddrinfo"] = lambda *_, **__: time.sleep(2)
+    world.replaced["socket.getaddrinfo"] = world.sleep()
 
 
 @fault("dead_proxy")
@@ -460,7 +456,6 @@ def an_answer_that_is_no_object(world: World) -> None:
 
 @fault("no_token")
 def an_answer_without_end(world: World) -> None:
-    limits.TOKEN = 5.0
     world.auth.answer_next(faults.endless(), n=None)
 
 
@@ -528,6 +523,7 @@ def a_server_with_an_error(world: World) -> None:
 
 @fault("connection_broken")
 def a_server_that_hangs_up(world: World) -> None:
+    world.hurry()
     world.auth.answer_next(faults.reset(), n=None)
 
 
@@ -644,11 +640,13 @@ def an_api_that_is_down(world: World) -> None:
 
 @fault("hanging")
 def an_api_that_hangs(world: World) -> None:
-    world.api.answer_next(faults.hang(), n=None)
+    world.api.answer_next(world.hang(), n=None)
 
 
 @fault("dripping")
 def an_api_that_drips(world: World) -> None:
+    world.hurry()
+
     def play(line: Any) -> None:
         line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
         line.wait_until_closed()
@@ -658,17 +656,20 @@ def an_api_that_drips(world: World) -> None:
 
 @fault("connection_broken")
 def an_api_that_hangs_up(world: World) -> None:
+    world.hurry()
     world.api.answer_next(faults.cut(), n=None)
 
 
 @fault("connection_broken")
 def an_api_that_hangs_up_beside_a_bad_bundle(world: World) -> None:
+    world.hurry()
     world.patch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
     world.api.answer_next(faults.cut(), n=None)
 
 
 @fault("connection_broken")
 def an_api_with_a_broken_body(world: World) -> None:
+    world.hurry()
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     world.api.answer_next(faults.garbage(head + b"what?\r\n"), n=None)
 
@@ -1001,10 +1002,10 @@ def test_a_method_that_cannot_be_tried_is_told(world: World) -> None:
 
 def test_metadata_that_hangs_is_not_waited_for(world: World) -> None:
     world.set(CLIENT_SECRET=WRONG)
-    world.auth.answer_next(faults.hang(), n=None, path="/.well-known")
+    world.auth.answer_next(world.hang(), n=None, path="/.well-known")
     assert world.doctor().codes(PROBLEM) == ["wrong_secret"]
     world.auth.answer_normally()
-    world.replaced["oauthcc.cli.doctor.token_request.read_json"] = lambda *_: time.sleep(2)
+    world.replaced["oauthcc.cli.doctor.token_request.read_json"] = world.sleep()
     assert world.doctor().codes(PROBLEM) == ["wrong_secret"]
 
 
@@ -1052,7 +1053,7 @@ def test_an_error_inside_of_the_request_is_told(world: World) -> None:
 
 def test_the_time_of_all_steps_is_limited(world: World) -> None:
     world.patch.setattr(limits, "TOTAL", 0.3)
-    world.auth.answer_next(faults.hang(), n=None)
+    world.auth.answer_next(world.hang(), n=None)
     result = world.doctor()
     assert "hanging" in result.codes(PROBLEM)
     assert result.codes()[-1] == "out_of_time"
