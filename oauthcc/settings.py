@@ -46,10 +46,20 @@ def options_from_env(
     `Path`), scope, audience, client_auth (strings), api_url and resource (lists of strings). Raise
     one ConfigurationError that names everything that is missing or given twice.
     """
+    return read_env(prefix, environ, given=given).options()
+
+
+def read_env(
+    prefix: str = "OAUTH_",
+    environ: Mapping[str, str] | None = None,
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> Settings:
+    """Return the values of the variables as they are; arguments as in `options_from_env`."""
     environ = os.environ if environ is None else environ
     found = {key: environ.get(prefix + key.upper(), "") for key in _KEYS}
-    hints = _misspelled(environ, prefix, found)
-    return _Settings(found, "the environment", Path(), given, prefix, hints).options()
+    misspelled = tuple(_misspelled(environ, prefix, found))
+    return Settings(found, "the environment", Path(), given, prefix, misspelled)
 
 
 def options_from_profile(
@@ -69,6 +79,16 @@ def options_from_profile(
     file cannot be read, if it has no such profile, if the profile has an unknown key, or if other
     users can read the file and it holds a `client_secret`.
     """
+    return read_profile(name, path, given=given).options()
+
+
+def read_profile(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> Settings:
+    """Return the values of a profile as they are; arguments and errors as above."""
     file = _default_path() if path is None else Path(path)
     parser = _parse(file)
     where = f"profile {name!r} in {file}"
@@ -78,11 +98,11 @@ def options_from_profile(
     found = dict(parser[name])
     if not found.keys() <= set(_KEYS):  # not shown: a part of a broken secret may look like a key
         raise ConfigurationError(f"Unknown key in {where}. Known keys: {', '.join(_KEYS)}")
-    return _Settings(found, where, file.parent, given).options()
+    return Settings(found, where, file.parent, given)
 
 
 @frozen
-class _Settings:
+class Settings:
     """Strings by key, with the place they come from and the prefix of their names in messages."""
 
     found: Mapping[str, str]
@@ -90,10 +110,17 @@ class _Settings:
     folder: Path
     given: Mapping[str, Any]  # in code
     prefix: str | None = None
-    hints: str = ""
+    #: The variables that are not known, with what each probably means.
+    misspelled: tuple[tuple[str, str], ...] = ()
     __repr__ = object.__repr__
 
+    @property
+    def hints(self) -> str:
+        """Return what a message says about misspelled variables."""
+        return "; ".join(f"{one} is not known, is {near} meant?" for one, near in self.misspelled)
+
     def options(self) -> dict[str, Any]:
+        """Return the options of a session; raise as `options_from_env`."""
         self.check()
         if self.hints:
             self.warn(self.hints)
@@ -122,6 +149,7 @@ class _Settings:
         return check_text(stripped, f"{name} in {self.where}")
 
     def warn(self, text: str) -> None:
+        """Write a warning to the log, once."""
         if is_first((self.where, text)):
             log.warning("In %s: %s", self.where, text)
 
@@ -155,11 +183,14 @@ class _Settings:
         return f"{names} is missing, set it as in {self.shown(keys[0])}={example}"
 
     def shown(self, key: str) -> str:
+        """Return the name of a key in messages."""
         return key if self.prefix is None else self.prefix + key.upper()
 
 
-def _misspelled(environ: Mapping[str, str], prefix: str, found: Mapping[str, str]) -> str:
-    """Return a hint about variables that look like misspelled names of those that are not set."""
+def _misspelled(
+    environ: Mapping[str, str], prefix: str, found: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Return the variables that look like misspelled names of those that are not set."""
     from difflib import get_close_matches  # its import takes long, and few sessions need it
 
     others = {key: other for pair in _EITHER for key, other in (pair, pair[::-1])}
@@ -173,8 +204,8 @@ def _misspelled(environ: Mapping[str, str], prefix: str, found: Mapping[str, str
             # With the prefix left out, which would make all names similar.
             rest = [each[len(prefix) :] for each in missing]
             near = get_close_matches(name[len(prefix) :].upper(), rest, n=1, cutoff=0.8)
-            hints += [f"{name} is not known, is {prefix}{each} meant?" for each in near]
-    return "; ".join(sorted(hints))
+            hints += [(name, prefix + each) for each in near]
+    return sorted(hints)
 
 
 def _default_path() -> Path:

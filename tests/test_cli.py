@@ -238,10 +238,11 @@ def test_a_configuration_is_passed_on_with_absolute_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = Configuration({"scope": "a"}, Path("secret"), "orders", Path("profiles.ini"))
+    given = {"scope": "a", "client_secret": Path("secret")}
+    made = Configuration(given, "orders", Path("profiles.ini"))
     read = Configuration.from_json(made.to_json())
-    assert (read.given, read.profile) == ({"scope": "a"}, "orders")
-    assert (read.secret_file, read.profile_file) == (tmp_path / "secret", tmp_path / "profiles.ini")
+    assert read.given == {"scope": "a", "client_secret": tmp_path / "secret"}
+    assert (read.profile, read.profile_file) == ("orders", tmp_path / "profiles.ini")
     assert Configuration.from_json(Configuration({}).to_json()) == Configuration({})
 
 

@@ -397,5 +397,5 @@ def test_file_modes_are_ignored_on_systems_without_them(profiles, monkeypatch):
 
 
 def test_the_repr_of_settings_shows_no_value():
-    shown = repr(settings._Settings({"client_secret": SECRET}, "here", Path(), {"a": SECRET}))
+    shown = repr(settings.Settings({"client_secret": SECRET}, "here", Path(), {"a": SECRET}))
     assert SECRET not in shown

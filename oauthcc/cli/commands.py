@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from .demo import demo
+from .doctor import doctor
 from .run import run
 from .serve import serve
 from .terminal import write_line
@@ -47,6 +48,7 @@ def _options(
 
 
 app.command()(token)
+app.command()(doctor)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(serve)
 app.command()(demo)

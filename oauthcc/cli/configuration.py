@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..session import ClientCredentialsSession
-from ..settings import options_from_env, options_from_profile
+from ..settings import Settings, read_env, read_profile
 from ..values import frozen
 
 _NAMES = re.compile(
@@ -26,15 +26,25 @@ _NAMES = re.compile(
 class Configuration:
     """What a command line says; what it leaves out is in variables or in a profile."""
 
-    #: Options of a session. A secret among them was asked for.
+    #: Options of a session. The secret is a path, or a text that was asked for.
     given: Mapping[str, Any]
-    secret_file: Path | None = None
     profile: str | None = None
     profile_file: Path | None = None
 
     def __repr__(self) -> str:
         """Return no values: a secret may be among them."""
         return f"<{type(self).__name__}>"
+
+    @property
+    def place(self) -> str:
+        """Return where a missing value belongs."""
+        return "the environment" if self.profile is None else f"the profile {self.profile!r}"
+
+    def settings(self, environ: Mapping[str, str] | None = None) -> Settings:
+        """Return what is in the variables or in the profile, as it is."""
+        if self.profile is None:
+            return read_env(environ=environ, given=self.given)
+        return read_profile(self.profile, self.profile_file, given=self.given)
 
     def options(
         self, environ: Mapping[str, str] | None = None, folder: Path | None = None
@@ -44,17 +54,11 @@ class Configuration:
         ``environ`` and ``folder`` are those in which the command was started, by default the
         present ones.
         """
-        given = dict(self.given)
-        if self.secret_file is not None:
-            given["client_secret"] = self.secret_file
-        if self.profile is None:
-            found = options_from_env(environ=environ, given=given)
-        else:
-            found = options_from_profile(self.profile, self.profile_file, given=given)
+        found = self.settings(environ).options()
         for one, other in (("token_url", "issuer"), ("issuer", "token_url")):
-            if one in given and other not in given:
+            if one in self.given and other not in self.given:
                 found.pop(other, None)
-        options = {"token_url": None, **found, **given}
+        options = {"token_url": None, **found, **self.given}
         secret = options.get("client_secret")
         if isinstance(secret, Path):  # a program may change its folder
             options["client_secret"] = (folder or Path.cwd()) / secret
@@ -82,22 +86,24 @@ class Configuration:
 
     def written(self, key: str, *, is_file: bool = False) -> str:
         """Return how the user writes the name of an option."""
-        if key == "client_secret" and key in self.given:
-            return "the secret"
         name = "client_secret_file" if key == "client_secret" and is_file else key
-        if name in self.given or (name == "client_secret_file" and self.secret_file is not None):
-            return "--" + name.replace("_", "-")
-        return f"OAUTH_{name.upper()}" if self.profile is None else name
+        if key not in self.given:
+            return f"OAUTH_{name.upper()}" if self.profile is None else name
+        return "the secret" if name == "client_secret" else f"--{name.replace('_', '-')}"
 
     def to_json(self) -> str:
         """Return a text for a process that this one starts."""
-        paths = (self.secret_file, self.profile_file)
-        absolute = [None if path is None else str(path.absolute()) for path in paths]
-        return json.dumps([dict(self.given), absolute[0], self.profile, absolute[1]])
+        given = {
+            name: [str(value.absolute())] if isinstance(value, Path) else value
+            for name, value in self.given.items()
+        }
+        file = None if self.profile_file is None else str(self.profile_file.absolute())
+        return json.dumps([given, self.profile, file])
 
     @classmethod
     def from_json(cls, text: str) -> Configuration:
         """Return the configuration in the text of `to_json`."""
-        given, secret_file, profile, profile_file = json.loads(text)
-        paths = [None if path is None else Path(path) for path in (secret_file, profile_file)]
-        return cls(given, paths[0], profile, paths[1])
+        given, profile, file = json.loads(text)
+        if isinstance(given.get("client_secret"), list):  # the path of a file
+            given["client_secret"] = Path(*given["client_secret"])
+        return cls(given, profile, None if file is None else Path(file))

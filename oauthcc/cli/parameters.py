@@ -73,9 +73,11 @@ def _configuration(values: dict[str, Any]) -> Configuration:
         given["api_url"] = re.findall(r"[^\s,]+", given["api_url"])
     if "resource" in given:
         given["resource"] = given["resource"].split()
+    if secret_file is not None:
+        given["client_secret"] = secret_file
     if is_asked:
         given["client_secret"] = _ask_secret()
-    return Configuration(given, secret_file, profile, file)
+    return Configuration(given, profile, file)
 
 
 def _ask_secret() -> str:
