@@ -31,16 +31,21 @@ CLIENT = "reports-service", "a-secret-that-is-never-shown"
 
 
 class Shot(NamedTuple):
-    """A picture: a command line, and the text with which the part that is shown begins."""
+    """A picture: a command line, and the text with which the part that is shown begins.
+
+    ``{OAUTH_API_URL}`` in the command line is the value of that variable.
+    """
 
     args: str
     begin: str = ""
     columns: int = 80
+    status: int = 0
 
 
 #: A picture of another command is one more line here.
 SHOTS = {
     "oauthcc-help": Shot("--help"),
+    "oauthcc-doctor": Shot("doctor {OAUTH_API_URL}/refunds", columns=100, status=1),
     "oauthcc-demo-sequence": Shot("demo --quick"),
     "oauthcc-demo-time-line": Shot("demo", "8 threads call"),
 }
@@ -51,6 +56,7 @@ def start_servers(running: ExitStack) -> dict[str, str]:
     auth = AuthorizationServer(*CLIENT, port=_free(AUTH_PORT))
     running.enter_context(auth)
     api = running.enter_context(ProtectedAPI(auth, port=_free(API_PORT)))
+    api.require_scope("/refunds", "refunds:read")
     return {
         "OAUTH_TOKEN_URL": auth.token_url,
         "OAUTH_CLIENT_ID": auth.client_id,
@@ -84,9 +90,10 @@ def screen_after(output: str) -> str:
 
 def svg_of(name: str, shot: Shot, variables: dict[str, str]) -> str:
     """Return the picture of a command that runs now."""
-    ended = run_in_terminal(*shot.args.split(), columns=shot.columns, **variables)
-    if ended.status:
-        raise SystemExit(f"oauthcc {shot.args} has ended with {ended.status}:\n{ended.output}")
+    args = shot.args.format(**variables)
+    ended = run_in_terminal(*args.split(), columns=shot.columns, **variables)
+    if ended.status != shot.status:
+        raise SystemExit(f"oauthcc {args} has ended with {ended.status}:\n{ended.output}")
     text = Text.from_ansi(screen_after(ended.output))
     lines = text.split("\n")
     first = next(n for n, line in enumerate(lines) if shot.begin in line.plain)
@@ -94,7 +101,7 @@ def svg_of(name: str, shot: Shot, variables: dict[str, str]) -> str:
     for line in lines[first:]:
         line.rstrip()
         console.print(line, no_wrap=True, overflow="crop")
-    svg = console.export_svg(title=f"oauthcc {shot.args}", unique_id=name)
+    svg = console.export_svg(title=f"oauthcc {args}", unique_id=name)
     # The fonts would come from another server each time that somebody looks at the page.
     return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 

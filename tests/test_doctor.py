@@ -1127,7 +1127,7 @@ def test_options_win_and_the_advice_names_them(world: World) -> None:
 
 
 def test_a_typed_secret_is_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oauthcc.cli.configuration._ask_secret", lambda: WRONG)
+    monkeypatch.setattr("oauthcc.cli.parameters._ask_secret", lambda: WRONG)
     result = world.doctor("--ask-secret")
     assert "the secret that you typed" in result.one("wrong_secret")["next"]
 

@@ -12,6 +12,7 @@ import pytest
 
 from docs.screenshots import CLIENT, IMAGES, SHOTS, screen_after
 from oauthcc.cli.commands import app
+from oauthcc.cli.doctor.texts import TEXTS
 
 from .pseudo_terminal import environment
 from .scripts import ROOT
@@ -44,6 +45,12 @@ def test_the_picture_of_the_help_shows_every_command() -> None:
         assert re.search(rf"^│ *{name} ", text, re.MULTILINE)
 
 
+def test_the_picture_of_the_diagnosis_shows_what_it_finds() -> None:
+    text = shown(IMAGES / "oauthcc-doctor.svg")
+    assert TEXTS["insufficient_scope"][1] in text
+    assert "1 problem" in text
+
+
 def test_the_pictures_of_the_demo_show_what_it_writes() -> None:
     assert drawing(shown(IMAGES / "oauthcc-demo-sequence.svg")) == ARROWS
     assert are_in_order(LOAD, shown(IMAGES / "oauthcc-demo-time-line.svg"))
@@ -57,13 +64,14 @@ def test_lines_that_were_erased_are_not_in_a_picture() -> None:
 @pytest.mark.unmeasured
 def test_the_pictures_can_be_made(tmp_path: Path) -> None:
     pytest.importorskip("pty")
+    names = ["oauthcc-demo-sequence", "oauthcc-doctor"]
     subprocess.run(
-        [sys.executable, "-m", "docs.screenshots", "--folder", str(tmp_path), *list(SHOTS)[:2]],
+        [sys.executable, "-m", "docs.screenshots", "--folder", str(tmp_path), *names],
         check=True,
         cwd=ROOT,
         env=environment(),
         timeout=120,
     )
     made = sorted(path.stem for path in tmp_path.iterdir())
-    assert made == sorted(list(SHOTS)[:2])
+    assert made == names
     assert drawing(shown(tmp_path / "oauthcc-demo-sequence.svg")) == ARROWS

@@ -33,7 +33,7 @@ def doctor(
         _TEXT, typer.Argument(metavar="URL", help="A URL of the API to ask too.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document, for a ticket.")
+        bool, typer.Option("--json", help="Print one JSON document, to send to somebody.")
     ] = False,
     try_method: Annotated[
         _TEXT,
@@ -56,7 +56,7 @@ def doctor(
 
         oauthcc doctor https://api.example/orders
 
-        oauthcc doctor --profile orders --json > ticket.json
+        oauthcc doctor --profile orders --json > diagnosis.json
 
         oauthcc doctor --try client_secret_post
     """

@@ -120,7 +120,8 @@ class _Way:
             fault = getattr(error, "strerror", None) or error
             self._checkup.find("unresolvable", host=host, error=fault, setting=self._setting)
         else:
-            self._checkup.find("resolved", host=host, addresses=", ".join(found))
+            if found != [host]:  # else it is an address
+                self._checkup.find("resolved", host=host, addresses=", ".join(found))
             return True
         return False
 

@@ -29,7 +29,11 @@ def _lines(found: Finding) -> list[str]:
 def _summary(checkup: Checkup) -> str:
     problems, warnings = checkup.count(PROBLEM), checkup.count(WARNING)
     said = "Something is wrong" if problems else "All is well"
-    return f"{said}: {problems} problem(s), {warnings} warning(s)."
+    return f"{said}: {_number(problems, 'problem')}, {_number(warnings, 'warning')}."
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
 
 
 class PlainReport:
