@@ -45,7 +45,7 @@ class Shot(NamedTuple):
 #: A picture of another command is one more line here.
 SHOTS = {
     "oauthcc-help": Shot("--help"),
-    "oauthcc-doctor": Shot("doctor {OAUTH_API_URL}/refunds", columns=100, status=1),
+    "oauthcc-doctor": Shot("doctor {OAUTH_API_URL}/refunds", columns=126, status=1),
     "oauthcc-demo-sequence": Shot("demo --quick"),
     "oauthcc-demo-time-line": Shot("demo", "8 threads call"),
 }
@@ -77,7 +77,9 @@ def _free(port: int) -> int:
 def screen_after(output: str) -> str:
     """Return what a terminal shows at the end, if lines were erased and drawn again."""
     lines = [""]
-    for part in re.split(r"(\n|\r?\x1b\[2K(?:\x1b\[1A\x1b\[2K)*)", output.replace("\r\n", "\n")):
+    plain = re.sub(r"\x1b\[\?25[lh]", "", output).replace("\r\n", "\n")
+    erased = r"\r?(?:\x1b\[1A)?\x1b\[2K(?:\x1b\[1A\x1b\[2K)*"
+    for part in re.split(rf"(\n|{erased})", plain):
         if part == "\n":
             lines.append("")
         elif "\x1b[2K" in part:
@@ -85,7 +87,7 @@ def screen_after(output: str) -> str:
             lines[-1] = ""
         else:
             lines[-1] += part
-    return re.sub(r"\x1b\[\?25[lh]", "", "\n".join(lines)).strip("\n")
+    return "\n".join(lines).strip("\n")
 
 
 def svg_of(name: str, shot: Shot, variables: dict[str, str]) -> str:
