@@ -71,13 +71,19 @@ docs: $(VENV)/.test
 examples: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_examples.py
 
-# The wheel must work alone, without extras and without the source tree.
+# The wheel must work alone, without extras and without the source tree; then the command with its
+# extra, which patches a program.
 build: $(VENV)/.dev
 	rm -rf dist build/clean
 	$(BIN)/python -m build --outdir dist
 	$(PYTHON) -m venv build/clean
 	build/clean/bin/python -m pip install --quiet dist/*.whl
 	build/clean/bin/python -I examples/quickstart.py
+	build/clean/bin/python -m pip install --quiet "$$(echo dist/*.whl)[cli]"
+	build/clean/bin/oauthcc demo --quick
+	echo 'import requests; requests.PreparedRequest.prepare_hooks.__wrapped__' | \
+		OAUTH_TOKEN_URL=https://as.example/token OAUTH_CLIENT_ID=my-id OAUTH_CLIENT_SECRET=my-secret \
+		OAUTH_API_URL=https://api.example build/clean/bin/oauthcc run -
 
 # With ARGS=--publish it writes benchmarks/README.md and the charts of the documentation.
 bench: $(VENV)/.bench
