@@ -69,7 +69,7 @@ def options_from_profile(
     file cannot be read, if it has no such profile, if the profile has an unknown key, or if other
     users can read the file and it holds a `client_secret`.
     """
-    file = _default_path() if path is None else Path(path)
+    file = default_profile_file() if path is None else Path(path)
     parser = _parse(file)
     where = f"profile {name!r} in {file}"
     if not parser.has_section(name):
@@ -177,7 +177,7 @@ def _misspelled(environ: Mapping[str, str], prefix: str, found: Mapping[str, str
     return "; ".join(sorted(hints))
 
 
-def _default_path() -> Path:
+def default_profile_file() -> Path:
     """Return the path of the profile file by the XDG base directory specification."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     if not folder.is_absolute():  # the specification says to ignore it

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..session import ClientCredentialsSession
-from ..settings import options_from_env, options_from_profile
+from ..settings import default_profile_file, options_from_env, options_from_profile
 from ..values import frozen
 
 _NAMES = re.compile(
@@ -57,7 +57,7 @@ class Configuration:
         options = {"token_url": None, **found, **given}
         secret = options.get("client_secret")
         if isinstance(secret, Path):  # a program may change its folder
-            options["client_secret"] = (folder or Path.cwd()) / secret
+            options["client_secret"] = folder / secret if folder else secret.absolute()
         return options
 
     def session(
@@ -91,7 +91,9 @@ class Configuration:
 
     def to_json(self) -> str:
         """Return a text for a process that this one starts."""
-        paths = (self.secret_file, self.profile_file)
+        # Its default depends on variables, which the program may change.
+        default = None if self.profile is None else default_profile_file()
+        paths = (self.secret_file, self.profile_file or default)
         absolute = [None if path is None else str(path.absolute()) for path in paths]
         return json.dumps([dict(self.given), absolute[0], self.profile, absolute[1]])
 
