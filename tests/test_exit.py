@@ -124,6 +124,7 @@ atexit.register(lambda: (print(get()), session.close()))
     assert run(script, auth, api) == "200\n"
     assert len(auth.token_requests) == requests
 
+
 def test_a_request_while_the_interpreter_ends_does_not_wait_forever(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:

@@ -25,7 +25,6 @@ def _read_environment() -> dict[str, Any]:
     """Return what was told, and put the environment back as the program should see it."""
     found: dict[str, Any] = json.loads(os.environ["OAUTHCC_RUN"])
     found["environ"] = {k: v for k, v in os.environ.items() if k.startswith("OAUTH_")}
-    found["folder"] = os.getcwd()  # noqa: PTH109 - pathlib is not imported yet
     if not found["with_subprocesses"]:
         del os.environ["OAUTHCC_RUN"]
         if found["path"] is None:
@@ -153,9 +152,10 @@ def _import_hidden() -> None:
 
 
 if __name__ == "sitecustomize":
-    told = _read_environment()
-    if told["prefix"] == sys.prefix:  # else a subprocess with another installation of Python
-        _begin(told)
+    if os.environ.get("OAUTHCC_RUN"):  # else a subprocess whose environment has only the path
+        told = _read_environment()
+        if told["prefix"] == sys.prefix:  # else one with another installation of Python
+            _begin(told)
     _import_hidden()
 elif told is not None and not any(type(each).__name__ == "_Watch" for each in sys.meta_path):
     _begin(told)
