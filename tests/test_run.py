@@ -332,6 +332,25 @@ def test_a_program_runs_in_a_folder_that_was_removed(shell: Shell, tmp_path: Pat
         assert (done.returncode, done.stdout, done.stderr) == (0, "200\n", "")
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["secrets", "hashlib", "hmac", "html", "contextvars"])
+def test_a_module_of_the_program_may_have_the_name_of_one_of_python(
+    shell: Shell, tmp_path: Path, name: str, when: str
+) -> None:
+    (tmp_path / f"{name}.py").write_text("KEY = 'key'\n")
+    script = tmp_path / "script.py"
+    names = f"{name}, requests" if when == "before" else f"requests, {name}"
+    url = repr(shell.api.url)
+    script.write_text(f"import {names}\nprint(requests.get({url}).status_code, {name}.KEY)\n")
+    assert shell.output(script) == "200 key\n"
+
+
+def test_a_module_of_the_program_may_have_the_name_requests(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "requests.py").write_text("KEY = 'key'\n")
+    (tmp_path / "script.py").write_text("import requests; print(requests.KEY)\n")
+    assert shell.output(tmp_path / "script.py") == "key\n"
+
+
 def test_no_secret_and_no_token_is_in_the_arguments_of_a_process(shell: Shell) -> None:
     program = shell.start("service.py")
     assert line_of(program.stdout) == "200\n"
