@@ -221,8 +221,10 @@ def _adopt_prepared(request: PreparedRequest, caller: FrameType | None) -> None:
     of_session = _nearest(requests.sessions, "prepare_request", preparing)
     if of_session is not None:
         found = dict(of_session.f_locals)
-        if isinstance(found.get("self"), ClientCredentialsSession):
-            return  # it has tokens of its own
+        sender = found.get("self")
+        is_endpoint = type(sender).__module__.partition(".")[0] == __package__
+        if isinstance(sender, ClientCredentialsSession) or is_endpoint:
+            return  # it has tokens of its own, or gets them
     headers = getattr(found.get("request"), "headers", None)
     _adopt(request, preparing.f_locals.get("auth"), headers)
 

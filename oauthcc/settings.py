@@ -89,7 +89,7 @@ def read_profile(
     given: Mapping[str, Any] = MappingProxyType({}),
 ) -> Settings:
     """Return the values of a profile as they are; arguments and errors as above."""
-    file = _default_path() if path is None else Path(path)
+    file = default_profile_file() if path is None else Path(path)
     parser = _parse(file)
     where = f"profile {name!r} in {file}"
     if not parser.has_section(name):
@@ -208,7 +208,7 @@ def _misspelled(
     return sorted(hints)
 
 
-def _default_path() -> Path:
+def default_profile_file() -> Path:
     """Return the path of the profile file by the XDG base directory specification."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     if not folder.is_absolute():  # the specification says to ignore it

@@ -15,6 +15,14 @@ import requests
 _POLL = 0.005
 
 
+def start(thread: threading.Thread) -> None:
+    """Start a thread; raise RuntimeError if there is none for it."""
+    # Before Python 3.12, a thread would never begin, and its starter would wait for that.
+    if sys.is_finalizing():
+        raise RuntimeError("no thread can be started while the interpreter ends")
+    thread.start()
+
+
 def start_daemon(run: Callable[[], Any], name: str) -> None:
     """Run a function in the background; raise RuntimeError if there is no thread for it."""
     monkey: Any = sys.modules.get("gevent.monkey")
@@ -23,7 +31,7 @@ def start_daemon(run: Callable[[], Any], name: str) -> None:
         # something. One of gevent's pool waits for nothing when its call has ended.
         monkey.get_original("_thread", "start_new_thread")(_run_with_hub, (run,))
     else:
-        threading.Thread(target=closing_hub(run), name=name, daemon=True).start()
+        start(threading.Thread(target=closing_hub(run), name=name, daemon=True))
 
 
 def closing_hub(run: Callable[[], Any]) -> Callable[[], Any]:

@@ -505,3 +505,30 @@ def test_the_completion_of_a_shell_is_shown(auth: AuthorizationServer, api: Prot
     )
     done = run_command(command(), environment)
     assert done.stdout.strip() == "token"
+
+
+def test_closed_streams_are_told_or_left_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(oauthcc.OAuthCCError, match="output is closed"):
+        terminal.write_line("a line")
+    monkeypatch.setattr(sys, "stderr", None)
+    terminal.write_error("an error")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("rest", "path"), [((), None), (("/a", ""), f"/a{os.pathsep}")])
+def test_the_path_of_another_run_is_left_out(rest: tuple[str, ...], path: str | None) -> None:
+    environ = {"PYTHONPATH": os.pathsep.join([str(program.STARTUP), *rest])}
+    made = program.environment_for(Configuration({}), environ, with_subprocesses=False)
+    assert json.loads(made["OAUTHCC_RUN"])["path"] == path
+
+
+def test_a_removed_folder_is_passed_on_as_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cwd() -> Path:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "cwd", cwd)
+    made = program.environment_for(Configuration({}), {}, with_subprocesses=False)
+    assert json.loads(made["OAUTHCC_RUN"])["folder"] == os.sep

@@ -125,6 +125,24 @@ atexit.register(lambda: (print(get()), session.close()))
     assert len(auth.token_requests) == requests
 
 
+def test_a_request_while_the_interpreter_ends_does_not_wait_forever(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    # Modules can no longer be imported there, so requests itself fails too.
+    script = """
+class Late:
+    def __del__(self):
+        try:
+            get()
+        except Exception:
+            pass
+        print("ended")
+
+late = Late()
+"""
+    assert run(script, auth, api) == "ended\n"
+
+
 def test_an_aging_token_is_used_at_exit(auth: AuthorizationServer, api: ProtectedAPI) -> None:
     # Since Python 3.12 no thread can be started there, and before that nobody waits for it.
     script = """

@@ -299,6 +299,16 @@ def test_the_log_says_why_a_request_has_no_token(
     assert "brings its own" in lines[1][1]
 
 
+def test_the_token_request_itself_is_not_reported(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "oauthcc")
+    beside_the_endpoint = scene.auth.token_url.replace("/token", "/v1")
+    with oauthcc.patch(scene.session(api_url=[scene.api.url, beside_the_endpoint])):
+        assert requests.get(scene.url).status_code == 200
+    assert "without the token" not in caplog.text
+
+
 @pytest.mark.parametrize("as_mapping", [False, True])
 def test_options_take_the_place_of_a_session(scene: Scene, as_mapping: bool) -> None:
     token_url, client_id, client_secret = scene.client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import signal
 import sys
 from dataclasses import dataclass
@@ -253,6 +254,101 @@ import os; os.chdir("/"); os.environ.clear()
 import requests; print(requests.get({shell.api.url!r}).status_code)
 """
     assert shell.run("-", input=code, variables=variables, cwd=tmp_path).stdout == "200\n"
+
+
+@pytest.mark.parametrize("with_profile", [False, True])
+def test_a_subprocess_in_another_folder_has_the_same_secret(
+    shell: Shell, tmp_path: Path, with_profile: bool
+) -> None:
+    (tmp_path / "secret").write_text(shell.auth.client_secret)
+    variables = {"OAUTH_CLIENT_SECRET": "", "OAUTH_CLIENT_SECRET_FILE": "secret"}
+    options = ["--subprocesses"]
+    if with_profile:
+        (tmp_path / "oauthcc").mkdir()
+        (tmp_path / "secret").rename(tmp_path / "oauthcc" / "secret")
+        (tmp_path / "oauthcc" / "profiles.ini").write_text(f"""[orders]
+token_url = {shell.auth.token_url}
+client_id = {shell.auth.client_id}
+client_secret_file = secret
+api_url = {shell.api.url}
+""")
+        options += ["--profile", "orders"]
+        variables = {"XDG_CONFIG_HOME": str(tmp_path)}
+    code = f"import requests; print(requests.get({shell.api.url!r}).status_code)"
+    outer = f"""
+import os, subprocess, sys
+os.environ.pop("XDG_CONFIG_HOME", None)
+subprocess.run([sys.executable, "-c", {code!r}], cwd="/")
+{code}
+"""
+    done = shell.run(*options, "-", input=outer, variables=variables, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("200\n200\n", "")
+
+
+@pytest.mark.parametrize("environment", ["{**os.environ, 'OAUTHCC_RUN': ''}", "only_path"])
+def test_a_subprocess_that_is_told_nothing_runs_as_without(shell: Shell, environment: str) -> None:
+    code = f"import requests; print(requests.get({shell.api.url!r}).status_code)"
+    outer = f"""
+import os, subprocess, sys
+only_path = {{"PYTHONPATH": os.environ["PYTHONPATH"]}}
+subprocess.run([sys.executable, "-c", {code!r}], env={environment})
+"""
+    done = shell.run("--subprocesses", "-", input=outer)
+    assert (done.stdout, done.stderr) == ("401\n", "")
+
+
+def test_a_run_inside_another_one_decides_for_its_subprocesses(shell: Shell) -> None:
+    inner = ["--subprocesses", "-m", "oauthcc", "run"]
+    assert shell.output(*inner, "children.py") == "401\n401\n"
+    assert shell.output(*inner, "--subprocesses", "children.py") == "200\n200\n"
+    path = shell.environment()["PYTHONPATH"]
+    code = "import os; print(os.environ['PYTHONPATH'])"
+    assert shell.run(*inner, "-", input=code).stdout == f"{path}\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_program_runs_with_closed_streams(shell: Shell, tmp_path: Path, closed: str) -> None:
+    script, output = tmp_path / "script.py", tmp_path / "output"
+    script.write_text(f"""
+import requests, sys
+status = requests.get({shell.api.url!r}).status_code
+open({str(output)!r}, "w").write(str([status, sys.stdin is None, sys.stdout is None]))
+""")
+    line = shlex.join(command("run", script))
+    done = run_command(["sh", "-c", f"{line} {closed}"], shell.environment())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert output.read_text() == str([200, "<&-" in closed, " >&-" in f" {closed}"])
+
+
+def test_a_program_runs_in_a_folder_that_was_removed(shell: Shell, tmp_path: Path) -> None:
+    secret, script, folder = tmp_path / "secret", tmp_path / "script.py", tmp_path / "folder"
+    secret.write_text(shell.auth.client_secret)
+    script.write_text(f"import requests; print(requests.get({shell.api.url!r}).status_code)")
+    folder.mkdir()
+    line = f"cd {folder}; rmdir {folder}; {shlex.join(command('run', script))}"
+    for variables in ({}, {"OAUTH_CLIENT_SECRET": "", "OAUTH_CLIENT_SECRET_FILE": str(secret)}):
+        folder.mkdir(exist_ok=True)
+        done = run_command(["sh", "-c", line], shell.environment(**variables))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "200\n", "")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["secrets", "hashlib", "hmac", "html", "contextvars"])
+def test_a_module_of_the_program_may_have_the_name_of_one_of_python(
+    shell: Shell, tmp_path: Path, name: str, when: str
+) -> None:
+    (tmp_path / f"{name}.py").write_text("KEY = 'key'\n")
+    script = tmp_path / "script.py"
+    names = f"{name}, requests" if when == "before" else f"requests, {name}"
+    url = repr(shell.api.url)
+    script.write_text(f"import {names}\nprint(requests.get({url}).status_code, {name}.KEY)\n")
+    assert shell.output(script) == "200 key\n"
+
+
+def test_a_module_of_the_program_may_have_the_name_requests(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "requests.py").write_text("KEY = 'key'\n")
+    (tmp_path / "script.py").write_text("import requests; print(requests.KEY)\n")
+    assert shell.output(tmp_path / "script.py") == "key\n"
 
 
 def test_no_secret_and_no_token_is_in_the_arguments_of_a_process(shell: Shell) -> None:

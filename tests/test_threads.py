@@ -132,3 +132,9 @@ def test_everything_runs_in_the_caller_while_a_clock_is_replaced(
     real = getattr(time, name)
     monkeypatch.setattr(time, name, lambda: real() + 0.0)
     assert threads.must_stay_in_caller()
+
+
+def test_no_thread_is_started_while_the_interpreter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.is_finalizing", lambda: True)
+    with pytest.raises(RuntimeError, match="while the interpreter ends"):
+        threads.start(threading.Thread(target=print))

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..session import ClientCredentialsSession
-from ..settings import Settings, read_env, read_profile
+from ..settings import Settings, default_profile_file, read_env, read_profile
 from ..values import frozen
 
 _NAMES = re.compile(
@@ -61,7 +61,7 @@ class Configuration:
         options = {"token_url": None, **found, **self.given}
         secret = options.get("client_secret")
         if isinstance(secret, Path):  # a program may change its folder
-            options["client_secret"] = (folder or Path.cwd()) / secret
+            options["client_secret"] = folder / secret if folder else secret.absolute()
         return options
 
     def session(
@@ -97,8 +97,10 @@ class Configuration:
             name: [str(value.absolute())] if isinstance(value, Path) else value
             for name, value in self.given.items()
         }
-        file = None if self.profile_file is None else str(self.profile_file.absolute())
-        return json.dumps([given, self.profile, file])
+        # Its default depends on variables, which the program may change.
+        default = None if self.profile is None else default_profile_file()
+        file = self.profile_file or default
+        return json.dumps([given, self.profile, None if file is None else str(file.absolute())])
 
     @classmethod
     def from_json(cls, text: str) -> Configuration:

@@ -18,9 +18,10 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from ..errors import OAuthCCError, text_of
+from ..errors import OAuthCCError
 from ..patching import patch_this_process
 from .configuration import Configuration
+from .terminal import write_error
 
 STARTUP = Path(__file__).with_name("startup")
 
@@ -30,8 +31,12 @@ def environment_for(
 ) -> dict[str, str]:
     """Return the environment in which a program is patched when it imports requests."""
     before = environ.get("PYTHONPATH")
+    if before:  # that of another ``oauthcc run --subprocesses``
+        theirs = [each for each in before.split(os.pathsep) if each != str(STARTUP)]
+        before = os.pathsep.join(theirs) if theirs else None
     told = {
         "configuration": configuration.to_json(),
+        "folder": _current_folder(),
         "library": str(STARTUP.parents[2]),
         "path": before,
         "prefix": sys.prefix,
@@ -41,6 +46,13 @@ def environment_for(
     return {**environ, "PYTHONPATH": path, "OAUTHCC_RUN": json.dumps(told)}
 
 
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # it was removed, so there is no file for a relative path
+        return os.sep
+
+
 def begin(told: Mapping[str, Any]) -> None:
     """Patch this process as it was told; end it with status 2 if that is impossible."""
     configuration = Configuration.from_json(told["configuration"])
@@ -48,8 +60,7 @@ def begin(told: Mapping[str, Any]) -> None:
         session = configuration.session(environ=told["environ"], folder=Path(told["folder"]))
         patch_this_process(session)
     except OAuthCCError as error:
-        sys.stderr.write(f"oauthcc: {text_of(error)}\n")
-        sys.stderr.flush()
+        write_error(error)
         os._exit(2)
 
 

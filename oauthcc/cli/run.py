@@ -69,8 +69,6 @@ def run(
     environment = environment_for(configuration, os.environ, with_subprocesses=subprocesses)
     first = ["-m", program] if module else [program]
     command = [sys.executable, *first, *(arguments or ())]
-    sys.stdout.flush()
-    sys.stderr.flush()
     if _POSIX:
         os.execve(sys.executable, command, environment)  # noqa: S606 - what the user asked for
     else:  # there, the shell would not wait for the program

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-from ..errors import text_of
+from ..errors import OAuthCCError, text_of
 from ..events import RefusalRemembered, RenewalFailed, log
 
 
 def write_line(text: str) -> None:
     """Write one line to standard output, exactly as it is, and flush it."""
+    if sys.stdout is None:
+        raise OAuthCCError("standard output is closed")
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -18,8 +20,9 @@ def write_line(text: str) -> None:
 def write_error(error: BaseException | str) -> None:
     """Write one line to standard error that begins with the name of the command."""
     text = error if isinstance(error, str) else text_of(error)
-    sys.stderr.write(f"oauthcc: {text}\n")
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.write(f"oauthcc: {text}\n")
+        sys.stderr.flush()
 
 
 class _Lines(logging.Handler):

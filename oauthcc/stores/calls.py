@@ -15,7 +15,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from .. import clock, forks
-from ..threads import closing_hub
+from ..threads import closing_hub, start
 from ..values import mutable
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class StoreCall(Generic[T]):
         try:
             if on_thread:
                 target = closing_hub(run)
-                threading.Thread(target=target, name="oauthcc-store", daemon=True).start()
+                start(threading.Thread(target=target, name="oauthcc-store", daemon=True))
         except RuntimeError:  # at exit, or at a limit
             self._has_thread = False
         if not self._has_thread:

@@ -18,6 +18,7 @@ from .. import forks
 from ..access_token import Token
 from ..errors import ConfigurationError
 from ..frames import hide_locals
+from ..threads import start
 from .base import BaseStore, Cipher, Saved, UntilSaved, decode, encode, is_outdated, shortened
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ class _Leftovers:
 
 def _has_started(work: Callable[[], None]) -> bool:
     try:
-        threading.Thread(target=work, name="oauthcc-unlock", daemon=True).start()
+        start(threading.Thread(target=work, name="oauthcc-unlock", daemon=True))
     except RuntimeError:  # at exit, or at a limit: the lease ends the lock
         return False
     return True

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3._collections import RecentlyUsedContainer
 
+from ..threads import start
+
 T = TypeVar("T")
 #: A timer cannot wait for any time; in seconds.
 _LONGEST = 86400.0
@@ -46,7 +48,7 @@ class Exchange:
     def __enter__(self) -> Exchange:
         self._outer, _here.exchange = getattr(_here, "exchange", None), self
         with contextlib.suppress(RuntimeError):  # there is no thread for it, for example at exit
-            self._timer.start()
+            start(self._timer)
         return self
 
     def __exit__(self, *exception: object) -> None:

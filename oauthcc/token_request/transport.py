@@ -299,8 +299,9 @@ def _headers(session: TransportSession) -> dict[str, str | None]:
 
 
 def _params(session: TransportSession) -> list[str]:
-    url = requests.Request("GET", "https://any.example/", params=session.params).prepare().url or ""
-    pairs = filter(None, urlsplit(url).query.split("&"))
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url("https://any.example/", session.params)
+    pairs = filter(None, urlsplit(prepared.url or "").query.split("&"))
     # A server may use the first or the last value of a name, so their order stays.
     return sorted(pairs, key=lambda pair: pair.partition("=")[0])
 

@@ -25,7 +25,6 @@ def _read_environment() -> dict[str, Any]:
     """Return what was told, and put the environment back as the program should see it."""
     found: dict[str, Any] = json.loads(os.environ["OAUTHCC_RUN"])
     found["environ"] = {k: v for k, v in os.environ.items() if k.startswith("OAUTH_")}
-    found["folder"] = os.getcwd()  # noqa: PTH109 - pathlib is not imported yet
     if not found["with_subprocesses"]:
         del os.environ["OAUTHCC_RUN"]
         if found["path"] is None:
@@ -105,21 +104,49 @@ class _ForChild:
         return runpy.run_path, (os.path.abspath(__file__), {"told": told})  # noqa: PTH100
 
 
+def _import_library(path: list[str]) -> Any:
+    """Import the library by this path, and return how it begins.
+
+    The folder of the program is not in it. A module there may have the name of one of Python that
+    the library needs, such as ``secrets``. Both are kept then, and the program imports its own one.
+    """
+    from importlib.machinery import PathFinder
+
+    before, modules = sys.path, dict(sys.modules)
+    own = [each for each in before[:1] if each not in path]
+    specs = {name: PathFinder.find_spec(name, own) for name in sys.stdlib_module_names}
+    files = {name: spec.origin for name, spec in specs.items() if spec and spec.has_location}
+    for name, file in files.items():
+        if getattr(modules.get(name), "__file__", None) == file:
+            del sys.modules[name]
+    sys.path = path
+    try:
+        from oauthcc.cli.program import begin
+
+        if files:  # else it is imported when it is needed
+            import oauthcc.token_request.endpoint  # noqa: F401
+    finally:
+        sys.path = before
+        for name in files:
+            if name in modules:
+                sys.modules[name] = modules[name]
+            else:
+                sys.modules.pop(name, None)
+    return begin
+
+
 def _begin(found: dict[str, Any]) -> None:
     watch = _Watch()
     is_done = False
+    # The library may be there without being installed.
+    path = [*filter(None, sys.path), found["library"]]
 
     def patch_requests() -> None:
         nonlocal is_done
         # If the program imports the library itself, this comes when that is complete.
-        if not is_done and "oauthcc" not in watch.loading and "requests" in sys.modules:
-            before = sys.path
-            # The library may be there without being installed.
-            sys.path = [*before, found["library"]]
-            try:
-                from oauthcc.cli.program import begin
-            finally:
-                sys.path = before
+        # A module of the program may have the name requests, too.
+        if not is_done and "oauthcc" not in watch.loading and "requests.models" in sys.modules:
+            begin = _import_library(path)
             if not is_done:
                 is_done = True
                 begin(found)
@@ -153,9 +180,10 @@ def _import_hidden() -> None:
 
 
 if __name__ == "sitecustomize":
-    told = _read_environment()
-    if told["prefix"] == sys.prefix:  # else a subprocess with another installation of Python
-        _begin(told)
+    if os.environ.get("OAUTHCC_RUN"):  # else a subprocess whose environment has only the path
+        told = _read_environment()
+        if told["prefix"] == sys.prefix:  # else one with another installation of Python
+            _begin(told)
     _import_hidden()
 elif told is not None and not any(type(each).__name__ == "_Watch" for each in sys.meta_path):
     _begin(told)
