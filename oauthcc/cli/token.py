@@ -22,7 +22,7 @@ def token(
     configuration: Configuration,
     *,
     header: Annotated[
-        bool, typer.Option("--header", help="Print the header field, for `curl -H`.")
+        bool, typer.Option("--header", help="Print the header field, for `curl -H @-`.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON document with expiry and scope.")
