@@ -38,7 +38,7 @@ def token(
     ] = False,
     store: Annotated[
         bool,
-        typer.Option(help="Keep the token in a file of this user, so that a loop fetches one."),
+        typer.Option(help="Keep the token in a file that only you can read, for the next call."),
     ] = True,
 ) -> None:
     """Print an access token.
