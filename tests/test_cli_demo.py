@@ -65,7 +65,7 @@ LOAD = [
     "0 of them failed",
     "callers saw 0 of them",
     "1 at most",
-    "All 13 promises held.",
+    "All 13 checks of this run passed.",
 ]
 
 
@@ -112,7 +112,7 @@ def test_the_arrows_are_the_requests_that_were_received(issued: list[Authorizati
     done = CliRunner().invoke(app, ["demo", "--quick"])
     assert done.exit_code == 0, done.output
     assert drawing(done.stdout) == ARROWS
-    assert are_in_order([*STEPS, "All 6 promises held."], done.stdout)
+    assert are_in_order([*STEPS, "All 6 checks of this run passed."], done.stdout)
     assert len(issued[0].issued) == 2
     assert not [each for each in hidden(issued) if each in done.output]
 
@@ -140,7 +140,7 @@ def test_the_first_part_names_the_promises_that_did_not_hold(
         "the request is sent again once, with the identical body",
         "two token requests were enough",
     ]
-    assert "promises held" not in done.stdout
+    assert "of this run passed" not in done.stdout
 
 
 def test_the_second_part_names_the_promises_that_did_not_hold(
@@ -247,7 +247,7 @@ def test_each_lane_shows_what_happened_at_its_moment() -> None:
         "  calls failed    ···+······",
         "  token requests  1····1·1··",
         "    answered 503  ·······1··",
-        "    new tokens    ·····1····",
+        "    renewed       ·····1····",
         "  tokens revoked  ····▼·····",
         "  401s of the API ····8·····",
         "  outage          ······━━··",

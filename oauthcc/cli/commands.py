@@ -22,10 +22,10 @@ app: typer.Typer = typer.Typer(
     help=(
         "OAuth 2.0 client credentials for the shell: a token, a diagnosis, and programs that get"
         " their tokens by themselves.\n\n"
-        "Each command reads the variables OAUTH_TOKEN_URL (or OAUTH_ISSUER), OAUTH_CLIENT_ID,"
-        " OAUTH_CLIENT_SECRET (or OAUTH_CLIENT_SECRET_FILE), OAUTH_SCOPE, OAUTH_API_URL,"
-        " OAUTH_AUDIENCE, OAUTH_RESOURCE and OAUTH_CLIENT_AUTH. `--profile NAME` reads a section of"
-        " a file in their place. Options win over both."
+        "token, doctor and run read the variables OAUTH_TOKEN_URL (or OAUTH_ISSUER),"
+        " OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET (or OAUTH_CLIENT_SECRET_FILE), OAUTH_SCOPE,"
+        " OAUTH_API_URL, OAUTH_AUDIENCE, OAUTH_RESOURCE and OAUTH_CLIENT_AUTH. `--profile NAME`"
+        " reads a section of a file in their place. Options win over both."
     ),
 )
 

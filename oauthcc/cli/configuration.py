@@ -89,7 +89,7 @@ class Configuration:
         name = "client_secret_file" if key == "client_secret" and is_file else key
         if key not in self.given:
             return f"OAUTH_{name.upper()}" if self.profile is None else name
-        return "the secret" if name == "client_secret" else f"--{name.replace('_', '-')}"
+        return "secret" if name == "client_secret" else f"--{name.replace('_', '-')}"
 
     def to_json(self) -> str:
         """Return a text for a process that this one starts."""

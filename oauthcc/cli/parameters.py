@@ -42,7 +42,9 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         _PATH, "--profile-file", "FILE", "The profile file. [~/.config/oauthcc/profiles.ini]"
     ),
     "token_url": _option(_TEXT, "--token-url", "URL", "The token endpoint."),
-    "issuer": _option(_TEXT, "--issuer", "URL", "The issuer that names it (RFC 8414)."),
+    "issuer": _option(
+        _TEXT, "--issuer", "URL", "The issuer, whose metadata name the token endpoint (RFC 8414)."
+    ),
     "client_id": _option(_TEXT, "--client-id", "ID", "The client."),
     "client_secret_file": _option(
         _PATH, "--client-secret-file", "FILE", "The file that contains the secret."

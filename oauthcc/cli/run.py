@@ -63,9 +63,9 @@ def run(
     if module:
         missing = missing_module(program)
         if missing:
-            fail(f"there is no module {missing!r}", 2)
+            fail(f"there is no module {missing!r} in this installation or in this folder", 2)
     elif program != "-" and not Path(program).exists():
-        fail(f"there is no file {program!r}", 2)
+        fail(f"there is no file {program!r}; a module is run with -m", 2)
     environment = environment_for(configuration, os.environ, with_subprocesses=subprocesses)
     first = ["-m", program] if module else [program]
     command = [sys.executable, *first, *(arguments or ())]

@@ -29,11 +29,15 @@ def serve(
     port: Annotated[
         int,
         typer.Option(
-            min=0, max=65535, metavar="PORT", help="Of the authorization server; 0: a free one."
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="The port of the authorization server; 0: a free one.",
         ),
     ] = 0,
     api_port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="PORT", help="Of the API; 0: a free one.")
+        int,
+        typer.Option(min=0, max=65535, metavar="PORT", help="The port of the API; 0: a free one."),
     ] = 0,
     client_id: Annotated[str, typer.Option(metavar="ID", help="The client.")] = "demo-client",
     lifetime: Annotated[
@@ -56,7 +60,9 @@ def serve(
 
         oauthcc serve --lifetime 60 > vars.sh &
 
-        . ./vars.sh; oauthcc token --header | curl -H @- $OAUTH_API_URL/orders
+        . ./vars.sh   # when the servers are running
+
+        oauthcc token --header | curl -H @- $OAUTH_API_URL/orders
     """
     # Other commands need not wait for these imports.
     from ..testing import AuthorizationServer, ProtectedAPI
@@ -82,18 +88,22 @@ def serve(
         _start(auth, "--port")
         _start(api, "--api-port")
         # One call, so that a reader of the file sees all lines or none.
-        write_line("\n".join(_exports(auth, api, is_given=bool(given))))
+        write_line("\n".join(_exports(auth, api, scope, is_given=bool(given))))
         write_error("both servers are running; Ctrl-C ends them")
         _wait()
     write_error("both servers have ended")
 
 
-def _exports(auth: AuthorizationServer, api: ProtectedAPI, *, is_given: bool) -> Iterator[str]:
+def _exports(
+    auth: AuthorizationServer, api: ProtectedAPI, scope: str | None, *, is_given: bool
+) -> Iterator[str]:
     yield f"export OAUTH_TOKEN_URL={shlex.quote(auth.token_url)}"
     yield f"export OAUTH_CLIENT_ID={shlex.quote(auth.client_id)}"
     # The value that somebody has set may be a secret for other servers too.
     yield f"export {_SECRET}" if is_given else f"export {_SECRET}={shlex.quote(auth.client_secret)}"
     yield f"export OAUTH_API_URL={shlex.quote(api.url)}"
+    if scope is not None:
+        yield f"export OAUTH_SCOPE={shlex.quote(scope)}"
 
 
 def _start(server: AuthorizationServer | ProtectedAPI, option: str) -> None:

@@ -22,7 +22,7 @@ def token(
     configuration: Configuration,
     *,
     header: Annotated[
-        bool, typer.Option("--header", help="Print the header field, for `curl -H`.")
+        bool, typer.Option("--header", help="Print the header field, for `curl -H @-`.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON document with expiry and scope.")
@@ -38,7 +38,7 @@ def token(
     ] = False,
     store: Annotated[
         bool,
-        typer.Option(help="Keep the token in a file of this user, so that a loop fetches one."),
+        typer.Option(help="Keep the token in a file that only you can read, for the next call."),
     ] = True,
 ) -> None:
     """Print an access token.

@@ -38,7 +38,7 @@ def chart(record: Record, screen: Screen) -> Text:
         ("calls failed", _counts(in_columns(record.failed)), "red"),
         ("token requests", _counts(in_columns(record.token_requests)), "cyan"),
         ("  answered 503", _counts(in_columns(record.unavailable)), "red"),
-        ("  new tokens", _counts(in_columns(record.renewals)), "green"),
+        ("  renewed", _counts(in_columns(record.renewals)), "green"),
         ("tokens revoked", _marks(in_columns(record.revocations)), "yellow"),
         ("401s of the API", _counts(in_columns(record.refused)), "yellow"),
         ("outage", "".join(_outage(record.outage, count, tick)), "red"),

@@ -29,4 +29,4 @@ def play(*, quick: bool, screen: Screen | None = None) -> None:
     if promises.broken:
         raise typer.Exit(1)
     screen.space()
-    screen.title(f"All {promises.count} promises held.")
+    screen.title(f"All {promises.count} checks of this run passed.")

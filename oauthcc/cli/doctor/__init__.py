@@ -30,7 +30,7 @@ def doctor(
     configuration: Configuration,
     *,
     url: Annotated[
-        _TEXT, typer.Argument(metavar="URL", help="A URL of the API to ask too.")
+        _TEXT, typer.Argument(metavar="URL", help="One more URL of the API to check.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document, to send to somebody.")
