@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import pty
 import re
+import shlex
 import socket
 import ssl
 import subprocess
@@ -20,6 +22,7 @@ from urllib.parse import quote
 
 import pytest
 
+from oauthcc.cli.commands import app
 from oauthcc.cli.doctor import limits
 from oauthcc.cli.doctor.texts import TEXTS
 from oauthcc.testing import Answer, Fault, ProtectedAPI, faults
@@ -1438,3 +1441,40 @@ def test_a_pseudo_terminal_shows_a_checklist(world: World) -> None:
     assert "token request ..." in output
     assert "\x1b[32m" not in output
     assert "All is well" in output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("place", "reason"), [("/dev/full", "No space left on device"), ("&-", "it is closed")]
+)
+def test_a_standard_output_that_cannot_be_written_is_told_in_one_line(
+    world: World, arguments: tuple[str, ...], place: str, reason: str
+) -> None:
+    command = shlex.join([sys.executable, "-m", "oauthcc", "doctor", *arguments])
+    run = subprocess.run(
+        f"{command} >{place}", shell=True, capture_output=True, text=True, timeout=60, check=False
+    )
+    said = f"oauthcc: standard output cannot be written: {reason}.\n"
+    assert (run.returncode, run.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("rendering", ["json", "plain"])
+def test_a_standard_output_that_breaks_ends_the_command(
+    world: World, monkeypatch: pytest.MonkeyPatch, rendering: str
+) -> None:
+    options = ["--json"] if rendering == "json" else []
+    for stream in (None, BrokenStream(28), BrokenStream(32)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises((SystemExit, BrokenPipeError)):
+            app(["doctor", *options], standalone_mode=False)
+
+
+class BrokenStream(io.StringIO):
+    """A standard output whose writes fail with an error of this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self._number, os.strerror(self._number))

@@ -245,5 +245,6 @@ def _explanation(answer: Answer, redactor: Redactor) -> str:
     """Return what an API says about its refusal, without secrets and tokens."""
     challenge = answer.response.headers.get("WWW-Authenticate")
     shown = f"Its challenge: {redactor.header(challenge)}." if challenge else ""
-    said = redactor.content(", ".join(answer.texts))[:_MAX_SAID].strip(" .")
+    texts = [text for text in answer.texts if text not in (challenge or "")]
+    said = redactor.content(", ".join(texts))[:_MAX_SAID].strip(" .")
     return f"{shown} It says: {said}." if said else shown

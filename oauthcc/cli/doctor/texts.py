@@ -330,7 +330,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         _P,
         "The authorization server refuses the audience or resource.",
         "{answer}.",
-        "Check {n_audience} and the resource.",
+        "Check {n_audience}, and which APIs the server allows this client.",
     ),
     "grant_not_allowed": (
         _P,
