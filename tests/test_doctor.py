@@ -408,6 +408,19 @@ def a_wrong_secret_with_the_sentence_of_the_rfc(world: World) -> None:
 
 
 @fault("wrong_secret")
+def a_wrong_secret_at_authlib(world: World) -> None:
+    said = "The client cannot authenticate with methods: ['client_secret_basic', 'none']"
+    refuse(world, 401, "invalid_client", said)
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_wrong_secret_whose_answer_names_the_method(world: World) -> None:
+    refuse(world, 401, "invalid_client", "client_secret_basic: the credentials do not match")
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
 def a_client_that_entra_does_not_know(world: World) -> None:
     said = "AADSTS700016: Application with identifier 'x' was not found in the directory 'y'."
     refuse(world, 400, "unauthorized_client", said)
@@ -468,6 +481,12 @@ def a_method_that_the_answer_names(world: World) -> None:
 @fault("method_not_accepted")
 def a_place_of_the_secret_that_the_answer_names(world: World) -> None:
     refuse(world, 400, "invalid_request", "The client credentials must be in the request body")
+    metadata(world, 404)
+
+
+@fault("method_not_accepted")
+def a_method_that_the_answer_asks_for(world: World) -> None:
+    refuse(world, 401, "invalid_client", "This client must use client_secret_post")
     metadata(world, 404)
 
 

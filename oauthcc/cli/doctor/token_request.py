@@ -38,15 +38,17 @@ _NO_REFUSAL = (418,)
 #: Parents of the path of a token URL at which metadata is looked for.
 _MAX_PLACES = 3
 _OF_METHOD = re.compile(
-    r"auth(?:entication)?[ _-]?method|client_secret_(?:basic|post)|method .{0,40}not (?:allowed"
-    r"|supported|accepted)|(?:missing|required).{0,40}client_(?:id|secret)|use (?:http )?basic"
+    r"auth(?:entication)?[ _-]?method|(?:method|client_secret_(?:basic|post)).{0,40}not"
+    r" (?:allowed|supported|accepted|enabled)|(?:missing|required).{0,40}client_(?:id|secret)"
     r"|client_(?:id|secret).{0,20}(?:missing|required)"
-    r"|(?:must|should)\b.{0,40}\b(?:body|header|basic)\b",
+    r"|\b(?:must|should|uses?|expects?|expected|requires?|only|unsupported)\b.{0,40}"
+    r"\b(?:body|header|basic|client_secret_(?:basic|post))\b",
     re.IGNORECASE,
 )
-#: An example in RFC 6749 section 5.2, which servers quote whatever is wrong.
-_OF_RFC = re.compile(
-    r"unknown client, no client authentication included,? or unsupported authentication method",
+#: Sentences that name methods whatever is wrong: that of RFC 6749 section 5.2, that of Authlib.
+_OF_ANYTHING = re.compile(
+    r"unknown client, no client authentication included,? or unsupported authentication method"
+    r"|cannot authenticate with methods: \[.*?\]",
     re.IGNORECASE,
 )
 _OF_GRANT = re.compile(
@@ -218,7 +220,7 @@ def _words(error: Any) -> str:
         return ""
     if not text and response is not None and response.text.lstrip().startswith("{"):
         text = response.text
-    return _OF_RFC.sub("", text)
+    return _OF_ANYTHING.sub("", text)
 
 
 def _kind(request: TokenRequest) -> str:
