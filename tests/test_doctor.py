@@ -85,6 +85,13 @@ def a_misspelled_secret(world: World) -> None:
     world.set(CLIENT_SECRET=None, CLIENT_SECRT=SECRET)
 
 
+@fault("misspelled_variable")
+def a_misspelled_prefix(world: World) -> None:
+    world.set(CLIENT_SECRET=None)
+    world.patch.setenv("OATH_CLIENT_SECRET", SECRET)
+    world.patch.setenv("GOOGLE_OAUTH_CLIENT_SECRET", SECRET)
+
+
 @fault("unknown_variable", WARNING)
 def a_misspelled_scope(world: World) -> None:
     world.set(SCOPES="a")
@@ -1219,6 +1226,15 @@ def test_a_method_that_no_variable_can_name_is_no_value_for_one(world: World) ->
     advice = world.doctor().one("method_not_accepted")["next"]
     assert "private_key_jwt" in advice
     assert "OAUTH_CLIENT_AUTH" not in advice
+
+
+def test_the_method_that_an_answer_names_is_the_advice(world: World) -> None:
+    said = "This client must use the private_key_jwt token_endpoint_auth_method."
+    refuse(world, 401, "invalid_client", said)  # as Okta for its own APIs
+    metadata(world, 404)
+    advice = world.doctor().one("method_not_accepted")["next"]
+    assert "private_key_jwt" in advice
+    assert "client_secret_post" not in advice
 
 
 def test_metadata_of_another_endpoint_is_not_believed(world: World) -> None:

@@ -40,7 +40,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
     "missing_variable": (
         _P,
         "{missing} is missing.",
-        "It is not in {place}.",
+        "It is empty, or not in {place}.",
         "Set {example}.",
     ),
     "misspelled_variable": (
@@ -103,7 +103,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
     "secret_with_control_character": (
         _P,
         "The secret contains a line break or another character that no secret may contain.",
-        "It is in the middle of {n_secret}.",
+        "It is in {n_secret}.",
         "Check whether {n_secret} contains more than the secret, and write the secret alone.",
     ),
     # -- the network

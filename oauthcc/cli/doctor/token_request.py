@@ -37,6 +37,9 @@ METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 _NO_REFUSAL = (418,)
 #: Parents of the path of a token URL at which metadata is looked for.
 _MAX_PLACES = 3
+_NAMES_OF_METHODS = re.compile(
+    r"\b(?:client_secret_(?:basic|post|jwt)|private_key_jwt|(?:self_signed_)?tls_client_auth)\b"
+)
 _OF_METHOD = re.compile(
     r"auth(?:entication)?[ _-]?method|(?:method|client_secret_(?:basic|post)).{0,40}not"
     r" (?:allowed|supported|accepted|enabled)|(?:missing|required).{0,40}client_(?:id|secret)"
@@ -356,7 +359,9 @@ def _explain_secret(
         advice = "Both ways were refused, so compare the secret with that of the server."
         checkup.find("wrong_secret", **{**values, "answer": answer, "advice": advice})
     elif _OF_METHOD.search(said):
-        refuse_method("Its words are about the way, not about the secret.", other)
+        named = [each for each in _NAMES_OF_METHODS.findall(said) if each != mine]
+        reason = "Its words are about the way, not about the secret."
+        refuse_method(reason, named[0] if named else other)
     else:
         advice = (
             f"Perhaps the secret is right, and the server wants it in another way than {mine}:"
