@@ -1418,6 +1418,13 @@ def test_texts_of_servers_are_shown_literally_and_cannot_control_a_terminal(worl
     assert "\x9b" not in plain
 
 
+@pytest.mark.parametrize("server", ["auth", "api"])
+def test_a_media_type_shows_no_secret(world: World, server: str) -> None:
+    hidden = SECRET.encode().hex()
+    getattr(world, server).answer_next((401, {"Content-Type": f"text/{hidden}"}, b""), n=None)
+    assert hidden not in world.doctor().output
+
+
 def test_long_texts_are_cut(world: World) -> None:
     world.set(CLIENT_ID="x" * 2000)
     assert "[...]" in world.doctor().one("configured")["what"]

@@ -188,7 +188,7 @@ def _judge(
     response = answer.response
     status, redactor = response.status_code, Redactor(checkup.secrets, response.request, None)
     challenge = response.headers.get("WWW-Authenticate", "")
-    kind = response.headers.get("Content-Type", "").partition(";")[0]
+    kind = redactor.header(response.headers.get("Content-Type", "").partition(";")[0])
     values["answer"] = f"{public_url(url)} answered {status}" + (f" with {kind}" if kind else "")
     values["challenge"] = _explanation(answer, redactor)
     values["wait"] = wait_text(retry_after(response))

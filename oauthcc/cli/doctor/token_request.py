@@ -23,6 +23,7 @@ from ...errors import (
     TokenError,
     text_of,
 )
+from ...redaction.answer import Redactor
 from ...session import ClientCredentialsSession
 from ...token_request.discovery import NotHere, read_json
 from ...token_request.issuer import OAUTH, OPENID
@@ -210,7 +211,7 @@ def _answer(request: TokenRequest, error: Any) -> str:
     if name := getattr(error, "error", None):
         description = getattr(error, "error_description", None)
         text += f" with {name}" + (f" ({description})" if description else "")
-    elif kind:
+    elif kind := Redactor((), None, None).header(kind):  # a token can be there too
         text += f" with {kind}" + (f": {words}" if (words := _words(error)) else "")
     return text
 
