@@ -1339,6 +1339,11 @@ def test_a_proxy_may_be_named_without_a_variable(world: World) -> None:
     assert "the environment" in world.doctor().one("dead_proxy")["how"]
 
 
+def test_the_addresses_of_a_name_are_shown(world: World) -> None:
+    world.set(TOKEN_URL=world.auth.token_url.replace("127.0.0.1", "localhost"))
+    assert "127.0.0.1" in world.doctor().one("resolved")["what"]
+
+
 def test_an_ipv6_address_is_put_in_brackets(world: World) -> None:
     proxy = world.proxy()
     world.set(TOKEN_URL="https://[::1]:1/token", API_URL=None)

@@ -285,11 +285,9 @@ def first_bytes(deadline: Deadline, origin: Origin) -> bytes:
 
 
 def proxy_of(url: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of the text about a proxy that does not work, none if there is no proxy."""
+    """Return the values of the text about a proxy that does not work."""
     proxy, variable = _proxy_for(cast("Origin", origin_of(url)), settings.get("proxies") or {})
-    if proxy is None:
-        return {}
-    kind, _, rest = proxy.partition("://")
+    kind, _, rest = str(proxy).partition("://")
     place = rest.rpartition("@")[2]  # without a login
     fault = "no request reaches the server through it"
     return {"proxy": f"{kind}://{place}", "variable": variable, "fault": fault}
