@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import pty
 import re
+import shlex
+import socket
 import ssl
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from urllib.parse import quote
 
 import pytest
 
+from oauthcc.cli.commands import app
 from oauthcc.cli.doctor import limits
 from oauthcc.cli.doctor.texts import TEXTS
 from oauthcc.testing import Answer, Fault, ProtectedAPI, faults
@@ -79,6 +83,13 @@ def a_secret_that_is_a_line_break(world: World) -> None:
 @fault("misspelled_variable")
 def a_misspelled_secret(world: World) -> None:
     world.set(CLIENT_SECRET=None, CLIENT_SECRT=SECRET)
+
+
+@fault("misspelled_variable")
+def a_misspelled_prefix(world: World) -> None:
+    world.set(CLIENT_SECRET=None)
+    world.patch.setenv("OATH_CLIENT_SECRET", SECRET)
+    world.patch.setenv("GOOGLE_OAUTH_CLIENT_SECRET", SECRET)
 
 
 @fault("unknown_variable", WARNING)
@@ -346,6 +357,22 @@ def a_proxy_that_does_not_read_but_the_ca_is_unknown(world: World) -> None:
     world.proxy()
 
 
+@fault("dead_proxy")
+def a_proxy_with_tls_that_is_down(world: World) -> None:
+    through(world, f"https://me:{quote(SECRET, safe='')}@127.0.0.1:{world.closed()}")
+
+
+@fault("dead_proxy")
+def a_proxy_with_tls_that_is_down_before_the_api(world: World) -> None:
+    world.patch.setenv("HTTPS_PROXY", f"https://127.0.0.1:{world.closed()}")
+    world.set(API_URL="https://api.example/v1")
+
+
+@fault("dead_proxy")
+def a_proxy_in_capitals_that_is_down(world: World) -> None:
+    through(world, f"HTTP://127.0.0.1:{world.closed()}")
+
+
 @fault("hanging")
 def a_server_that_hangs_behind_a_proxy(world: World) -> None:
     world.set(TOKEN_URL=f"{url_of(world.silent(), 'https')}/token")
@@ -378,6 +405,62 @@ def a_wrong_secret_at_keycloak(world: World) -> None:
 
 
 @fault("wrong_secret")
+def a_wrong_secret_with_the_sentence_of_the_rfc(world: World) -> None:
+    said = (
+        "Client authentication failed (e.g., unknown client, no client authentication included, or"
+        " unsupported authentication method). The provided client secret is invalid."
+    )
+    refuse(world, 401, "invalid_client", said)
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_wrong_secret_at_authlib(world: World) -> None:
+    said = "The client cannot authenticate with methods: ['client_secret_basic', 'none']"
+    refuse(world, 401, "invalid_client", said)
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_wrong_secret_whose_answer_names_the_method(world: World) -> None:
+    refuse(world, 401, "invalid_client", "client_secret_basic: the credentials do not match")
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_client_that_entra_does_not_know(world: World) -> None:
+    said = "AADSTS700016: Application with identifier 'x' was not found in the directory 'y'."
+    refuse(world, 400, "unauthorized_client", said)
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_wrong_secret_with_a_name_of_its_own_and_200(world: World) -> None:
+    body = {"error": "incorrect_client_credentials", "error_description": "The client_id is wrong"}
+    world.auth.answer_next(json_answer(body), n=None)
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_wrong_secret_called_an_invalid_grant(world: World) -> None:
+    refuse(world, 400, "invalid_grant", "Invalid client credentials")
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_wrong_secret_in_an_object(world: World) -> None:
+    body = {"error": {"code": "invalid_client", "message": f"{SECRET} is wrong"}}
+    world.auth.answer_next(json_answer(body, 400), n=None)
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
+def a_wrong_secret_answered_403(world: World) -> None:
+    world.auth.answer_next(json_answer({"message": "Bad credentials"}, 403), n=None)
+    metadata(world, 404)
+
+
+@fault("wrong_secret")
 def a_401_without_a_reason(world: World) -> None:
     world.auth.answer_next(Answer(401), n=None)
 
@@ -399,6 +482,24 @@ def a_method_that_metadata_nearby_does_not_list(world: World) -> None:
 @fault("method_not_accepted")
 def a_method_that_the_answer_names(world: World) -> None:
     refuse(world, 400, "invalid_request", "Missing parameter: client_id")
+    metadata(world, 404)
+
+
+@fault("method_not_accepted")
+def a_place_of_the_secret_that_the_answer_names(world: World) -> None:
+    refuse(world, 400, "invalid_request", "The client credentials must be in the request body")
+    metadata(world, 404)
+
+
+@fault("method_not_accepted")
+def a_method_that_the_answer_asks_for(world: World) -> None:
+    refuse(world, 401, "invalid_client", "This client must use client_secret_post")
+    metadata(world, 404)
+
+
+@fault("method_not_accepted")
+def a_client_id_that_is_missing_in_the_body(world: World) -> None:
+    refuse(world, 400, "invalid_request", "client_id is missing")
     metadata(world, 404)
 
 
@@ -470,6 +571,16 @@ def a_scope_that_is_refused(world: World) -> None:
     world.set(SCOPE="a b")
 
 
+@fault("scope_refused")
+def a_scope_that_is_refused_in_words(world: World) -> None:
+    refuse(world, 400, "invalid_request", "The requested scope is not known")
+
+
+@fault("audience_refused")
+def a_resource_that_entra_does_not_know(world: World) -> None:
+    refuse(world, 400, "invalid_resource", "AADSTS500011: The resource principal was not found")
+
+
 @fault("audience_refused")
 def an_audience_that_is_refused(world: World) -> None:
     refuse(world, 400, "invalid_target")
@@ -481,6 +592,17 @@ def a_client_that_may_not(world: World) -> None:
 
 
 @fault("grant_not_allowed")
+def a_grant_that_auth0_does_not_allow(world: World) -> None:
+    said = "Grant type 'client_credentials' not allowed for the client."
+    refuse(world, 403, "unauthorized_client", said)
+
+
+@fault("grant_not_allowed")
+def a_grant_without_a_user_at_salesforce(world: World) -> None:
+    refuse(world, 400, "invalid_grant", "no client credentials user enabled")
+
+
+@fault("grant_not_allowed")
 def a_grant_that_is_not_there(world: World) -> None:
     refuse(world, 400, "unsupported_grant_type")
 
@@ -488,6 +610,17 @@ def a_grant_that_is_not_there(world: World) -> None:
 @fault("request_refused")
 def a_request_that_is_refused(world: World) -> None:
     refuse(world, 400, "invalid_request", f"What is {SECRET}?")
+
+
+@fault("request_refused")
+def an_api_that_auth0_does_not_allow(world: World) -> None:
+    refuse(world, 403, "access_denied", "Service not found: https://orders.example")
+
+
+@fault("client_certificate_demanded")
+def a_page_that_demands_a_client_certificate(world: World) -> None:
+    page = b"<html><title>400 No required SSL certificate was sent</title>"
+    world.auth.answer_next((400, {"Content-Type": "text/html"}, page), n=None)
 
 
 @fault("blocked")
@@ -590,6 +723,12 @@ def a_clock_that_is_ahead(world: World) -> None:
     with_date(world, formatdate(time.time() + 7200, usegmt=True))
 
 
+@fault("scope_narrowed", WARNING)
+def a_narrowed_scope_with_commas(world: World) -> None:
+    world.set(SCOPE="orders:read orders:write")
+    world.auth.token_fields = {"scope": "orders:read,stock"}
+
+
 @fault("exp_contradicts_clock", WARNING)
 def a_token_that_has_expired(world: World) -> None:
     world.issue_jwt(exp=int(time.time()) - 100)
@@ -675,6 +814,21 @@ def an_api_with_a_broken_body(world: World) -> None:
 
 
 @fault("tls_expected")
+def an_api_that_answers_http_on_its_https_port(world: World) -> None:
+    context = make_authority(world.folder).server()
+
+    def converse(connection: Any) -> None:
+        if connection.recv(1, socket.MSG_PEEK) == b"\x16":
+            context.wrap_socket(connection, server_side=True).recv(1)
+        connection.recv(65536)
+        said = b"The plain HTTP request was sent to HTTPS port"
+        head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(said)
+        connection.sendall(head + said)
+
+    world.set(API_URL=f"{url_of(world.listen(converse))}/v1")
+
+
+@fault("tls_expected")
 def an_api_whose_https_was_written_as_http(world: World) -> None:
     authority = make_authority(world.folder)
     world.patch.setenv("REQUESTS_CA_BUNDLE", authority.bundle)
@@ -718,6 +872,35 @@ def an_api_that_may_be_in_the_audience(world: World) -> None:
 
 
 @fault("audience_mismatch")
+def an_api_that_names_the_audience_in_its_body(world: World) -> None:
+    headers = {"WWW-Authenticate": 'Bearer error="invalid_token"', "Content-Type": "text/plain"}
+    world.api.refuse_next(None, headers=headers, body=b"Audiences in Jwt are not allowed")
+
+
+@fault("token_refused")
+def an_audience_that_is_no_web_address(world: World) -> None:
+    world.issue_jwt(aud=["api://orders", "https://[bad"])
+    world.api.refuse_next(None)
+
+
+@fault("token_refused")
+def a_token_that_is_refused_with_400(world: World) -> None:
+    headers = {"WWW-Authenticate": 'Bearer error="invalid_token", error_description="no"'}
+    world.api.refuse_next(None, 400, headers=headers)
+
+
+@fault("other_scheme")
+def an_api_that_wants_another_kind_of_token(world: World) -> None:
+    world.api.refuse_next(None, headers={"WWW-Authenticate": 'DPoP realm="a, Bearer b"'})
+
+
+@fault("client_certificate_demanded")
+def an_api_with_a_page_that_demands_a_client_certificate(world: World) -> None:
+    page = b"<html><title>400 The SSL certificate error</title>"
+    world.api.answer_next((400, {"Content-Type": "text/html"}, page), n=None)
+
+
+@fault("audience_mismatch")
 def an_api_that_is_not_in_the_audience(world: World) -> None:
     world.issue_jwt(aud="https://stock.example")
     world.api.refuse_next(None)
@@ -732,6 +915,24 @@ def a_scope_that_is_not_sufficient(world: World) -> None:
 def a_scope_that_is_not_sufficient_in_the_body(world: World) -> None:
     body = b'{"error": "insufficient_scope"}'
     world.api.refuse_next(None, 403, headers={}, body=body)
+
+
+@fault("insufficient_scope")
+def a_scope_that_is_not_sufficient_in_an_object(world: World) -> None:
+    inner = {"code": 403, "message": f"Request of {SECRET} had insufficient authentication scopes."}
+    body = json.dumps({"error": inner}).encode()
+    world.api.refuse_next(None, 403, headers={}, body=body)
+
+
+@fault("insufficient_scope")
+def a_scope_that_is_not_sufficient_in_several_chunks(world: World) -> None:
+    def play(line: Any) -> None:
+        line.send(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in (b'{"title": "insuf', b'ficient_scope"}', b""):
+            line.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+            time.sleep(0.05)  # else they arrive together
+
+    world.api.answer_next(Fault("chunks", play), n=None)
 
 
 @fault("forbidden")
@@ -755,6 +956,11 @@ def an_api_that_redirects(world: World) -> None:
 
 
 @fault("api_html", WARNING)
+def an_api_with_a_web_page_in_a_language(world: World) -> None:
+    world.api.answer_next((200, {}, b'<HTML lang="en">Welcome'), n=None)
+
+
+@fault("api_html", WARNING)
 def an_api_with_a_web_page(world: World) -> None:
     world.api.answer_next((200, {}, b"\n<!DOCTYPE html>Welcome"), n=None)
 
@@ -762,6 +968,11 @@ def an_api_with_a_web_page(world: World) -> None:
 @fault("rate_limited")
 def an_api_with_a_limit(world: World) -> None:
     world.api.answer_next(faults.unavailable(429, "3600"), n=None)
+
+
+@fault("unavailable")
+def an_api_behind_a_gateway_that_does_not_reach_it(world: World) -> None:
+    world.api.answer_next(Answer(502), n=None)
 
 
 @fault("unavailable")
@@ -1017,6 +1228,15 @@ def test_a_method_that_no_variable_can_name_is_no_value_for_one(world: World) ->
     assert "OAUTH_CLIENT_AUTH" not in advice
 
 
+def test_the_method_that_an_answer_names_is_the_advice(world: World) -> None:
+    said = "This client must use the private_key_jwt token_endpoint_auth_method."
+    refuse(world, 401, "invalid_client", said)  # as Okta for its own APIs
+    metadata(world, 404)
+    advice = world.doctor().one("method_not_accepted")["next"]
+    assert "private_key_jwt" in advice
+    assert "client_secret_post" not in advice
+
+
 def test_metadata_of_another_endpoint_is_not_believed(world: World) -> None:
     world.set(CLIENT_SECRET=WRONG)
     world.auth.metadata = {
@@ -1068,6 +1288,36 @@ def test_without_a_url_no_api_is_asked(world: World) -> None:
     assert "api_answers" in result.codes("ok")
 
 
+@pytest.mark.parametrize("scope", ["b,a", "b, a", ["b", "a"], "c b a"])
+def test_a_scope_in_another_order_or_form_is_not_narrowed(world: World, scope: Any) -> None:
+    world.set(SCOPE="a b")
+    world.auth.token_fields = {"scope": scope}
+    assert "scope_granted" in world.doctor().codes("ok")
+
+
+def test_a_slash_at_the_end_makes_no_other_audience(world: World) -> None:
+    world.set(AUDIENCE="https://orders.example")
+    world.issue_jwt(aud="https://orders.example/")
+    assert world.doctor().status == 0
+
+
+@pytest.mark.parametrize("form", ["%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S"])
+def test_a_date_without_a_zone_is_not_in_that_of_this_machine(world: World, form: str) -> None:
+    world.patch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        with_date(world, time.strftime(form, time.gmtime()))
+        assert "clock_right" in world.doctor().codes("ok")
+    finally:
+        world.patch.delenv("TZ")
+        time.tzset()
+
+
+def test_a_date_that_no_clock_can_show_is_none(world: World) -> None:
+    with_date(world, "Fri, 31 Dec 9999 23:59:59 -1200")
+    assert "no_date" in world.doctor().codes("skipped")
+
+
 def test_an_answer_without_a_date_says_nothing_of_the_clock(world: World) -> None:
     body = json.dumps({"access_token": "a-token-of-this-test", "token_type": "Bearer"})
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -1087,6 +1337,11 @@ def test_a_proxy_may_be_named_without_a_variable(world: World) -> None:
     world.replaced["requests.utils.getproxies"] = lambda: {"https": proxy}
     world.set(TOKEN_URL="https://[::1]:444/token")
     assert "the environment" in world.doctor().one("dead_proxy")["how"]
+
+
+def test_the_addresses_of_a_name_are_shown(world: World) -> None:
+    world.set(TOKEN_URL=world.auth.token_url.replace("127.0.0.1", "localhost"))
+    assert "127.0.0.1" in world.doctor().one("resolved")["what"]
 
 
 def test_an_ipv6_address_is_put_in_brackets(world: World) -> None:
@@ -1168,6 +1423,13 @@ def test_texts_of_servers_are_shown_literally_and_cannot_control_a_terminal(worl
     assert "\x9b" not in plain
 
 
+@pytest.mark.parametrize("server", ["auth", "api"])
+def test_a_media_type_shows_no_secret(world: World, server: str) -> None:
+    hidden = SECRET.encode().hex()
+    getattr(world, server).answer_next((401, {"Content-Type": f"text/{hidden}"}, b""), n=None)
+    assert hidden not in world.doctor().output
+
+
 def test_long_texts_are_cut(world: World) -> None:
     world.set(CLIENT_ID="x" * 2000)
     assert "[...]" in world.doctor().one("configured")["what"]
@@ -1226,3 +1488,40 @@ def test_a_pseudo_terminal_shows_a_checklist(world: World) -> None:
     assert "token request ..." in output
     assert "\x1b[32m" not in output
     assert "All is well" in output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("place", "reason"), [("/dev/full", "No space left on device"), ("&-", "it is closed")]
+)
+def test_a_standard_output_that_cannot_be_written_is_told_in_one_line(
+    world: World, arguments: tuple[str, ...], place: str, reason: str
+) -> None:
+    command = shlex.join([sys.executable, "-m", "oauthcc", "doctor", *arguments])
+    run = subprocess.run(
+        f"{command} >{place}", shell=True, capture_output=True, text=True, timeout=60, check=False
+    )
+    said = f"oauthcc: standard output cannot be written: {reason}.\n"
+    assert (run.returncode, run.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("rendering", ["json", "plain"])
+def test_a_standard_output_that_breaks_ends_the_command(
+    world: World, monkeypatch: pytest.MonkeyPatch, rendering: str
+) -> None:
+    options = ["--json"] if rendering == "json" else []
+    for stream in (None, BrokenStream(28), BrokenStream(32)):
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises((SystemExit, BrokenPipeError)):
+            app(["doctor", *options], standalone_mode=False)
+
+
+class BrokenStream(io.StringIO):
+    """A standard output whose writes fail with an error of this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self._number, os.strerror(self._number))

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import NoReturn
 
-from ..errors import OAuthCCError, text_of
+from ..errors import text_of
 from ..events import RefusalRemembered, RenewalFailed, log
 
 
 def write_line(text: str) -> None:
-    """Write one line to standard output, exactly as it is, and flush it."""
+    """Write one line to standard output, exactly as it is, and flush it.
+
+    If that cannot be done, because it is closed or a disk is full, exit with 1.
+    """
     if sys.stdout is None:
-        raise OAuthCCError("standard output is closed")
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+        _fail_to_write("it is closed")
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # its reader wants no more: typer exits with 1
+        raise
+    except OSError as error:
+        sys.stdout = None  # else Python tries once more when it ends
+        _fail_to_write(error.strerror)
+
+
+def _fail_to_write(reason: str | None) -> NoReturn:
+    write_error(f"standard output cannot be written: {reason}.")
+    sys.exit(1)
 
 
 def write_error(error: BaseException | str) -> None:

@@ -87,6 +87,7 @@ class _Way:
         if self._proxy is None:
             return self._goes_directly()
         kind, _, rest = self._proxy.partition("://")
+        kind = kind.lower()
         login, _, place = rest.rpartition("@")
         self._checkup.secrets += [login, *login.split(":")[1:], *unquote(login).split(":")[1:]]
         server = origin_of(f"http://{place}") if _is_readable(self._proxy) else None
@@ -239,7 +240,7 @@ class _Way:
             version = self._deadline.run(limits.NETWORK, shake_hands)
         except ssl.SSLCertVerificationError as error:
             code = _CERTIFICATE_FAULTS.get(error.verify_code, "bad_certificate")
-            self._checkup.find(code, error=error.verify_message, **values)
+            self._checkup.find(code, error=error.verify_message.rstrip("."), **values)
         except _HANGS:
             if not self._is_plain(values):
                 values["seconds"] = str(limits.NETWORK)
@@ -251,7 +252,8 @@ class _Way:
             elif not self._is_plain(values):
                 demands = "CERTIFICATE_REQUIRED" in str(reason)
                 code = "client_certificate_demanded" if demands else "tls_failed"
-                self._checkup.find(code, error=reason, **values)
+                said = f"TLS says: {reason}" if demands else reason
+                self._checkup.find(code, error=said, **values)
         else:
             self._checkup.find("trusted", version=version, **values)
             return True
@@ -282,6 +284,15 @@ def first_bytes(deadline: Deadline, origin: Origin) -> bytes:
         return b""
 
 
+def proxy_of(url: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of the text about a proxy that does not work."""
+    proxy, variable = _proxy_for(cast("Origin", origin_of(url)), settings.get("proxies") or {})
+    kind, _, rest = str(proxy).partition("://")
+    place = rest.rpartition("@")[2]  # without a login
+    fault = "no request reaches the server through it"
+    return {"proxy": f"{kind}://{place}", "variable": variable, "fault": fault}
+
+
 def why_broken(deadline: Deadline, url: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     """Return a code and what was seen, for a server that closed the connection of a request."""
     origin = cast("Origin", origin_of(url))
@@ -307,7 +318,11 @@ def why_broken(deadline: Deadline, url: str, settings: Mapping[str, Any]) -> tup
     except (*_HANGS, OSError) as error:
         reason = getattr(error, "reason", None) or ""
         demands = "CERTIFICATE_REQUIRED" in reason
-        return ("client_certificate_demanded", reason) if demands else ("connection_broken", "")
+        return (
+            ("client_certificate_demanded", f"TLS says: {reason}")
+            if demands
+            else ("connection_broken", "")
+        )
     return "tls_expected" if origin.scheme == "http" else "connection_broken", ""
 
 

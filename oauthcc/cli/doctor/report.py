@@ -56,7 +56,7 @@ class PlainReport:
         self._write(_summary(checkup))
 
     def _write(self, line: str) -> None:
-        encoding = sys.stdout.encoding or "utf-8"
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         write_line(line.encode(encoding, "replace").decode(encoding))
 
 
@@ -119,4 +119,5 @@ def report_for(*, as_json: bool) -> PlainReport | LiveReport:
     if as_json:
         return JSONReport()
     # Not by rich: with FORCE_COLOR, it takes a pipe for a terminal.
-    return LiveReport(Console(highlight=False)) if sys.stdout.isatty() else PlainReport()
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return LiveReport(Console(highlight=False)) if is_terminal else PlainReport()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ _SHOWN = (*_URLS, "client_id", "scope", "audience", "resource", "client_auth")
 _EXAMPLES = {
     "token_url": "https://as.example/token",
     "client_id": "my-id",
-    "client_secret": "...",
+    "client_secret": "my-secret",
 }
+#: How similar the beginnings of two names are if one of them is misspelled.
+_SIMILAR = 0.75
 
 
 class Setup:
@@ -132,7 +135,7 @@ def _is_incomplete(checkup: Checkup, setup: Setup) -> bool:
     missing = [keys for keys in required if not setup.get(*keys)]
     shown = setup.settings.shown
     explained = set()
-    for given, meant in setup.settings.misspelled:
+    for given, meant in (*setup.settings.misspelled, *_with_another_prefix(setup, missing)):
         found = [keys for keys in missing if meant in map(shown, keys)]
         explained.update(found)
         checkup.find(
@@ -144,6 +147,19 @@ def _is_incomplete(checkup: Checkup, setup: Setup) -> bool:
             example = f"{shown(keys[0])}={_EXAMPLES[keys[0]]}"
             checkup.find("missing_variable", missing=names, example=example)
     return bool(missing)
+
+
+def _with_another_prefix(
+    setup: Setup, missing: Iterable[tuple[str, ...]]
+) -> Iterator[tuple[str, str]]:
+    """Yield the variables with a misspelled prefix, such as ``OATH_``, with what each means."""
+    prefix = setup.settings.prefix
+    for key in (key for keys in missing for key in keys if prefix):
+        for name in sorted(os.environ):
+            head = name.upper().removesuffix(key.upper())
+            is_other = head != name.upper() and not head.startswith(str(prefix))
+            if is_other and SequenceMatcher(None, head, str(prefix)).ratio() > _SIMILAR:
+                yield name, setup.settings.shown(key)
 
 
 def _content(checkup: Checkup, path: Path, deadline: Deadline) -> str | None:

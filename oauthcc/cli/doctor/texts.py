@@ -9,7 +9,8 @@ from __future__ import annotations
 _O, _W, _P, _S = "ok", "warning", "problem", "skipped"
 _CA = (
     "Set REQUESTS_CA_BUNDLE to a file with the certificate of the CA that has issued it, such as"
-    " the one of your company. If no CA of yours has, ask the operator who is between you and it."
+    " the one of your company. If no CA of yours has, ask the operator whether the server sends its"
+    " intermediate certificates, and who is between you and it."
 )
 _LATER = "Try again later, or ask the operator of {place}."
 _TOO_LONG = (
@@ -39,7 +40,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
     "missing_variable": (
         _P,
         "{missing} is missing.",
-        "It is not in {place}.",
+        "It is empty, or not in {place}.",
         "Set {example}.",
     ),
     "misspelled_variable": (
@@ -102,7 +103,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
     "secret_with_control_character": (
         _P,
         "The secret contains a line break or another character that no secret may contain.",
-        "It is in the middle of {n_secret}.",
+        "It is in {n_secret}.",
         "Check whether {n_secret} contains more than the secret, and write the secret alone.",
     ),
     # -- the network
@@ -231,7 +232,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
     "client_certificate_demanded": (
         _P,
         "{host} demands a certificate of the client.",
-        "TLS says: {error}.",
+        "{error}.",
         "Use the library with client_auth=TLSClientAuth(cert), or session.cert, which this command"
         " has no option for. Ask the operator whether there is an address without this demand.",
     ),
@@ -292,7 +293,8 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         _P,
         "The token URL redirects, and a secret never follows a redirect.",
         "{answer}, to {location}.",
-        "Set {n_server} to the final URL, if you trust that server.",
+        "If it is a page for people who log in, check the path in {n_server}. If not, set it to the"
+        " final URL, if you trust that server.",
     ),
     "login_page": (
         _P,
@@ -328,7 +330,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         _P,
         "The authorization server refuses the audience or resource.",
         "{answer}.",
-        "Check {n_audience} and the resource.",
+        "Check {n_audience}, and which APIs the server allows this client.",
     ),
     "grant_not_allowed": (
         _P,
@@ -372,7 +374,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         _P,
         "The token request failed.",
         "{error}",
-        "Check {n_server}.",
+        "Check {n_server}, and the variables that name proxies.",
     ),
     # -- the token
     "scope_granted": (_O, "The token has the scope that was asked for: {scope}.", "", ""),
@@ -491,8 +493,8 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
     ),
     "no_challenge": (
         _P,
-        "The API refuses the token, and does not say why.",
-        "{answer}, without a WWW-Authenticate header.",
+        "The API refuses the token, and has no challenge that says why.",
+        "{answer}, without a WWW-Authenticate header. {challenge}",
         "Check that something on the way does not remove the Authorization header, that this API"
         " accepts tokens of this authorization server, and {n_audience}.",
     ),

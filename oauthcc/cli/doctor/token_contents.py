@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -32,7 +33,8 @@ def check_token(checkup: Checkup, request: TokenRequest, token: Token) -> dict[s
 
 def _check_scope(checkup: Checkup, asked: str | None, granted: str | None) -> None:
     checkup.begin("scope")
-    given = (granted or "").split()
+    # Some servers put commas between them, which may also belong to one.
+    given = {*(granted or "").split(), *re.split(r"[\s,]+", granted or "")}
     missing = [each for each in (asked or "").split() if each not in given]
     values = {"asked": asked, "granted": granted or "none", "missing": " ".join(missing)}
     code = "scope_narrowed" if missing else "scope_granted"
@@ -96,7 +98,8 @@ def _check_claims(checkup: Checkup, access_token: str, request: TokenRequest) ->
     params = request.session.tokens._config.params
     asked = [value for name, value in params if name in ("audience", "resource")]
     audiences = audiences_of(claims)
-    if asked and audiences and not set(asked) & set(audiences):
+    is_asked = {each.rstrip("/") for each in asked} & {each.rstrip("/") for each in audiences}
+    if asked and audiences and not is_asked:
         reason = f"Its claim aud is {', '.join(audiences)}, and {', '.join(asked)} was asked for."
         checkup.find("audience_mismatch", reason=reason)
     return claims
@@ -122,7 +125,10 @@ def _seconds(value: Any) -> float | None:
 
 def _date(text: str) -> float | None:
     try:
-        return parsedate_to_datetime(text).timestamp()
+        date = parsedate_to_datetime(text)
+        # One without a zone is GMT too (RFC 9110 section 5.6.7), not the local time.
+        zone = date.tzinfo or timezone.utc
+        return date.replace(tzinfo=zone).astimezone(timezone.utc).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -23,6 +23,7 @@ from ...errors import (
     TokenError,
     text_of,
 )
+from ...redaction.answer import Redactor
 from ...session import ClientCredentialsSession
 from ...token_request.discovery import NotHere, read_json
 from ...token_request.issuer import OAUTH, OPENID
@@ -30,25 +31,50 @@ from ...urls import public_url
 from . import limits
 from .findings import Checkup
 from .limits import Deadline, Hanging
-from .network import Network, why_broken
+from .network import Network, proxy_of, why_broken
 
 METHODS = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 #: A status that no API answers: a 401 must not cause another token request.
 _NO_REFUSAL = (418,)
 #: Parents of the path of a token URL at which metadata is looked for.
 _MAX_PLACES = 3
+_NAMES_OF_METHODS = re.compile(
+    r"\b(?:client_secret_(?:basic|post|jwt)|private_key_jwt|(?:self_signed_)?tls_client_auth)\b"
+)
 _OF_METHOD = re.compile(
-    r"auth(?:entication)?[ _-]?method|client_secret_(?:basic|post)|method .{0,40}not (?:allowed"
-    r"|supported|accepted)|(?:missing|required).{0,40}client_(?:id|secret)|use (?:http )?basic",
+    r"auth(?:entication)?[ _-]?method|(?:method|client_secret_(?:basic|post)).{0,40}not"
+    r" (?:allowed|supported|accepted|enabled)|(?:missing|required).{0,40}client_(?:id|secret)"
+    r"|client_(?:id|secret).{0,20}(?:missing|required)"
+    r"|\b(?:must|should|uses?|expects?|expected|requires?|only|unsupported)\b.{0,40}"
+    r"\b(?:body|header|basic|client_secret_(?:basic|post))\b",
     re.IGNORECASE,
 )
-_OF_SECRET = re.compile(r"secret|credential|password", re.IGNORECASE)
+#: Sentences that name methods whatever is wrong: that of RFC 6749 section 5.2, that of Authlib.
+_OF_ANYTHING = re.compile(
+    r"unknown client, no client authentication included,? or unsupported authentication method"
+    r"|cannot authenticate with methods: \[.*?\]",
+    re.IGNORECASE,
+)
+_OF_GRANT = re.compile(
+    r"grant[ _-]?types?\b|\bclient_credentials\b|client credentials (?:flow|grant|user)",
+    re.IGNORECASE,
+)
+OF_CERTIFICATE = re.compile(r"No required SSL certificate|SSL certificate error")  # nginx
+_OF_SCOPE = re.compile(r"\bscopes?\b", re.IGNORECASE)
+_OF_SECRET = re.compile(
+    r"secret|credential|password|client authentication|invalid_client"
+    r"|\b(?:client|application)\b.{0,60}(?:not found|unknown|not exist|not registered)",
+    re.IGNORECASE,
+)
 _BY_ERROR = {
     "invalid_scope": "scope_refused",
     "invalid_target": "audience_refused",
+    "invalid_resource": "audience_refused",  # Entra
     "unsupported_grant_type": "grant_not_allowed",
     "unauthorized_client": "grant_not_allowed",
 }
+#: The errors that a firewall does not name.
+_DENIED = ("access_denied", "invalid_request", "invalid_grant")
 _WRONG_PATH = (404, 405, 410, 501)
 _BY_STATUS = {
     **dict.fromkeys(_WRONG_PATH, "wrong_path"),
@@ -56,7 +82,7 @@ _BY_STATUS = {
     407: "proxy_login",
     429: "rate_limited",
 }
-_UNAVAILABLE = (408, 425, 502, 503, 504)
+UNAVAILABLE = (408, 425, 502, 503, 504)
 
 
 class TokenRequest:
@@ -163,6 +189,8 @@ def explain(
     if code == "wrong_secret" or (tried is not None and tried.token is not None):
         _explain_secret(checkup, request, deadline, values, listed=listed, tried=tried)
     elif code is not None:
+        if code == "client_certificate_demanded":
+            values["error"] = values["answer"]
         checkup.find(code, **values, **_more(request, error))
     elif isinstance(error, TokenEndpointUnavailable):
         _explain_transport(checkup, request, error, deadline, request.url)
@@ -183,9 +211,20 @@ def _answer(request: TokenRequest, error: Any) -> str:
     if name := getattr(error, "error", None):
         description = getattr(error, "error_description", None)
         text += f" with {name}" + (f" ({description})" if description else "")
-    elif kind:
-        text += f" with {kind}"
+    elif kind := Redactor((), None, None).header(kind):  # a token can be there too
+        text += f" with {kind}" + (f": {words}" if (words := _words(error)) else "")
     return text
+
+
+def _words(error: Any) -> str:
+    """Return what the answer says of the refusal, without tokens, nothing if it is a page."""
+    response = getattr(error, "response", None)
+    text = getattr(error, "error_description", None) or ""
+    if isinstance(error, InvalidTokenResponse):  # its message says it
+        return ""
+    if not text and response is not None and response.text.lstrip().startswith("{"):
+        text = response.text
+    return _OF_ANYTHING.sub("", text)
 
 
 def _kind(request: TokenRequest) -> str:
@@ -201,16 +240,33 @@ def _code_of_refusal(request: TokenRequest, error: Any) -> str | None:
         return None
     if isinstance(error, InvalidTokenResponse):
         return _code_of_no_token(request, error)
+    name, said = error.error, f"{error.error} {_words(error)}"
     if isinstance(error, TokenEndpointUnavailable):
-        usual = "unavailable" if status in _UNAVAILABLE else "server_error"
-        return _BY_STATUS.get(status, usual)
-    name, said = error.error, error.error_description or ""
-    is_of_method = name == "invalid_request" and _OF_METHOD.search(said)
-    is_of_client = name == "unauthorized_client" and _OF_SECRET.search(said)  # Keycloak
-    if name == "invalid_client" or is_of_client or is_of_method:
+        usual = "unavailable" if status in UNAVAILABLE else "server_error"
+        is_of_client = status == 403 and _OF_SECRET.search(said)
+        return "wrong_secret" if is_of_client else _BY_STATUS.get(status, usual)
+    if name == "invalid_client":
         return "wrong_secret"
+    if name in _BY_ERROR and name != "unauthorized_client":
+        return _BY_ERROR[name]
     usual = "wrong_secret" if status == 401 and name != "invalid_request" else "request_refused"
-    return _BY_ERROR.get(name, _BY_STATUS.get(status, usual))
+    if status != 403 or name not in _DENIED:
+        usual = _BY_ERROR.get(name, _BY_STATUS.get(status, usual))
+    return _code_of_words(said, error) or usual
+
+
+def _code_of_words(said: str, error: Any) -> str | None:
+    """Return the code for what an answer says, None if it is none of that."""
+    if _OF_METHOD.search(said):
+        return "wrong_secret"
+    if _OF_GRANT.search(said):
+        return "grant_not_allowed"
+    if _OF_SECRET.search(said):
+        return "wrong_secret"
+    if error.error and _OF_SCOPE.search(said):
+        return "scope_refused"
+    is_of_certificate = OF_CERTIFICATE.search(error.response.text)
+    return "client_certificate_demanded" if is_of_certificate else None
 
 
 def _code_of_no_token(request: TokenRequest, error: InvalidTokenResponse) -> str:
@@ -237,6 +293,7 @@ def _more(request: TokenRequest, error: Any) -> dict[str, str]:
     """Return the further values for the texts about an answer."""
     found = {"place": public_url(request.url), "wait": wait_text(error.retry_after)}
     found |= {"proxy": "on the way", "variable": "http_proxy"}
+    found["host"] = str(urlsplit(request.url).hostname)
     response = error.response
     if response is not None:
         found["location"] = response.headers.get("Location", "no readable place")
@@ -261,7 +318,11 @@ def _explain_transport(
     if isinstance(error, TokenEndpointTimeout):
         checkup.find("hanging" if request.answer is None else "dripping", **values)
     elif isinstance(error, TokenEndpointUnreachable):
-        code, seen = why_broken(deadline, url, request.settings(url))
+        settings = request.settings(url)
+        code, seen = why_broken(deadline, url, settings)
+        if "ProxyError" in text_of(error):
+            code = "dead_proxy"
+            values |= proxy_of(url, settings)
         checkup.find(code, **{**values, "error": seen or values["error"]})
     else:
         checkup.find("unavailable", **values)
@@ -277,7 +338,7 @@ def _explain_secret(
     tried: TokenRequest | None,
 ) -> None:
     """Add the finding about a client that was not accepted: its secret, or its method."""
-    mine, said = request.method, getattr(request.error, "error_description", None) or ""
+    mine, said = request.method, _words(request.error)
     (other, *_) = [each for each in METHODS if each != mine]
 
     def refuse_method(reason: str, instead: str) -> None:
@@ -299,7 +360,9 @@ def _explain_secret(
         advice = "Both ways were refused, so compare the secret with that of the server."
         checkup.find("wrong_secret", **{**values, "answer": answer, "advice": advice})
     elif _OF_METHOD.search(said):
-        refuse_method("Its words are about the way, not about the secret.", other)
+        named = [each for each in _NAMES_OF_METHODS.findall(said) if each != mine]
+        reason = "Its words are about the way, not about the secret."
+        refuse_method(reason, named[0] if named else other)
     else:
         advice = (
             f"Perhaps the secret is right, and the server wants it in another way than {mine}:"
