@@ -45,7 +45,7 @@ class Shot(NamedTuple):
 #: A picture of another command is one more line here.
 SHOTS = {
     "oauthcc-help": Shot("--help"),
-    "oauthcc-doctor": Shot("doctor {OAUTH_API_URL}/refunds", columns=126, status=1),
+    "oauthcc-doctor": Shot("doctor {OAUTH_API_URL}/refunds", columns=100, status=1),
     "oauthcc-demo-sequence": Shot("demo --quick"),
     "oauthcc-demo-time-line": Shot("demo", "8 threads call"),
 }

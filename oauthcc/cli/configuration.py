@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, text_of
 from ..session import ClientCredentialsSession
 from ..settings import Settings, default_profile_file, read_env, read_profile
 from ..values import frozen
@@ -80,9 +80,12 @@ class Configuration:
             session.tokens._config.read_secret()
         except ConfigurationError as error:
             is_file = isinstance(options.get("client_secret"), Path)
-            text = _NAMES.sub(lambda name: self.written(name[0], is_file=is_file), str(error))
-            raise ConfigurationError(text) from None
+            raise ConfigurationError(self.named(error, is_file=is_file)) from None
         return session
+
+    def named(self, error: Exception, *, is_file: bool = False) -> str:
+        """Return the text of an error with the names that the user has written."""
+        return _NAMES.sub(lambda name: self.written(name[0], is_file=is_file), text_of(error))
 
     def written(self, key: str, *, is_file: bool = False) -> str:
         """Return how the user writes the name of an option."""

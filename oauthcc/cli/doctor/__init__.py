@@ -90,10 +90,11 @@ def _check(
     """Do all steps; return the configuration as it may be shown."""
     deadline = Deadline()
     checkup.begin("configuration")
+    checkup.named = configuration.named
     try:
         setup = Setup(configuration)
     except ConfigurationError as error:
-        checkup.find("bad_configuration", error=text_of(error), place=configuration.place)
+        checkup.find("bad_configuration", error=checkup.named(error))
         return {"profile": configuration.profile}
     checkup.names = setup.names()
     options = check_settings(checkup, setup, deadline)
@@ -128,7 +129,7 @@ def _session(checkup: Checkup, options: dict[str, Any]) -> TokenRequest | None:
     try:
         return TokenRequest(options)
     except (OAuthCCError, ModuleNotFoundError) as error:  # PyJWT is for client_secret_jwt only
-        checkup.find("bad_configuration", error=text_of(error))
+        checkup.find("bad_configuration", error=checkup.named(error))
         return None
 
 

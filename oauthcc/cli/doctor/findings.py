@@ -7,8 +7,10 @@ text by `Checkup.find`, which hides secrets and tokens in it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
+from ...errors import text_of
 from ...redaction.answer import Redactor
 from ...values import frozen
 from .texts import TEXTS
@@ -48,6 +50,8 @@ class Checkup:
         self.secrets: list[str] = []
         #: How the user names the settings.
         self.names: dict[str, str] = {}
+        #: Returns the text of an error of the library with these names.
+        self.named: Callable[[Exception], str] = text_of
         self._report = report
         self._name = ""
         self._began = time.monotonic()

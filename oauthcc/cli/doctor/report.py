@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from ... import __version__
@@ -97,13 +97,15 @@ class LiveReport:
 
     def add(self, finding: Finding) -> None:
         """Print a finding above the last line."""
-        first, *more = _lines(finding)
-        status = f"{finding.status:{_WIDTH}}", _STYLES[finding.status]
-        text = Text(self._encoded(first))
-        text.stylize("bold", 0, len(finding.name))
-        self._console.print(Text.assemble(status, text), soft_wrap=True)
+        first, *more = (Text(self._encoded(line)) for line in _lines(finding))
+        first.stylize("bold", 0, len(finding.name))
+        table = Table.grid()
+        table.add_column(width=_WIDTH)
+        table.add_column(overflow="fold")
+        table.add_row(Text(finding.status, _STYLES[finding.status]), first)
         for line in more:
-            self._console.print(Padding(Text(self._encoded(line)), (0, 0, 0, _WIDTH), expand=False))
+            table.add_row("", line)
+        self._console.print(table)
 
     def end(self, checkup: Checkup, configuration: Mapping[str, Any]) -> None:
         """Print the summary."""

@@ -111,7 +111,7 @@ def check_settings(checkup: Checkup, setup: Setup, deadline: Deadline) -> dict[s
     try:
         options = setup.configuration.options()
     except ConfigurationError as error:
-        checkup.find("bad_configuration", error=text_of(error))
+        checkup.find("bad_configuration", error=checkup.named(error))
         return None
     url = options.get("issuer") or options["token_url"]
     origin = origin_of(url)

@@ -59,7 +59,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         _P,
         "The configuration cannot be used.",
         "{error}",
-        "Correct it in {place}.",
+        "Correct what is named there.",
     ),
     "plain_http": (
         _P,
@@ -377,7 +377,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         "Check {n_server}, and the variables that name proxies.",
     ),
     # -- the token
-    "scope_granted": (_O, "The token has the scope that was asked for: {scope}.", "", ""),
+    "scope_granted": (_O, "{scope}.", "", ""),
     "scope_narrowed": (
         _W,
         "The token has less scope than was asked for: {missing} is missing.",
@@ -465,7 +465,7 @@ TEXTS: dict[str, tuple[str, str, str, str]] = {
         "{url}",
         "Write https://.",
     ),
-    "api_answers": (_O, "{answer}: it accepts the token, or looks at none here.", "", ""),
+    "api_answers": (_O, "{answer}: the token is accepted, or not needed here.", "", ""),
     "api_html": (
         _W,
         "The API answers with a web page.",

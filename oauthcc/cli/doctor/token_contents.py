@@ -38,7 +38,10 @@ def _check_scope(checkup: Checkup, asked: str | None, granted: str | None) -> No
     missing = [each for each in (asked or "").split() if each not in given]
     values = {"asked": asked, "granted": granted or "none", "missing": " ".join(missing)}
     code = "scope_narrowed" if missing else "scope_granted"
-    checkup.find(code, scope=granted or "none, because none was asked for", **values)
+    what = f"The token has the scope that was asked for: {granted}"
+    if not asked:
+        what = f"No scope was asked for, and the token has {granted or 'none'}"
+    checkup.find(code, scope=what, **values)
 
 
 def _check_lifetime(checkup: Checkup, seconds: float | None) -> None:

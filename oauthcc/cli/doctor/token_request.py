@@ -66,6 +66,8 @@ _OF_SECRET = re.compile(
     r"|\b(?:client|application)\b.{0,60}(?:not found|unknown|not exist|not registered)",
     re.IGNORECASE,
 )
+#: RFC 6749 section 5.2.
+_STANDARD = ("invalid_client", "invalid_grant", "invalid_request", "unauthorized_client")
 _BY_ERROR = {
     "invalid_scope": "scope_refused",
     "invalid_target": "audience_refused",
@@ -365,9 +367,12 @@ def _explain_secret(
         refuse_method(reason, named[0] if named else other)
     else:
         advice = (
-            f"Perhaps the secret is right, and the server wants it in another way than {mine}:"
-            f" `oauthcc doctor --try {other}` sends one more request to find out."
+            "Perhaps the secret is right, and the server wants another client authentication than"
+            f" {mine}: `oauthcc doctor --try {other}` sends one more request to find out."
         )
+        if getattr(request.error, "error", None) not in _STANDARD:
+            advice += f" The answer has no error of RFC 6749, so check {checkup.names['n_server']}"
+            advice += " too: it must be the URL of a token endpoint."
         checkup.find("wrong_secret", advice=advice, **values)
 
 
