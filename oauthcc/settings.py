@@ -112,7 +112,10 @@ class Settings:
     prefix: str | None = None
     #: The variables that are not known, with what each probably means.
     misspelled: tuple[tuple[str, str], ...] = ()
-    __repr__ = object.__repr__
+
+    def __repr__(self) -> str:
+        """Return no values: a secret may be among them."""
+        return f"<{type(self).__name__} of {self.where}>"
 
     @property
     def hints(self) -> str:

@@ -99,7 +99,7 @@ class TokenRequest:
         self.error: OAuthCCError | None = None
         #: The last answer to the request, with the time of its arrival.
         self.answer: requests.Response | None = None
-        self.answered_at = 0.0
+        self.answered_at: float = 0.0
         config, endpoint = self.session.tokens._config, self.session.tokens.endpoint
         self.method: str = config.client_auth.name
         self.scope: str | None = config.scope
