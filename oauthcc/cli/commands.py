@@ -25,7 +25,11 @@ app: typer.Typer = typer.Typer(
         "token, doctor and run read the variables OAUTH_TOKEN_URL (or OAUTH_ISSUER),"
         " OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET (or OAUTH_CLIENT_SECRET_FILE), OAUTH_SCOPE,"
         " OAUTH_API_URL, OAUTH_AUDIENCE, OAUTH_RESOURCE and OAUTH_CLIENT_AUTH. `--profile NAME`"
-        " reads a section of a file in their place. Options win over both."
+        " reads a section of a file in their place. Options win over both.\n\n"
+        "For example:\n\n"
+        "    oauthcc doctor\n\n"
+        "    oauthcc run report.py --month 5\n\n"
+        "    oauthcc token --header | curl -H @- https://api.example/orders"
     ),
 )
 
