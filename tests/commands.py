@@ -58,13 +58,25 @@ def run_command(
     )
 
 
+# A shell starts what it puts into the background with SIGINT ignored, and so are its children.
+WITH_SIGINT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
 def start_command(
     arguments: list[str], environment: dict[str, str], **options: Any
 ) -> subprocess.Popen[str]:
-    """Start a command line whose streams are pipes of text."""
+    """Start a command line whose streams are pipes of text, and that Ctrl-C can end."""
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(
-        arguments, env=environment, cwd=PROGRAMS, text=True, **{**streams, **options}
+        [sys.executable, "-c", WITH_SIGINT, *arguments],
+        env=environment,
+        cwd=PROGRAMS,
+        text=True,
+        **{**streams, **options},
     )
 
 

@@ -62,7 +62,8 @@ def run_in_terminal(*args: str, columns: int = 80, interrupt_at: str = "", **env
 
 # The terminal sends Ctrl-C to the process that it controls.
 _IN_FOREGROUND = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell may have started the tests without it
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """

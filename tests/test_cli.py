@@ -436,12 +436,12 @@ def test_a_program_is_patched_as_it_was_told(
     assert made.session._allowed_urls.prefixes() == [api.url]
 
 
-def test_the_log_is_written_once() -> None:
-    terminal.show_log()
-    terminal.show_log()
-    handlers = [each for each in oauthcc.events.log.handlers if type(each).__name__ == "_Lines"]
-    assert len(handlers) == 1
-    oauthcc.events.log.removeHandler(handlers[0])
+def test_a_command_leaves_the_log_as_it_was(call: Call) -> None:
+    log = oauthcc.events.log
+    before = log.level, list(log.handlers)
+    assert call("token")[0] == 0
+    assert call("doctor")[0] == 0
+    assert (log.level, list(log.handlers)) == before
 
 
 @pytest.mark.unmeasured

@@ -18,7 +18,7 @@ import typer
 
 from ..errors import OAuthCCError
 from .configuration import Configuration
-from .terminal import show_log, write_error
+from .terminal import log_shown, write_error
 
 _PANEL = "Configuration"
 _TERMINAL = "/dev/tty"
@@ -102,10 +102,10 @@ def configured(command: Callable[..., None], *, status: int = 1) -> Callable[...
 
     @wraps(command)
     def with_configuration(**values: Any) -> None:
-        show_log()
         own = {name: values.pop(name) for name in _OPTIONS}
         try:
-            command(_configuration(own), **values)
+            with log_shown():
+                command(_configuration(own), **values)
         except OAuthCCError as error:
             fail(error, status)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from ..errors import text_of
@@ -49,8 +51,12 @@ class _Lines(logging.Handler):
             write_error(record.getMessage())
 
 
-def show_log(level: int = logging.WARNING) -> None:
-    """Write what the library logs to standard error, one line for each record."""
-    if not any(isinstance(handler, _Lines) for handler in log.handlers):
-        log.addHandler(_Lines())
-    log.setLevel(level)
+@contextmanager
+def log_shown() -> Iterator[None]:
+    """Write what the library logs as a warning to standard error, one line for each record."""
+    lines = _Lines(logging.WARNING)
+    log.addHandler(lines)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
