@@ -1008,6 +1008,7 @@ def test_a_planted_fault_is_found(world: World, plant: Plant, code: str, status:
         assert set(problems) == {code}
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("rendering", RENDERINGS)
 @pytest.mark.parametrize(("plant", "code", "status"), FAULTS)
 def test_no_secret_is_in_any_rendering(
