@@ -4,7 +4,8 @@ Nothing of sessions is replaced, because programs and their tools replace the sa
 `PreparedRequest.prepare_hooks` is, which is the last step when a request is prepared. There, a
 request that belongs to an API and brings no login of its own becomes one of the class that
 `ClientCredentialsAuth` uses. It gets its token when `requests.Session.send` reads its ``hooks``,
-just before the adapter is called. So a traceback shows no frame of this module.
+just before the adapter is called. So the traceback of an error of the network shows no frame of
+this module.
 """
 
 from __future__ import annotations
