@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from ..jwt import require_pyjwt, sha256_base64url
+from ..jwt import sha256_base64url
 from .seen import SeenRequest
 from .signed_jwt import KEY_ALGORITHMS, UsedIds, load_public_key, unverified, verify
 
@@ -55,7 +55,6 @@ class Proofs:
 
 def _verified(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return public key and claims of a proof; raise ValueError."""
-    require_pyjwt(cryptography=True)
     header, _ = unverified(proof)
     jwk = header.get("jwk")
     if header.get("typ") != "dpop+jwt" or not isinstance(jwk, dict):

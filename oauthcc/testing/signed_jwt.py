@@ -54,8 +54,8 @@ def load_public_key(material: str | bytes | Mapping[str, Any]) -> Any:
     if isinstance(text, str) and not text.lstrip().startswith("{"):
         return load_pem_public_key(text.encode())
     jwk = json.loads(text) if isinstance(text, str) else dict(text)
-    if "d" in jwk or "k" in jwk:
-        raise ValueError("The JWK is not public: leave out its private members.")
+    if "d" in jwk or jwk.get("kty") == "oct":
+        raise ValueError("The JWK is not public: register the public key only.")
     try:
         return jwt.PyJWK.from_dict(jwk).key
     except jwt.PyJWTError as error:
