@@ -51,7 +51,6 @@ class AssertionKey:
             self._key,
             self._algorithms,
             issuer=client_id,
-            subject=client_id,
             audience=list(audiences),
             options={"require": _REQUIRED},
         )
