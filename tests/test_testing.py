@@ -72,7 +72,7 @@ def test_a_client_cannot_have_a_method_that_the_server_does_not_have(
     auth: AuthorizationServer,
 ) -> None:
     method: Any = "spnego"
-    with pytest.raises(ValueError, match="must be one of client_secret_basic, .*, none"):
+    with pytest.raises(ValueError, match=r"must be one of client_secret_basic, .*, none"):
         auth.add_client("other", "secret", method=method)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from .signed_jwt import (
     KEY_ALGORITHMS,
     SECRET_ALGORITHMS,
+    PublicKey,
     UsedIds,
     load_public_key,
     unverified,
@@ -21,18 +22,14 @@ _REQUIRED = ["iss", "sub", "aud", "exp", "jti"]
 
 
 class AssertionKey:
-    """What verifies the assertions of one client: its public key or its secret.
-
-    The times in an assertion are compared with the clock of the machine and not with that of the
-    server, because `advance()` moves the server's clock only, and the client does not know of it.
-    """
+    """What verifies the assertions of one client: its public key or its secret."""
 
     def __init__(self, key: Any, algorithms: tuple[str, ...]) -> None:
         self._key, self._algorithms = key, algorithms
         self._used = UsedIds()
 
     @classmethod
-    def public(cls, material: str | bytes | Mapping[str, Any]) -> AssertionKey:
+    def public(cls, material: PublicKey) -> AssertionKey:
         """Return the one for a public key in PEM or JWK; raise ValueError if it is neither."""
         return cls(load_public_key(material), KEY_ALGORITHMS)
 
@@ -50,9 +47,9 @@ class AssertionKey:
             assertion,
             self._key,
             self._algorithms,
+            _REQUIRED,
             issuer=client_id,
             audience=list(audiences),
-            options={"require": _REQUIRED},
         )
         self._used.use(claims["jti"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, get_args
@@ -12,23 +12,21 @@ from typing import Any, get_args
 from oauthlib.common import generate_token
 from oauthlib.oauth2 import BackendApplicationServer, OAuth2Error
 
-from .assertion import AssertionKey
 from .faults import Answer, Outcome, json_answer, oauth_error
 from .proof import ProofError, Proofs
 from .registry import (
     BasicEncoding,
-    Client,
     IssuedToken,
     Method,
     Presented,
     Registry,
     client_authentication,
-    method_for,
+    new_client,
     presented,
 )
 from .script import ScriptedServer
 from .seen import SeenRequest
-from .signed_jwt import KEY_ALGORITHMS, SECRET_ALGORITHMS
+from .signed_jwt import KEY_ALGORITHMS, SECRET_ALGORITHMS, PublicKey
 from .token_response import OMIT, TokenResponse, seconds, with_raw_json, without_omitted
 
 
@@ -44,8 +42,8 @@ class AuthorizationServer(ScriptedServer):
     - `make_token`: returns the next access token; a revoked token that is issued again stays
       revoked;
     - `now`: the clock, in seconds since the epoch (`advance()` moves it);
-    - `dpop_nonce`: the nonce that every DPoP proof must have (None: none is required);
     - `metadata`: more members of the metadata document, or other values for the usual ones;
+    - `dpop_nonce`: the nonce that every DPoP proof must have (None: none is required);
     - `delay`: seconds by which every token request is delayed.
     """
 
@@ -118,7 +116,7 @@ class AuthorizationServer(ScriptedServer):
         *,
         scopes: Sequence[str] | None = None,
         method: Method | None = None,
-        public_key: str | bytes | Mapping[str, Any] | None = None,
+        public_key: PublicKey | None = None,
         certificate: str | None = None,
     ) -> None:
         """Register a client, or replace one, for example to change its secret.
@@ -133,17 +131,15 @@ class AuthorizationServer(ScriptedServer):
         """
         if method not in (None, *get_args(Method)):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}: {method!r}")
-        method = method_for(
-            method, client_secret=client_secret, public_key=public_key, certificate=certificate
+        client = new_client(
+            client_id,
+            client_secret,
+            scopes=scopes,
+            method=method,
+            public_key=public_key,
+            certificate=certificate,
         )
-        key: AssertionKey | None = None
-        if public_key is not None:
-            key = AssertionKey.public(public_key)
-        elif method == "client_secret_jwt":
-            key = AssertionKey.secret(str(client_secret))
-        der = None if certificate is None else ssl.PEM_cert_to_DER_cert(certificate.strip())
-        allowed = None if scopes is None else tuple(scopes)
-        self._registry.add(Client(client_id, client_secret, allowed, method, key, der))
+        self._registry.add(client)
 
     def remove_client(self, client_id: str) -> None:
         """Remove a client; its tokens stay valid."""

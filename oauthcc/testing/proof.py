@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
+from .. import clock
 from ..jwt import sha256_base64url
 from .seen import SeenRequest
-from .signed_jwt import KEY_ALGORITHMS, UsedIds, load_public_key, unverified, verify
+from .signed_jwt import KEY_ALGORITHMS, LEEWAY, UsedIds, load_public_key, unverified, verify
 
-#: How old a proof may be, in seconds of the clock of the machine. `advance()` does not move it.
-MAX_AGE = 60
+_REQUIRED = ["jti", "htm", "htu", "iat"]
 # RFC 7638 section 3.2 and RFC 8037 section 2.
 _IN_THUMBPRINT = {"RSA": "e kty n", "EC": "crv kty x y", "OKP": "crv kty x"}
 
@@ -59,9 +58,7 @@ def _verified(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
     jwk = header.get("jwk")
     if header.get("typ") != "dpop+jwt" or not isinstance(jwk, dict):
         raise ValueError("Its header needs the typ dpop+jwt and a jwk")
-    options = {"require": ["jti", "htm", "htu", "iat"], "verify_aud": False}
-    key = load_public_key(jwk)
-    return jwk, verify(proof, key, KEY_ALGORITHMS, options=options, leeway=MAX_AGE)
+    return jwk, verify(proof, load_public_key(jwk), KEY_ALGORITHMS, _REQUIRED)
 
 
 def _compare(claims: dict[str, Any], seen: SeenRequest, access_token: str | None) -> None:
@@ -70,7 +67,7 @@ def _compare(claims: dict[str, Any], seen: SeenRequest, access_token: str | None
         raise ValueError("Its htm is not the method")
     if str(claims["htu"]).partition("?")[0] != seen.url:
         raise ValueError("Its htu is not the URL")
-    if time.time() - float(claims["iat"]) > MAX_AGE:
+    if clock.system.time() - float(claims["iat"]) > LEEWAY:
         raise ValueError("Its iat is too old")
     if access_token is not None and claims.get("ath") != sha256_base64url(access_token):
         raise ValueError("Its ath is not the digest of the token")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -16,6 +17,7 @@ from oauthlib.common import Request
 from oauthlib.oauth2 import InvalidClientError, InvalidRequestError, RequestValidator
 
 from .assertion import AssertionKey, assertion_of
+from .signed_jwt import PublicKey
 
 Method: TypeAlias = Literal[
     "client_secret_basic",
@@ -129,22 +131,35 @@ def client_authentication(
     return ClientAuthentication(method, named, secret)
 
 
-def method_for(
-    method: Method | None, *, client_secret: object, public_key: object, certificate: object
-) -> Method | None:
-    """Return the method of a client that has these (None: not); raise ValueError if none fits."""
+def new_client(
+    client_id: str,
+    secret: str | None,
+    *,
+    scopes: Sequence[str] | None,
+    method: Method | None,
+    public_key: PublicKey | None,
+    certificate: str | None,
+) -> Client:
+    """Return a client; raise ValueError if method, secret, key and certificate do not fit."""
     fitting: tuple[Method | None, ...] = (None, *_WITH_SECRET, "none")
     if public_key is not None:
         fitting = ("private_key_jwt",)
     elif certificate is not None:
         fitting = ("tls_client_auth", "self_signed_tls_client_auth")
-    chosen = method or fitting[0]
-    given = [each for each in (client_secret, public_key, certificate) if each is not None]
-    if len(given) > 1 or chosen not in fitting or (chosen == "client_secret_jwt" and not given):
+    method = method or fitting[0]
+    given = [each for each in (secret, public_key, certificate) if each is not None]
+    if len(given) > 1 or method not in fitting or (method == "client_secret_jwt" and not given):
         raise ValueError(
             "Give one of client_secret, public_key and certificate, and a method that uses it."
         )
-    return chosen
+    key: AssertionKey | None = None
+    if public_key is not None:
+        key = AssertionKey.public(public_key)
+    elif method == "client_secret_jwt":
+        key = AssertionKey.secret(str(secret))
+    der = None if certificate is None else ssl.PEM_cert_to_DER_cert(certificate.strip())
+    allowed = None if scopes is None else tuple(scopes)
+    return Client(client_id, secret, allowed, method, key, der)
 
 
 def _basic(credentials: str, encoding: BasicEncoding) -> tuple[str, str]:

@@ -8,11 +8,16 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
+from .. import clock
 from ..jwt import require_pyjwt
 
+PublicKey: TypeAlias = "str | bytes | Mapping[str, Any]"
+
 SECRET_ALGORITHMS = ("HS256", "HS384", "HS512")
+#: The seconds by which two clocks may differ.
+LEEWAY = 60
 KEY_ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "ES256K", "EdDSA"),
@@ -42,7 +47,7 @@ def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return found[0], found[1]
 
 
-def load_public_key(material: str | bytes | Mapping[str, Any]) -> Any:
+def load_public_key(material: PublicKey) -> Any:
     """Return a public key of cryptography from PEM, or from a JWK as a mapping or JSON text.
 
     Raise ValueError for everything else, and ConfigurationError if PyJWT is missing.
@@ -62,11 +67,27 @@ def load_public_key(material: str | bytes | Mapping[str, Any]) -> Any:
         raise ValueError(f"The public key is not a valid JWK: {error}") from error
 
 
-def verify(token: str, key: Any, algorithms: Sequence[str], **checks: Any) -> dict[str, Any]:
-    """Return the claims after all checks of PyJWT; raise ValueError, which says what is wrong."""
+def verify(
+    token: str, key: Any, algorithms: Sequence[str], required: Sequence[str], **expected: Any
+) -> dict[str, Any]:
+    """Return the claims of a valid token; raise ValueError, which says what is wrong.
+
+    `expected` are the `issuer` and `audience` for PyJWT. Times are compared with the clock of the
+    library, which has signed the token in the same process: `advance()` of a server moves the clock
+    of that server only.
+    """
     jwt = require_pyjwt(cryptography=True)
+    unchecked = dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf"), False)
+    options = {**unchecked, "verify_aud": "audience" in expected, "require": list(required)}
+    now = clock.system.time()
     try:
-        claims: dict[str, Any] = jwt.decode(token, key, algorithms=list(algorithms), **checks)
+        claims: dict[str, Any] = jwt.decode(
+            token, key, algorithms=list(algorithms), options=options, **expected
+        )
+        if float(claims.get("exp", now + 1)) <= now:
+            raise jwt.ExpiredSignatureError("It has expired")
+        if max(float(claims.get(name, now)) for name in ("iat", "nbf")) > now + LEEWAY:
+            raise jwt.ImmatureSignatureError("It is not valid yet")
     except (jwt.PyJWTError, TypeError) as error:  # TypeError: a key of another type
         raise ValueError(str(error).replace('"', "'")) from error
     return claims
