@@ -155,10 +155,10 @@ class ProtectedAPI(ScriptedServer):
         shown = None if certificate is None else thumbprint(certificate)
         if token.certificate_thumbprint not in (None, shown):
             raise ProofError("The token is bound to another certificate", "invalid_token")
-        scheme = seen.headers["Authorization"].partition(" ")[0]
-        if scheme.lower() != token.token_type.lower():
+        is_dpop = seen.headers.get("Authorization", "").lower().startswith("dpop ")
+        if is_dpop != (token.key_thumbprint is not None):
             raise ProofError(f"The token needs the scheme {token.token_type}", "invalid_token")
-        if token.key_thumbprint is not None:
+        if is_dpop:
             key = self._proofs.thumbprint(seen, nonce=self.dpop_nonce, access_token=seen.token)
             if key != token.key_thumbprint:
                 raise ProofError("The token is bound to another key", "invalid_token")
