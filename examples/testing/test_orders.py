@@ -1,7 +1,4 @@
-"""The tests of orders.py, with the pytest plugin of oauthcc. Run them with: pytest examples/testing
-
-The fixtures are real servers on loopback, and a session that knows them.
-"""
+"""The tests of orders.py. The fixtures are those of oauthcc: real servers, and a session for them."""
 
 import pytest
 import requests
@@ -32,8 +29,10 @@ def test_a_revoked_token_is_replaced(
 
 
 def test_an_error_of_the_token_endpoint_is_raised(
-    oauth_session: ClientCredentialsSession, oauth_server: AuthorizationServer
+    oauth_session: ClientCredentialsSession,
+    oauth_server: AuthorizationServer,
+    protected_api: ProtectedAPI,
 ) -> None:
     oauth_server.refuse_next()
     with pytest.raises(requests.RequestException, match="invalid_client"):
-        open_orders(oauth_session, oauth_server.url)
+        open_orders(oauth_session, protected_api.url)
