@@ -1,4 +1,4 @@
-"""The tests of orders.py. The fixtures are those of oauthcc: real servers, and a session for them."""
+"""The tests of orders.py. The fixtures of oauthcc are real servers and a session for them."""
 
 import pytest
 import requests
