@@ -198,15 +198,21 @@ def test_an_assertion_and_a_secret_are_too_much(
     assert (status, body["error"]) == (400, "invalid_request")
 
 
-@pytest.mark.parametrize("text", ["", "x", "x.y.z", "W10.W10.", "bnVsbA.e30.x"])
+@pytest.mark.parametrize("text", ["x", "x.y.z", "W10.W10.", "bnVsbA.e30.x"])
 def test_what_is_no_jwt_is_a_bad_request(auth: AuthorizationServer, text: str) -> None:
     status, body = ask(auth, text)
     assert (status, body["error"]) == (400, "invalid_request")
+    assert body["error_description"] == "It is not a JWT"
 
 
-def test_a_client_with_a_key_needs_an_assertion(auth: AuthorizationServer) -> None:
+@pytest.mark.parametrize(
+    "more", [{}, {"client_assertion_type": JWT_BEARER}], ids=["nothing", "its type"]
+)
+def test_a_client_with_a_key_needs_an_assertion(
+    auth: AuthorizationServer, more: dict[str, str]
+) -> None:
     auth.add_client("orders", public_key=EC.public_jwk)
-    form = {"grant_type": "client_credentials", "client_id": "orders"}
+    form = {"grant_type": "client_credentials", "client_id": "orders", **more}
     answer = requests.post(auth.token_url, data=form, timeout=10)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 

@@ -59,9 +59,9 @@ def assertion_of(form: Mapping[str, str]) -> tuple[Method, str, str] | None:
 
     Raise ValueError if the assertion is no JWT, or if the request names another client.
     """
-    if form.get("client_assertion_type") != JWT_BEARER:
+    assertion = form.get("client_assertion")
+    if not assertion or form.get("client_assertion_type") != JWT_BEARER:
         return None
-    assertion = form.get("client_assertion", "")
     header, claims = unverified(assertion)
     client_id = str(claims.get("sub"))
     if form.get("client_id") not in (None, client_id):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from .. import clock
@@ -41,9 +42,11 @@ class UsedIds:
 def unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return header and claims without any check; raise ValueError if this is not a JWT."""
     header, claims, *_ = (*token.split("."), "", "")
-    found: Any = [json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims)]
-    if not all(isinstance(part, dict) for part in found):
-        raise ValueError("not a JWT")
+    found: Any = ()
+    with suppress(ValueError):
+        found = [json.loads(base64.urlsafe_b64decode(part + "==")) for part in (header, claims)]
+    if not found or not all(isinstance(part, dict) for part in found):
+        raise ValueError("It is not a JWT")
     return found[0], found[1]
 
 
