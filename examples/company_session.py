@@ -22,7 +22,7 @@ class CompanySession(ClientCredentialsSession):
         self.headers["X-Team"] = team
         self.hooks["response"].append(lambda response, **_: response.raise_for_status())
 
-    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+    def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> Response:
         kwargs.setdefault("timeout", 10)
         return super().request(method, urljoin(self.base_url, url), *args, **kwargs)
 

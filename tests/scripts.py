@@ -23,13 +23,15 @@ def run_script(path: Path, folder: Path | None = None) -> str:
     return done.stdout
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder as `run_script` does, and return how it ended."""
+def run(
+    command: list[str], folder: Path, variables: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder as `run_script` does, with these variables more."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OAUTH", "COVERAGE"))}
     return subprocess.run(
         command,
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": str(ROOT), **(variables or {})},
         stdin=subprocess.DEVNULL,
         check=False,
         capture_output=True,

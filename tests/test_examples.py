@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
 from tests.scripts import ROOT, run, run_script
 
 FOLDER = ROOT / "examples"
@@ -50,6 +51,21 @@ def test_an_example_shows_its_idea_wherever_it_is_started(path: Path, tmp_path: 
     if path.stem == "redis_store" and os.environ.get("CI") != "true":
         shutil.which("redis-server") or pytest.skip("there is no redis-server")
     assert re.search(SHOWN[path.stem], run_script(path, tmp_path))
+
+
+def test_the_quickstart_can_be_configured_by_the_environment(
+    auth: AuthorizationServer, api: ProtectedAPI, tmp_path: Path
+) -> None:
+    variables = {
+        "OAUTH_TOKEN_URL": auth.token_url,
+        "OAUTH_CLIENT_ID": auth.client_id,
+        "OAUTH_CLIENT_SECRET": auth.client_secret,
+        "OAUTH_SCOPE": "orders:read",
+        "OAUTH_API_URL": api.url + "/orders",
+    }
+    done = run([sys.executable, str(FOLDER / "quickstart.py")], tmp_path, variables)
+    assert done.stdout == f"200 OK from {api.url}/orders\n", done.stderr
+    assert dict(auth.token_requests[0].form)["scope"] == "orders:read"
 
 
 def test_the_example_with_redis_fails_without_redis(

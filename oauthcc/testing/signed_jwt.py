@@ -29,9 +29,9 @@ class UsedIds:
     """The values of `jti` that a server has seen, each of which is valid once."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, ...], object] = {}
+        self._seen: dict[str, object] = {}
 
-    def use(self, *jti: str) -> None:
+    def use(self, jti: str) -> None:
         """Note a value; raise ValueError if it was used before."""
         mine = object()
         # `setdefault` needs no lock: of all threads, one gets its own object back.
