@@ -1,4 +1,4 @@
-"""An API that requires a Bearer token and returns what it received."""
+"""An API that requires a token and returns what it received."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class ProtectedAPI(ScriptedServer):
     `/slow?seconds=`. These attributes can be set at any time:
 
     - `protected`: False accepts every request, like a server without authorization;
+    - `token_header`, `token_prefix`: where the token is, as in `Bearer(prefix, header=...)`; the
+      default is `Authorization` with `Bearer`, and the prefix "" means the token alone;
     - `refusal`: an `Answer` to send instead of the usual 401 (a bare 403, cookies, other bodies);
     - `delay`: seconds by which every request is delayed.
     """
@@ -43,6 +45,8 @@ class ProtectedAPI(ScriptedServer):
         super().__init__("/", port=port, tls=tls)
         self.auth = auth
         self.protected = True
+        self.token_header: str = "Authorization"
+        self.token_prefix: str = "Bearer"
         self.refusal: Answer | None = None
         self.requests: list[SeenRequest] = []
         self._serve_token_endpoint = serve_token_endpoint
@@ -101,11 +105,15 @@ class ProtectedAPI(ScriptedServer):
         """Return the answer to a request, after holding it if the test asked for that."""
         if self._serve_token_endpoint and request.path == "/token":
             return self.auth.answer_token_request(request, closing)
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else None
-        seen = replace(request, at=self.auth.time(), token=bearer)
+        seen = replace(request, at=self.auth.time(), token=self._token(request))
         self.requests.append(seen)
         return self._perform(seen.path, closing, lambda: self._answer(seen, closing))
+
+    def _token(self, request: SeenRequest) -> str | None:
+        value = request.headers.get(self.token_header, "").strip()
+        before = f"{self.token_prefix} " if self.token_prefix else ""
+        is_there = value and value.lower().startswith(before.lower())
+        return value[len(before) :].strip() if is_there else None
 
     def _answer(self, seen: SeenRequest, closing: Callable[[], bool]) -> Answer:
         refused = self._refused(seen) if self.protected else None

@@ -35,7 +35,7 @@ class SeenRequest:
     client_id: str | None = None
     """The client id in the request, if any (token, introspection, revocation endpoint)."""
     token: str | None = field(default=None, repr=False)
-    """The Bearer token in the request, if any."""
+    """The token in the request, if any."""
     peer_certificate: bytes | None = field(default=None, repr=False)
     """The client's TLS certificate (DER), if it sent one."""
 
