@@ -30,6 +30,11 @@ def api_for(auth: AuthorizationServer, scheme: Bearer) -> ProtectedAPI:
     return api
 
 
+def scheme_of(api: ProtectedAPI) -> Bearer:
+    """Return the scheme whose tokens an API reads."""
+    return Bearer(api.token_prefix, header=api.token_header)
+
+
 @dataclass
 class OwnScene(Scene):
     """A scene whose API has its token in a header of its own."""

@@ -110,10 +110,10 @@ class ProtectedAPI(ScriptedServer):
         return self._perform(seen.path, closing, lambda: self._answer(seen, closing))
 
     def _token(self, request: SeenRequest) -> str | None:
-        value = request.headers.get(self.token_header, "").strip()
-        before = f"{self.token_prefix} " if self.token_prefix else ""
-        is_there = value and value.lower().startswith(before.lower())
-        return value[len(before) :].strip() if is_there else None
+        value = request.headers.get(self.token_header, "")
+        before = f"{self.token_prefix} ".lstrip()
+        is_there = value.lower().startswith(before.lower())
+        return value[len(before) :] or None if is_there else None
 
     def _answer(self, seen: SeenRequest, closing: Callable[[], bool]) -> Answer:
         refused = self._refused(seen) if self.protected else None
