@@ -27,8 +27,8 @@ class ProtectedAPI(ScriptedServer):
     `/slow?seconds=`. These attributes can be set at any time:
 
     - `protected`: False accepts every request, like a server without authorization;
-    - `token_header`, `token_prefix`: where the token is, as in `Bearer(prefix, header=...)`; the
-      default is `Authorization` with `Bearer`, and the prefix "" means the token alone;
+    - `token_header`, `token_prefix`: the header of the token and the word before it, as in
+      `Bearer(prefix, header=...)`; the prefix "" means the token alone;
     - `refusal`: an `Answer` to send instead of the usual 401 (a bare 403, cookies, other bodies);
     - `delay`: seconds by which every request is delayed.
     """
