@@ -104,7 +104,8 @@ _MODULES = (
     *("session", "stores", "tokens.source"),
 )
 
-if not typing.TYPE_CHECKING:  # type checkers would take every name for one of this module
+# Type checkers would take every name for one of this module.
+if not typing.TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
         """Return a name of `__all__` or a module; the first use imports it (PEP 562)."""

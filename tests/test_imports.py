@@ -292,6 +292,10 @@ def test_the_modules_of_the_library_are_there_when_they_are_used() -> None:
         assert run_python(code) == f"oauthcc.{name} True\n"
 
 
+def test_the_front_door_shows_its_names() -> None:
+    assert {*oauthcc.__all__, "__version__"} <= set(dir(oauthcc))
+
+
 def test_a_missing_name_of_the_front_door_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'oauthcc' has no attribute 'Tokn'"):
         oauthcc.Tokn  # noqa: B018
