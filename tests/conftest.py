@@ -39,7 +39,10 @@ settings.load_profile("oauthcc")
 
 
 #: The modules whose tests take long, because each of them starts processes.
-LONG = ("test_processes", "test_forks", "test_gevent", "test_exit", "test_docs", "test_examples")
+LONG = (
+    *("test_processes", "test_forks", "test_gevent", "test_exit", "test_docs", "test_examples"),
+    *("test_pytest_plugin", "test_testing_page"),
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
