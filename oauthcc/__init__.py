@@ -13,44 +13,48 @@ fetches a token, renews it, and sends a refused request once more with a new one
 
 from __future__ import annotations
 
-from .access_token import Token
-from .auth import ClientCredentialsAuth
-from .client_auth import (
-    ClientAssertion,
-    ClientAuth,
-    ClientSecretBasic,
-    ClientSecretJWT,
-    ClientSecretPost,
-    NoClientAuth,
-    PrivateKeyJWT,
-    TLSClientAuth,
-)
-from .errors import (
-    ConfigurationError,
-    DiscoveryError,
-    InsecureURLError,
-    InvalidTokenResponse,
-    OAuthCCError,
-    TokenEndpointTimeout,
-    TokenEndpointUnavailable,
-    TokenEndpointUnreachable,
-    TokenError,
-    TokenRequestDenied,
-)
-from .events import (
-    Event,
-    RefusalRemembered,
-    RenewalFailed,
-    ReplayImpossible,
-    RequestReplayed,
-    StoreBypassed,
-    TokenObtained,
-)
-from .patching import Patch, patch
-from .schemes import Bearer, DPoP, Scheme
-from .session import ClientCredentialsSession, fetch_token
-from .stores import TokenStore
-from .tokens.source import TokenSource
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from .access_token import Token
+    from .auth import ClientCredentialsAuth
+    from .client_auth import (
+        ClientAssertion,
+        ClientAuth,
+        ClientSecretBasic,
+        ClientSecretJWT,
+        ClientSecretPost,
+        NoClientAuth,
+        PrivateKeyJWT,
+        TLSClientAuth,
+    )
+    from .errors import (
+        ConfigurationError,
+        DiscoveryError,
+        InsecureURLError,
+        InvalidTokenResponse,
+        OAuthCCError,
+        TokenEndpointTimeout,
+        TokenEndpointUnavailable,
+        TokenEndpointUnreachable,
+        TokenError,
+        TokenRequestDenied,
+    )
+    from .events import (
+        Event,
+        RefusalRemembered,
+        RenewalFailed,
+        ReplayImpossible,
+        RequestReplayed,
+        StoreBypassed,
+        TokenObtained,
+    )
+    from .patching import Patch, patch
+    from .schemes import Bearer, DPoP, Scheme
+    from .session import ClientCredentialsSession, fetch_token
+    from .stores import TokenStore
+    from .tokens.source import TokenSource
 
 __version__ = "0.1.0"
 
@@ -92,3 +96,33 @@ __all__ = [
     "fetch_token",
     "patch",
 ]
+
+#: The modules of these names. `import oauthcc` alone loads none of them: pytest imports this file
+#: in every project that has the plugin of this library, also in those that do not use it.
+_MODULES = (
+    *("access_token", "auth", "client_auth", "errors", "events", "patching", "schemes"),
+    *("session", "stores", "tokens.source"),
+)
+
+# Type checkers would take every name for one of this module.
+if not typing.TYPE_CHECKING:  # pragma: no branch
+
+    def __getattr__(name: str) -> object:
+        """Return a name of `__all__` or a module; the first use imports it (PEP 562)."""
+        if name in __all__:
+            for module in _MODULES:
+                found = vars(importlib.import_module(f".{module}", __name__))
+                for public in filter(found.__contains__, __all__):
+                    globals().setdefault(public, found[public])
+            return globals()[name]
+        if not name.startswith("_"):
+            try:
+                return importlib.import_module(f".{name}", __name__)
+            except ModuleNotFoundError as error:
+                if error.name != f"{__name__}.{name}":
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

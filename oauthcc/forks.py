@@ -52,6 +52,12 @@ def reset_in_child(thing: _Renewable) -> None:
     _known[id(thing)] = thing
 
 
+def living(kind: type[R]) -> list[R]:
+    """Return the objects of a class that exist in this process."""
+    found = [reference() for reference in _known.valuerefs()]  # a copy: other threads add objects
+    return [thing for thing in found if isinstance(thing, kind)]
+
+
 def reset_session(session: requests.Session) -> None:
     """Replace the connection pools and the lock of the cookie jar of a session in a child."""
     for adapter in list(session.adapters.values()):

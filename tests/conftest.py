@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from oauthcc import pytest_plugin
 from oauthcc.stores import derived_keys
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
@@ -38,7 +39,16 @@ settings.load_profile("oauthcc")
 
 
 #: The modules whose tests take long, because each of them starts processes.
-LONG = ("test_processes", "test_forks", "test_gevent", "test_exit", "test_docs", "test_examples")
+LONG = (
+    *("test_processes", "test_forks", "test_gevent", "test_exit", "test_docs", "test_examples"),
+    *("test_pytest_plugin", "test_testing_page"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugin if it is not: an older installation has no entry point for it."""
+    if not config.pluginmanager.has_plugin("oauthcc"):
+        config.pluginmanager.register(pytest_plugin, "oauthcc")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -86,17 +96,15 @@ def _nothing_was_warned_about() -> Iterator[None]:
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
-    """Run an authorization server for one test."""
-    with AuthorizationServer() as server:
-        yield server
+def auth(oauth_server: AuthorizationServer) -> AuthorizationServer:
+    """Return the authorization server of the plugin under a shorter name."""
+    return oauth_server
 
 
 @pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    """Run an API that takes the tokens of `auth`."""
-    with ProtectedAPI(auth) as server:
-        yield server
+def api(protected_api: ProtectedAPI) -> ProtectedAPI:
+    """Return the API of the plugin, which accepts the tokens of `auth`."""
+    return protected_api
 
 
 @pytest.fixture

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from oauthcc import Bearer, ClientCredentialsAuth, ClientCredentialsSession
-from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest
-from oauthcc.testing.faults import Outcome, json_answer
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
 from .refusals import Scene, Sessions
 
@@ -24,23 +23,16 @@ SCHEMES = {"zoho": ZOHO, "shopify": SHOPIFY, "vault": VAULT}
 BESIDE = {name: scheme for name, scheme in SCHEMES.items() if scheme is not ZOHO}
 
 
-class OwnHeaderAPI(ProtectedAPI):
-    """An API that reads its token as a scheme sends it."""
+def api_for(auth: AuthorizationServer, scheme: Bearer) -> ProtectedAPI:
+    """Return an API that reads its token as a scheme sends it."""
+    api = ProtectedAPI(auth)
+    api.token_header, api.token_prefix = scheme.header, scheme.prefix
+    return api
 
-    def __init__(self, auth: AuthorizationServer, scheme: Bearer) -> None:
-        super().__init__(auth)
-        self.scheme = scheme
-        # An echo would put the token into the answer.
-        self.add_route("/anything", lambda _: json_answer({}))
 
-    def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
-        """Return the answer to a request."""
-        before = f"{self.scheme.prefix} ".lstrip()
-        value = request.headers.get(self.scheme.header, "")
-        token = value[len(before) :] if value.startswith(before) else ""
-        seen = replace(request, at=self.auth.time(), token=token or None)
-        self.requests.append(seen)
-        return self._perform(seen.path, closing, lambda: self._answer(seen, closing))
+def scheme_of(api: ProtectedAPI) -> Bearer:
+    """Return the scheme whose tokens an API reads."""
+    return Bearer(api.token_prefix, header=api.token_header)
 
 
 @dataclass
@@ -59,14 +51,14 @@ class OwnScene(Scene):
 
     def another_api(self) -> ProtectedAPI:
         """Start one more API, which accepts the same tokens and everything else."""
-        api = self.stack.enter_context(OwnHeaderAPI(self.auth, self.scheme))
+        api = self.stack.enter_context(api_for(self.auth, self.scheme))
         api.protected = False
         return api
 
 
 def own_scene(auth: AuthorizationServer, scheme: Bearer) -> Iterator[OwnScene]:
     """Run an API for a scheme."""
-    with OwnHeaderAPI(auth, scheme) as api, ExitStack() as stack:
+    with api_for(auth, scheme) as api, ExitStack() as stack:
         yield OwnScene(auth, api, stack, scheme=scheme)
 
 

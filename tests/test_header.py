@@ -23,9 +23,9 @@ from urllib3.util import Retry
 from oauthcc import Bearer, ClientCredentialsSession, DPoP
 from oauthcc.api_request.handle_401 import Handle401
 from oauthcc.redaction import SecretHeader
-from oauthcc.testing import AuthorizationServer, faults
+from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults
 
-from .own_header import SCHEMES, SHOPIFY, OwnHeaderAPI, OwnScene, own_scene
+from .own_header import SCHEMES, SHOPIFY, OwnScene, api_for, own_scene, scheme_of
 from .refusals import TWICE, Scene, Sessions, trail
 from .sessions import session_for
 
@@ -516,13 +516,12 @@ def test_headers_copied_from_a_request_carry_no_token_in_a_header_of_its_own(
 def test_each_api_of_a_session_has_its_token_in_its_own_header(auth: AuthorizationServer) -> None:
     with ExitStack() as stack:
         apis = [
-            stack.enter_context(OwnHeaderAPI(auth, scheme))
-            for scheme in (Bearer(), *SCHEMES.values())
+            stack.enter_context(api_for(auth, scheme)) for scheme in (Bearer(), *SCHEMES.values())
         ]
         scene = Scene(auth, apis[0], stack)
         session = scene.session(api_url=apis[0].url)
         for number, api in enumerate(apis[1:]):
-            session.add_api(api.url, scheme=api.scheme, scope=f"s{number}")
+            session.add_api(api.url, scheme=scheme_of(api), scope=f"s{number}")
         for copied in (
             session,
             copy.copy(session),
@@ -532,7 +531,7 @@ def test_each_api_of_a_session_has_its_token_in_its_own_header(auth: Authorizati
                 assert copied.get(f"{api.url}/anything").status_code == 200
                 names = {name.lower() for name, _ in api.requests[-1].raw_headers}
                 carrying = names & {"authorization", "x-shopify-access-token", "x-vault"}
-                assert carrying == {api.scheme.header.lower()}
+                assert carrying == {api.token_header.lower()}
         auth.revoke_all()
         for api in apis:
             assert session.get(f"{api.url}/anything").status_code == 200
@@ -540,12 +539,12 @@ def test_each_api_of_a_session_has_its_token_in_its_own_header(auth: Authorizati
 
 
 def _without_events(
-    auth: AuthorizationServer, apis: list[OwnHeaderAPI]
+    auth: AuthorizationServer, apis: list[ProtectedAPI]
 ) -> ClientCredentialsSession:
     """Return a session with an API for each, which can be pickled."""
     session = session_for(auth, api_url=apis[0].url)
     for number, api in enumerate(apis[1:]):
-        session.add_api(api.url, scheme=api.scheme, scope=f"s{number}")
+        session.add_api(api.url, scheme=scheme_of(api), scope=f"s{number}")
     return session
 
 

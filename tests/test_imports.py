@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import requests
 
+import oauthcc
 from oauthcc import ClientCredentialsSession, token_request
 from oauthcc.token_request import endpoint as imported_before
 
@@ -48,6 +49,7 @@ FLOORS = [
     {"auth", "session"},
     {"patching"},
     {"testing"},
+    {"pytest_plugin"},
     {"cli"},
     {"__main__"},
 ]
@@ -58,7 +60,9 @@ ONLY_IN = {
     "jwt": ("jwt",),
 }
 # Imported inside functions, at first use.
-OPTIONAL = {"cryptography", "filelock", "gevent", "jwt", "platformdirs", "redis", "trustme"}
+OPTIONAL = {
+    *("cryptography", "filelock", "gevent", "jwt", "platformdirs", "redis", "responses", "trustme"),
+}
 # Only in the folder of the command.
 COMMAND = {"rich", "typer"}
 # Imported inside functions too: they take long to import, or only a token request needs them.
@@ -182,6 +186,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("oauthcc.tokens.state", "from ..api_request.body import note_body", "not below"),
         ("oauthcc.token_request.endpoint", "from ..tokens import renewal", "not below"),
         ("oauthcc.testing.server", "from ..pytest_plugin import x", "not below"),
+        ("oauthcc.testing.server", "import responses", "on load"),
         ("oauthcc.attic", "", "has no floor"),
         ("oauthcc.session", "from oauthlib.oauth2 import x", "is for token_request.endpoint"),
         ("oauthcc.auth", "import requests_oauthlib", "is for token_request.transport"),
@@ -252,11 +257,82 @@ def test_importing_the_library_loads_no_optional_dependency() -> None:
     assert (OPTIONAL | COMMAND).isdisjoint(loaded)
 
 
-@pytest.mark.parametrize("code", ["import oauthcc", CONSTRUCT], ids=["imported", "constructed"])
+FROM = "from oauthcc import ClientCredentialsSession"
+
+
+@pytest.mark.parametrize("code", [FROM, CONSTRUCT], ids=["imported", "constructed"])
 def test_what_takes_long_to_import_is_imported_at_first_use(code: str) -> None:
     loaded = loaded_by(code)
     assert "oauthcc.session" in loaded
     assert LATE.isdisjoint(loaded)
+
+
+def test_the_front_door_loads_no_other_module_of_the_library() -> None:
+    loaded = run_python(
+        "import oauthcc, sys; oauthcc.__version__, dir(oauthcc); print(*sys.modules)"
+    )
+    assert {name for name in loaded.split() if name.startswith(("oauthcc", "requests"))} == {DOOR}
+
+
+def test_the_first_use_of_a_public_name_loads_all_of_them() -> None:
+    code = "import oauthcc; oauthcc.patch; print(set(oauthcc.__all__) - set(vars(oauthcc)))"
+    assert run_python(code) == "set()\n"
+
+
+def test_a_name_that_was_set_before_the_first_use_stays() -> None:
+    assert run_python("import oauthcc; oauthcc.patch = 7; oauthcc.Token; print(oauthcc.patch)") == (
+        "7\n"
+    )
+
+
+def test_the_modules_of_the_library_are_there_when_they_are_used() -> None:
+    names = ("clock", "errors", "events", "schemes", "stores", "testing", "tokens")
+    for name in names:
+        code = f"import oauthcc; print(oauthcc.{name}.__name__, '{name}' in dir(oauthcc))"
+        assert run_python(code) == f"oauthcc.{name} True\n"
+
+
+def test_the_front_door_shows_its_names() -> None:
+    assert {*oauthcc.__all__, "__version__"} <= set(dir(oauthcc))
+
+
+def test_a_missing_name_of_the_front_door_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'oauthcc' has no attribute 'Tokn'"):
+        oauthcc.Tokn  # noqa: B018
+    with pytest.raises(AttributeError, match="__wrapped__"):
+        oauthcc.__wrapped__  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'Tokn' from 'oauthcc'"):
+        from oauthcc import Tokn  # noqa: F401
+    assert not hasattr(oauthcc, "nothing")
+
+
+def test_the_error_of_a_module_that_cannot_be_imported_is_seen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "needy.py").write_text("import no_such_package")
+    monkeypatch.setattr(oauthcc, "__path__", [*oauthcc.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        oauthcc.needy  # noqa: B018
+
+
+def test_many_threads_may_use_the_front_door_first() -> None:
+    code = """
+import sys, threading, oauthcc
+sys.setswitchinterval(1e-6)
+names = [*oauthcc.__all__, "stores", "testing", "tokens"]
+barrier, failed = threading.Barrier(len(names)), []
+def use(name):
+    barrier.wait()
+    try:
+        getattr(oauthcc, name)
+    except BaseException as error:
+        failed.append((name, error))
+threads = [threading.Thread(target=use, args=(name,)) for name in names]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(failed)
+"""
+    assert run_python(code) == "[]\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

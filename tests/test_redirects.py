@@ -24,7 +24,7 @@ from oauthcc.schemes import Bearer
 from oauthcc.testing import ProtectedAPI, SeenRequest
 from oauthcc.testing.faults import redirect
 
-from .own_header import SHOPIFY, VAULT, OwnHeaderAPI, OwnScene
+from .own_header import SHOPIFY, VAULT, OwnScene, api_for
 from .refusals import Scene, Sessions, trail
 
 
@@ -751,7 +751,7 @@ def test_a_redirect_inside_the_prefix_carries_the_token_in_its_own_header(
 
 def test_a_redirect_between_apis_with_other_headers_carries_no_token(own: OwnScene) -> None:
     for scheme in (Bearer(), SHOPIFY, VAULT):
-        second = own.stack.enter_context(OwnHeaderAPI(own.auth, scheme))
+        second = own.stack.enter_context(api_for(own.auth, scheme))
         second.protected = False
         session = own.session(api_url=own.api.url)
         session.add_api(second.url, scheme=scheme, scope="b")

@@ -166,6 +166,15 @@ def test_a_program_with_sessions_of_ours_keeps_their_tokens(shell: Shell) -> Non
     assert scopes == ["own", None]
 
 
+@pytest.mark.parametrize("first", ["oauthcc", "oauthcc.errors", "oauthcc.session", "requests"])
+def test_a_program_may_import_the_library_first(
+    shell: Shell, api: ProtectedAPI, tmp_path: Path, first: str
+) -> None:
+    program = tmp_path / "first.py"
+    program.write_text(f"import {first}\nimport requests\nprint(requests.get({api.url!r}))\n")
+    assert shell.output(program) == "<Response [200]>\n"
+
+
 def test_a_program_sees_the_same_surroundings_as_without(shell: Shell) -> None:
     arguments = ["surroundings.py", "-m", "--help", "--", "", "a b"]
     expected = shell.python(*arguments)

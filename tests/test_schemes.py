@@ -199,7 +199,7 @@ def scheme() -> DPoP:
 def test_a_proof_has_the_claims_of_the_rfc_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("oauthcc.schemes.dpop.time.time", lambda: 1_700_000_000.9)
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.9)
     monkeypatch.setattr("jwt.api_jwt.PyJWT._validate_iat", lambda *_: None)
     head, claims = opened(DPoP().proof("GET", f"{URL}?page=2#top", TOKEN))
     assert head == {"typ": "dpop+jwt", "alg": "ES256", "jwk": head["jwk"]}

@@ -755,8 +755,9 @@ with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
         "requests.Session = Caching",
         "import requests_oauthlib; requests.Session = requests.sessions.Session = Caching",
         "import oauthcc; requests.Session = requests.sessions.Session = Caching",
+        "from oauthcc import Token; requests.Session = requests.sessions.Session = Caching",
     ],
-    ids=["before", "one name", "between", "after"],
+    ids=["before", "one name", "between", "before the first use", "after"],
 )
 def test_a_class_that_caches_answers_keeps_no_token(tmp_path: Path, replace: str) -> None:
     script = tmp_path / "caching.py"

@@ -8,6 +8,7 @@ import requests
 from requests_oauthlib.compliance_fixes import ebay_compliance_fix
 from typing_extensions import assert_type
 
+import oauthcc
 from oauthcc import (
     Bearer,
     ClientCredentialsAuth,
@@ -27,6 +28,11 @@ from oauthcc.stores import FileStore, MemoryStore, RedisStore, TokenStore
 
 class Ours(ClientCredentialsSession):
     """A subclass, which every constructor returns."""
+
+
+def front_door() -> None:
+    assert_type(oauthcc.fetch_token("https://as.example/token", "id", "secret"), Token)
+    oauthcc.no_such_name  # type: ignore[attr-defined]  # noqa: B018
 
 
 def observe(event: Event) -> None:

@@ -19,11 +19,12 @@ from .servers import NULL_TOKEN_URL, NullAdapter
 from .timing import ratio, spread
 
 PLAIN = "requests"
-#: What a user of each library imports. The second `requests` shows the noise.
+#: What a user of each library imports. The second `requests` shows the noise. `import oauthcc`
+#: alone loads nothing: the first use of a name loads all of them.
 MODULES = {
     PLAIN: "requests",
     "requests again": "requests",
-    "oauthcc": "oauthcc",
+    "oauthcc": "oauthcc; oauthcc.ClientCredentialsSession",
     "requests-oauthlib": "requests_oauthlib, oauthlib.oauth2",
     "Authlib": "authlib.integrations.requests_client",
     "requests-oauth2client": "requests_oauth2client",
@@ -71,8 +72,9 @@ def import_instructions(names: list[str]) -> dict[str, int]:
         command = instructions.valgrind(folder)
         for name in [_NOTHING, *(name for name in names if name in modules())]:
             module = modules().get(name, "sys")
-            _python(f"import {module}, os; print(os.getpid())")  # compile the modules
-            process = _python(f"import {module}, os; print(os.getpid())", *command)
+            code = f"import os; import {module}; print(os.getpid())"
+            _python(code)  # compile the modules
+            process = _python(code, *command)
             found[name] = instructions.counted(instructions.Path(folder) / process)
     start = found.pop(_NOTHING)
     return {name: count - start for name, count in found.items()}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from .. import clock
 from ..errors import ConfigurationError
 from ..frames import hide_locals
 from ..jwt import (
@@ -210,7 +210,7 @@ class ClientAssertion:
 
 def _claims(attempt: Attempt, audience: str | None, lifetime: int) -> dict[str, Any]:
     """Return the claims of RFC 7523 section 3, with a new ``jti``."""
-    now = int(time.time())
+    now = int(clock.system.time())
     return {
         "iss": attempt.client_id,
         "sub": attempt.client_id,

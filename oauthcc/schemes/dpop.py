@@ -9,7 +9,6 @@ import json
 import os
 import re
 import secrets
-import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ import requests
 from requests.utils import requote_uri
 from urllib3.util import parse_url
 
+from .. import clock
 from ..access_token import Token
 from ..challenge import find_error
 from ..errors import ConfigurationError
@@ -130,7 +130,7 @@ class DPoP:
             "jti": secrets.token_urlsafe(16),
             "htm": method,
             "htu": origin_text(origin) + _path(url),
-            "iat": int(time.time()),
+            "iat": int(clock.system.time()),
         }
         if token is not None:
             claims["ath"] = sha256_base64url(token.access_token)

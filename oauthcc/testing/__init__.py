@@ -8,15 +8,20 @@ with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
     session.get(api.url + "/anything")      # 401, a new token, 200
     assert len(auth.token_requests) == 2
 ```
+
+With pytest, use the fixtures of `oauthcc.pytest_plugin`.
 """
 
 from __future__ import annotations
 
 from . import faults
 from .authorization_server import AuthorizationServer
+from .clock import MovableClock
 from .faults import Answer, Fault, json_answer, oauth_error
+from .mock_endpoint import MockTokenEndpoint, TokenRequest
 from .protected_api import ProtectedAPI
 from .registry import IssuedToken
+from .reset import forget_tokens
 from .script import Gate
 from .seen import SeenRequest
 from .token_response import OMIT, JSONText
@@ -29,9 +34,13 @@ __all__ = [
     "Gate",
     "IssuedToken",
     "JSONText",
+    "MockTokenEndpoint",
+    "MovableClock",
     "ProtectedAPI",
     "SeenRequest",
+    "TokenRequest",
     "faults",
+    "forget_tokens",
     "json_answer",
     "oauth_error",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from typing import Any, get_args
 from oauthlib.common import generate_token
 from oauthlib.oauth2 import BackendApplicationServer, OAuth2Error
 
+from .clock import server_time
 from .faults import Answer, Outcome, json_answer, oauth_error
 from .proof import ProofError, Proofs
 from .registry import (
@@ -41,7 +41,8 @@ class AuthorizationServer(ScriptedServer):
     - `token_fields`: more members of the token response, or other values for the usual ones;
     - `make_token`: returns the next access token; a revoked token that is issued again stays
       revoked;
-    - `now`: the clock, in seconds since the epoch (`advance()` moves it);
+    - `now`: the clock, in seconds since the epoch (`advance()` moves it, `MovableClock` moves it
+      together with that of the library);
     - `metadata`: more members of the metadata document, or other values for the usual ones;
     - `dpop_nonce`: the nonce that every DPoP proof must have (None: none is required);
     - `delay`: seconds by which every token request is delayed.
@@ -71,7 +72,7 @@ class AuthorizationServer(ScriptedServer):
         self.make_token: Callable[[], str] = generate_token
         self.dpop_nonce: str | None = None
         self.metadata: dict[str, Any] = {}
-        self.now: Callable[[], float] = time.time
+        self.now: Callable[[], float] = server_time
         self.requests: list[SeenRequest] = []
         self.token_requests: list[SeenRequest] = []
         self._skew = 0.0

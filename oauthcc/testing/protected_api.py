@@ -30,6 +30,8 @@ class ProtectedAPI(ScriptedServer):
     and `/slow?seconds=`. These attributes can be set at any time:
 
     - `protected`: False accepts every request, like a server without authorization;
+    - `token_header`, `token_prefix`: the header of the token and the word before it, as in
+      `Bearer(prefix, header=...)`; the prefix "" means the token alone;
     - `refusal`: an `Answer` to send instead of the usual 401 (a bare 403, cookies, other bodies);
     - `dpop_nonce`: the nonce that every DPoP proof must have (None: none is required);
     - `delay`: seconds by which every request is delayed.
@@ -47,6 +49,8 @@ class ProtectedAPI(ScriptedServer):
         super().__init__("/", port=port, tls=tls)
         self.auth = auth
         self.protected = True
+        self.token_header: str = "Authorization"
+        self.token_prefix: str = "Bearer"
         self.refusal: Answer | None = None
         self.dpop_nonce: str | None = None
         self._proofs = Proofs()
@@ -107,11 +111,18 @@ class ProtectedAPI(ScriptedServer):
         """Return the answer to a request, after holding it if the test asked for that."""
         if self._serve_token_endpoint and request.path == "/token":
             return self.auth.answer_token_request(request, closing)
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        known = token.strip() if scheme.lower() in ("bearer", "dpop") else None
-        seen = replace(request, at=self.auth.time(), token=known)
+        seen = replace(request, at=self.auth.time(), token=self._token(request))
         self.requests.append(seen)
         return self._perform(seen.path, closing, lambda: self._answer(seen, closing))
+
+    def _token(self, request: SeenRequest) -> str | None:
+        scheme, _, bound = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "dpop":
+            return bound.strip() or None
+        value = request.headers.get(self.token_header, "")
+        before = f"{self.token_prefix} ".lstrip()
+        is_there = value.lower().startswith(before.lower())
+        return value[len(before) :] or None if is_there else None
 
     def _answer(self, seen: SeenRequest, closing: Callable[[], bool]) -> Answer:
         refused = self._refused(seen) if self.protected else None

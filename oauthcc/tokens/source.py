@@ -127,7 +127,7 @@ class TokenSource:
             return self.get(timeout)
         if refused is not None and current.token.access_token != refused.access_token:
             return self.get(timeout)  # renewed meanwhile
-        return self._other_than(current, time.time(), timeout).token
+        return self._other_than(current, clock.system.time(), timeout).token
 
     @hide_locals
     def mark_refused(self, token: Token) -> None:

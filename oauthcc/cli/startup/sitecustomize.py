@@ -39,8 +39,6 @@ class _Watch:
 
     def __init__(self) -> None:
         self._calls: dict[str, Callable[[], object]] = {}
-        #: The modules that are being imported.
-        self.loading: set[str] = set()
 
     def call_after(self, name: str, call: Callable[[], object]) -> None:
         """Call a function after a module was imported, or now if it was."""
@@ -65,7 +63,6 @@ class _Watch:
     def finish(self, module: Any) -> None:
         """Call the function for a module that was imported now, if it is not only a copy."""
         name = module.__name__
-        self.loading.discard(name)
         if name in self._calls and sys.modules.get(name) is module:
             self._calls.pop(name)()
             if not self._calls and self in sys.meta_path:
@@ -82,12 +79,7 @@ class _Loader:
     def exec_module(self, module: Any) -> None:
         """Execute the module with its own loader."""
         module.__loader__ = module.__spec__.loader = self._loader
-        self._watch.loading.add(module.__name__)
-        try:
-            self._loader.exec_module(module)
-        except BaseException:
-            self._watch.loading.discard(module.__name__)
-            raise
+        self._loader.exec_module(module)
         self._watch.finish(module)
 
     def __getattr__(self, name: str) -> Any:
@@ -143,13 +135,18 @@ def _begin(found: dict[str, Any]) -> None:
 
     def patch_requests() -> None:
         nonlocal is_done
-        # If the program imports the library itself, this comes when that is complete.
         # A module of the program may have the name requests, too.
-        if not is_done and "oauthcc" not in watch.loading and "requests.models" in sys.modules:
+        if not is_done and "requests.models" in sys.modules:
             begin = _import_library(path)
             if not is_done:
                 is_done = True
                 begin(found)
+
+    def patch_before_library() -> None:
+        # Its modules import requests while they are only partly imported themselves, and nothing
+        # could be patched then.
+        __import__("requests")
+        patch_requests()
 
     def patch_children() -> None:
         spawn: Any = sys.modules["multiprocessing.spawn"]
@@ -162,7 +159,7 @@ def _begin(found: dict[str, Any]) -> None:
 
     sys.meta_path.insert(0, watch)
     watch.call_after("requests", patch_requests)
-    watch.call_after("oauthcc", patch_requests)
+    watch.call_after("oauthcc", patch_before_library)
     watch.call_after("multiprocessing.spawn", patch_children)
 
 

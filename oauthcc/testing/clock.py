@@ -1,0 +1,60 @@
+"""A clock that a test moves, for the library and for the embedded servers together."""
+
+from __future__ import annotations
+
+import time
+
+from .. import clock
+from .reset import forget_tokens
+
+
+class MovableClock:
+    """The clock of the library and of all servers of `oauthcc.testing`, from `with` to its end.
+
+    ```python
+    with MovableClock() as clock:
+        clock.advance(3600)     # every token has expired
+    ```
+
+    It runs on between two calls of `advance`. The clocks of the process stay as they are, so
+    nothing else notices. The end of the `with` puts the clocks back, and drops the tokens if they
+    were moved (see `forget_tokens`).
+    """
+
+    def __init__(self) -> None:
+        """Create a clock that shows the time of the process."""
+        self._under: clock.Clocks = time
+        self._seconds = 0.0
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
+        self._seconds += seconds
+
+    def monotonic(self) -> float:
+        """Return the time of the clock that nobody can set back, in seconds."""
+        return self._under.monotonic() + self._seconds
+
+    def time(self) -> float:
+        """Return the time in seconds since the epoch."""
+        return self._under.time() + self._seconds
+
+    def __enter__(self) -> MovableClock:
+        """Put this clock in the place of the one of the library."""
+        self._under, clock.system = clock.system, self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the clock back that was there before."""
+        clock.system = self._under
+        if self._seconds:
+            forget_tokens()  # they were issued in what is now the future
+
+
+def server_time() -> float:
+    """Return the time for an embedded server: that of a `MovableClock`, or of the process.
+
+    Another clock that was given to the library is not that of the servers, so that a test can also
+    let them disagree.
+    """
+    moved = clock.system
+    return moved.time() if isinstance(moved, MovableClock) else time.time()
