@@ -142,7 +142,7 @@ def test_every_row_of_the_tables_is_compared_with_the_code() -> None:
     assert len(LIMITS) == len(CONSTANTS)
 
 
-@pytest.mark.parametrize(("names", "text"), zip(CONSTANTS, LIMITS, strict=False))
+@pytest.mark.parametrize(("names", "text"), [*zip(CONSTANTS, LIMITS, strict=False)])
 def test_a_row_of_the_tables_has_the_numbers_of_the_code(names: str, text: str) -> None:
     values: set[float] = set()
     for module, _, name in (each.rpartition(".") for each in names.split()):
