@@ -62,7 +62,11 @@ def blocks() -> Iterator[tuple[str, str, bool]]:
             yield part.partition("\n")[0], block["code"], block["before"] is not None
 
 
-BEFORE = [(title, code) for title, code, is_before in blocks() if is_before]
+BEFORE = [
+    pytest.param(title, code, id=f"{title}-{number}")
+    for number, (title, code, is_before) in enumerate(blocks(), 1)
+    if is_before
+]
 
 
 @pytest.fixture
