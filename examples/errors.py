@@ -1,61 +1,35 @@
-"""The errors of the library. All of them are ``requests.RequestException``."""
+"""What can go wrong. Every error is a ``requests.RequestException`` and says what to do.
 
-from __future__ import annotations
+So code that catches the errors of requests catches these too.
+"""
 
 import requests
 
 from oauthcc import ClientCredentialsSession, TokenEndpointUnavailable, TokenRequestDenied
-from oauthcc.testing import AuthorizationServer, ProtectedAPI, faults
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
+with AuthorizationServer() as auth, ProtectedAPI(auth) as server:
+    auth.add_client("orders-client", "right")
 
-def show(title: str, error: requests.RequestException) -> None:
-    print(f"{title}\n    {type(error).__name__}: {error}")
-
-
-if __name__ == "__main__":
-    with AuthorizationServer() as auth, ProtectedAPI(auth) as api:
-
-        def session(**options: str) -> ClientCredentialsSession:
-            arguments = {
-                "token_url": auth.token_url,
-                "client_id": auth.client_id,
-                "client_secret": auth.client_secret,
-            }
-            return ClientCredentialsSession(**{**arguments, **options})  # type: ignore[arg-type]
-
+    print("The secret is wrong:")
+    with ClientCredentialsSession(auth.token_url, "orders-client", "wrong") as api:
         try:
-            session(token_url="as.example/token")
-        except ValueError as error:
-            assert isinstance(error, requests.RequestException)
-            show("A token URL without a scheme (raised when the session is created):", error)
-
-        try:
-            session(client_secret="wrong").get(api.url)
+            api.get(server.url)
         except TokenRequestDenied as error:
-            show("A wrong secret:", error)
-            print(f"    status_code={error.status_code} error={error.error!r}")
+            print(f"  {error}\n  error={error.error} status_code={error.status_code}")
 
-        auth.answer_next(faults.html())
+    print("The token endpoint is overloaded:")
+    auth.answer_next((429, {"Retry-After": "60"}, b""))
+    with ClientCredentialsSession(auth.token_url, "orders-client", "right") as api:
         try:
-            session().get(api.url)
-        except requests.RequestException as error:
-            show("A token endpoint that returns a web page:", error)
-
-        auth.answer_next((429, {"Retry-After": "60"}, b""), n=1)
-        try:
-            session().get(api.url)
+            api.get(server.url)
         except TokenEndpointUnavailable as error:
-            show("A token endpoint that limits the rate of requests:", error)
-            print(f"    retry_after={error.retry_after}")
+            print(f"  {error}\n  retry_after={error.retry_after}")
 
-        auth.down()
+    print("The token endpoint is down, caught as any error of requests:")
+    auth.down()
+    with ClientCredentialsSession(auth.token_url, "orders-client", "right") as api:
         try:
-            session().get(api.url)
-        except requests.ConnectionError as error:
-            show("A token endpoint that is down:", error)
-        auth.up()
-
-        try:
-            session().get("http://api.example/orders")
-        except requests.exceptions.InvalidURL as error:
-            show("A token that would be sent over plain http:", error)
+            api.get(server.url)
+        except requests.RequestException as error:
+            print(f"  {error}\n  {isinstance(error, requests.ConnectionError)=}")

@@ -4,29 +4,19 @@ They are configured by OAUTH_TOKEN_URL, OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET, OA
 OAUTH_API_URL. Without these variables, an authorization server and an API are started on loopback.
 """
 
-from __future__ import annotations
-
 import os
 
 from oauthcc import ClientCredentialsSession
+from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
-
-def call_the_api(session: ClientCredentialsSession, url: str) -> None:
-    response = session.get(url)
-    print(response.status_code, response.reason, "from", url)
-
-
-if __name__ == "__main__":
-    if "OAUTH_TOKEN_URL" in os.environ:
-        with ClientCredentialsSession.from_env() as session:
-            call_the_api(session, os.environ["OAUTH_API_URL"])
-    else:
-        from oauthcc.testing import AuthorizationServer, ProtectedAPI
-
-        with AuthorizationServer() as auth, ProtectedAPI(auth) as server:
-            # These are the four lines.
-            api = ClientCredentialsSession(
-                auth.token_url, auth.client_id, auth.client_secret, "orders:read"
-            )
-            call_the_api(api, server.url + "/orders")
-            api.close()
+if "OAUTH_TOKEN_URL" in os.environ:
+    with ClientCredentialsSession.from_env() as api:
+        response = api.get(os.environ["OAUTH_API_URL"])
+        print(response.status_code, response.reason, "from", response.url)
+else:
+    with AuthorizationServer() as auth, ProtectedAPI(auth) as server:
+        # These are the four lines. The fourth one would be at the end of your program.
+        api = ClientCredentialsSession(auth.token_url, auth.client_id, auth.client_secret, "orders")
+        response = api.get(server.url + "/orders")
+        print(response.status_code, response.reason, "from", response.url)
+        api.close()

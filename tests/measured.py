@@ -18,8 +18,8 @@ import pytest
 import oauthcc
 
 MARKS = ("measured", "unmeasured", "hypothesis")
-#: Only there the threads of the servers of oauthcc.testing are measured: it covers all of them.
-TESTS_OF_THE_SERVERS = "test_testing.py"
+#: Only in files that begin so, the threads of the servers of oauthcc.testing are measured.
+TESTS_OF_THE_SERVERS = "test_testing"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,7 +52,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     if decisive != "measured":
         with _unmeasured():
             return (yield)
-    if item.path.name == TESTS_OF_THE_SERVERS:
+    if item.path.name.startswith(TESTS_OF_THE_SERVERS):
         return (yield)
     with _unmeasured_servers():
         return (yield)

@@ -13,9 +13,20 @@ from oauthlib.common import generate_token
 from oauthlib.oauth2 import BackendApplicationServer, OAuth2Error
 
 from .faults import Answer, Outcome, json_answer, oauth_error
-from .registry import BasicEncoding, Client, IssuedToken, Method, Registry, client_authentication
+from .proof import ProofError, Proofs
+from .registry import (
+    BasicEncoding,
+    IssuedToken,
+    Method,
+    Presented,
+    Registry,
+    client_authentication,
+    new_client,
+    presented,
+)
 from .script import ScriptedServer
 from .seen import SeenRequest
+from .signed_jwt import KEY_ALGORITHMS, SECRET_ALGORITHMS, PublicKey
 from .token_response import OMIT, TokenResponse, seconds, with_raw_json, without_omitted
 
 
@@ -32,6 +43,7 @@ class AuthorizationServer(ScriptedServer):
       revoked;
     - `now`: the clock, in seconds since the epoch (`advance()` moves it);
     - `metadata`: more members of the metadata document, or other values for the usual ones;
+    - `dpop_nonce`: the nonce that every DPoP proof must have (None: none is required);
     - `delay`: seconds by which every token request is delayed.
     """
 
@@ -57,12 +69,14 @@ class AuthorizationServer(ScriptedServer):
         self.real_lifetime: float | None = None
         self.token_fields: dict[str, Any] = {}
         self.make_token: Callable[[], str] = generate_token
+        self.dpop_nonce: str | None = None
         self.metadata: dict[str, Any] = {}
         self.now: Callable[[], float] = time.time
         self.requests: list[SeenRequest] = []
         self.token_requests: list[SeenRequest] = []
         self._skew = 0.0
         self._path = path
+        self._proofs = Proofs()
         self._registry = Registry(self.time, self._real_lifetime)
         self._registry.basic_encoding = basic_encoding
         self._oauth = BackendApplicationServer(
@@ -102,17 +116,30 @@ class AuthorizationServer(ScriptedServer):
         *,
         scopes: Sequence[str] | None = None,
         method: Method | None = None,
+        public_key: PublicKey | None = None,
+        certificate: str | None = None,
     ) -> None:
         """Register a client, or replace one, for example to change its secret.
 
         `scopes` are the scopes that it may have, and that it gets if it asks for none; None: any.
-        `method` is the only client authentication that it may use; None: any. A client without a
-        secret is public. Raises ValueError for a method that this server does not have.
+        `method` is the only client authentication that it may use; None: every one that sends the
+        secret itself. A client with a `public_key` (PEM or JWK) uses `private_key_jwt`. A client
+        with a `certificate` (PEM) uses exactly this one in the TLS handshake; `tls=` of the server
+        must ask for it, and tokens are bound to it. A client that has nothing is public. Raises
+        ValueError for a method that this server does not have, or that does not fit, and
+        ConfigurationError if `pip install "oauthcc[jwt]"` is needed.
         """
         if method not in (None, *get_args(Method)):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}: {method!r}")
-        allowed = None if scopes is None else tuple(scopes)
-        self._registry.add(Client(client_id, client_secret, allowed, method))
+        client = new_client(
+            client_id,
+            client_secret,
+            scopes=scopes,
+            method=method,
+            public_key=public_key,
+            certificate=certificate,
+        )
+        self._registry.add(client)
 
     def remove_client(self, client_id: str) -> None:
         """Remove a client; its tokens stay valid."""
@@ -187,7 +214,15 @@ class AuthorizationServer(ScriptedServer):
         return replace(request, at=self.time(), client_id=client.client_id if client else None)
 
     def _token(self, seen: SeenRequest) -> Answer:
-        return self._call(self._oauth.create_token_response, seen)
+        thumbprint = None
+        if "DPoP" in seen.headers:
+            try:
+                thumbprint = self._proofs.thumbprint(seen, nonce=self.dpop_nonce)
+            except ProofError as error:
+                answer = oauth_error(error.error, str(error))
+                nonce = [("DPoP-Nonce", self.dpop_nonce)] if self.dpop_nonce else []
+                return replace(answer, headers=[*answer.fields, *nonce])
+        return self._call(self._oauth.create_token_response, seen, thumbprint)
 
     def _introspect(self, seen: SeenRequest) -> Answer:
         return self._call(self._oauth.create_introspect_response, seen)
@@ -195,7 +230,11 @@ class AuthorizationServer(ScriptedServer):
     def _revoke(self, seen: SeenRequest) -> Answer:
         return self._call(self._oauth.create_revocation_response, seen)
 
-    def _call(self, endpoint: Callable[..., Any], seen: SeenRequest) -> Answer:
+    def _call(
+        self, endpoint: Callable[..., Any], seen: SeenRequest, key_thumbprint: str | None = None
+    ) -> Answer:
+        audiences = (self.issuer, self.token_url, seen.url)
+        presented.set(Presented(audiences, seen.peer_certificate, key_thumbprint))
         # Without the query: a token URL may have one (RFC 6749 section 3.2), but oauthlib refuses
         # it.
         form = seen.body.decode("utf-8", "replace") if seen.form else ""
@@ -216,8 +255,10 @@ class AuthorizationServer(ScriptedServer):
 
     def _modify(self, token: dict[str, Any], *_: Any) -> dict[str, Any]:
         """Return the token response with the members that the attributes ask for."""
-        scope = token.get("scope") or OMIT
-        return TokenResponse(without_omitted(token, {"scope": scope}, self._fields()))
+        usual = {"scope": token.get("scope") or OMIT}
+        if presented.get().key_thumbprint:
+            usual["token_type"] = "DPoP"
+        return TokenResponse(without_omitted(token, usual, self._fields()))
 
     def _real_lifetime(self) -> float:
         if self.real_lifetime is not None:
@@ -234,6 +275,9 @@ class AuthorizationServer(ScriptedServer):
             "response_types_supported": [],
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": list(get_args(Method)),
+            "token_endpoint_auth_signing_alg_values_supported": SECRET_ALGORITHMS + KEY_ALGORITHMS,
+            "dpop_signing_alg_values_supported": list(KEY_ALGORITHMS),
+            "tls_client_certificate_bound_access_tokens": self._tls is not None,
         }
         return json_answer(without_omitted(members, self.metadata))
 

@@ -1,4 +1,4 @@
-"""An API that requires a Bearer token and returns what it received."""
+"""An API that requires a token and returns what it received."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 from .authorization_server import AuthorizationServer
 from .faults import Answer, HeaderFields, Outcome, json_answer
+from .proof import ProofError, Proofs
+from .registry import IssuedToken, thumbprint
 from .script import ScriptedServer
 from .seen import SeenRequest
 
@@ -21,13 +23,15 @@ Route = Callable[[SeenRequest], Answer]
 class ProtectedAPI(ScriptedServer):
     """An API on loopback that accepts the tokens of an `AuthorizationServer`.
 
-    Refusals are those of RFC 6750 section 3. If the token is valid, `/anything` and every path that
-    is not listed here return the request as JSON. The other routes are `/status/<code>`,
-    `/redirect-to?url=&status=`, `/set-cookie?name=value`, `/stream/<bytes>` and
-    `/slow?seconds=`. These attributes can be set at any time:
+    Refusals are those of RFC 6750 section 3, and of RFC 9449 section 7.1 if the token is bound to a
+    DPoP key. A token that is bound to a certificate needs this certificate. If the token is valid,
+    `/anything` and every path that is not listed here return the request as JSON. The other routes
+    are `/status/<code>`, `/redirect-to?url=&status=`, `/set-cookie?name=value`, `/stream/<bytes>`
+    and `/slow?seconds=`. These attributes can be set at any time:
 
     - `protected`: False accepts every request, like a server without authorization;
     - `refusal`: an `Answer` to send instead of the usual 401 (a bare 403, cookies, other bodies);
+    - `dpop_nonce`: the nonce that every DPoP proof must have (None: none is required);
     - `delay`: seconds by which every request is delayed.
     """
 
@@ -44,6 +48,8 @@ class ProtectedAPI(ScriptedServer):
         self.auth = auth
         self.protected = True
         self.refusal: Answer | None = None
+        self.dpop_nonce: str | None = None
+        self._proofs = Proofs()
         self.requests: list[SeenRequest] = []
         self._serve_token_endpoint = serve_token_endpoint
         self._scopes: dict[str, str] = {}
@@ -102,8 +108,8 @@ class ProtectedAPI(ScriptedServer):
         if self._serve_token_endpoint and request.path == "/token":
             return self.auth.answer_token_request(request, closing)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        bearer = token.strip() if scheme.lower() == "bearer" else None
-        seen = replace(request, at=self.auth.time(), token=bearer)
+        known = token.strip() if scheme.lower() in ("bearer", "dpop") else None
+        seen = replace(request, at=self.auth.time(), token=known)
         self.requests.append(seen)
         return self._perform(seen.path, closing, lambda: self._answer(seen, closing))
 
@@ -124,6 +130,10 @@ class ProtectedAPI(ScriptedServer):
             if self.refusal is not None:
                 return self.refusal
             return self._challenge(401, None if seen.token is None else "invalid_token")
+        try:
+            self._check_binding(seen, token)
+        except ProofError as error:
+            return self.refusal or self._proof_challenge(error, token.token_type)
         granted = token.scope.split()
         for prefix, scope in self._scopes.items():
             if seen.path.startswith(prefix) and scope not in granted:
@@ -135,6 +145,31 @@ class ProtectedAPI(ScriptedServer):
         challenge = ", ".join(f'{name}="{value}"' for name, value in members.items() if value)
         fields = {"WWW-Authenticate": f"Bearer {challenge}"}
         return json_answer({"error": error or "no_token"}, status, fields)
+
+    def _check_binding(self, seen: SeenRequest, token: IssuedToken) -> None:
+        """Raise ProofError if the request lacks the key or certificate that the token is bound to.
+
+        The scheme must be the type of the token, so that a bound token is not accepted as Bearer.
+        """
+        certificate = seen.peer_certificate
+        shown = None if certificate is None else thumbprint(certificate)
+        if token.certificate_thumbprint not in (None, shown):
+            raise ProofError("The token is bound to another certificate", "invalid_token")
+        is_dpop = seen.headers.get("Authorization", "").lower().startswith("dpop ")
+        if is_dpop != (token.key_thumbprint is not None):
+            raise ProofError(f"The token needs the scheme {token.token_type}", "invalid_token")
+        if is_dpop:
+            key = self._proofs.thumbprint(seen, nonce=self.dpop_nonce, access_token=seen.token)
+            if key != token.key_thumbprint:
+                raise ProofError("The token is bound to another key", "invalid_token")
+
+    def _proof_challenge(self, error: ProofError, scheme: str) -> Answer:
+        """Return a refusal of RFC 9449 section 7.1, with the nonce if there is one (section 9)."""
+        challenge = f'{scheme} realm="api", error="{error.error}", error_description="{error}"'
+        fields = {"WWW-Authenticate": challenge}
+        if self.dpop_nonce is not None:
+            fields["DPoP-Nonce"] = self.dpop_nonce
+        return json_answer({"error": error.error}, 401, fields)
 
     def wake(self) -> None:
         """Wake the requests that wait, also those at the token endpoint of this origin."""

@@ -4,32 +4,77 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 from urllib.parse import unquote_plus
 
 from oauthlib.common import Request
-from oauthlib.oauth2 import InvalidRequestError, RequestValidator
+from oauthlib.oauth2 import InvalidClientError, InvalidRequestError, RequestValidator
 
-Method: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
+from .assertion import AssertionKey, assertion_of
+from .signed_jwt import PublicKey
+
+Method: TypeAlias = Literal[
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+    "none",
+]
+_WITH_SECRET: tuple[Method, ...] = (
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+)
 BasicEncoding: TypeAlias = Literal["form", "raw"]
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A registered client; scopes None means any, method None means any."""
+    """A registered client; scopes None means any, method None means any.
+
+    `key` verifies its assertions, `certificate` is its TLS certificate (DER). If it has one of
+    them, the client can authenticate with nothing else.
+    """
 
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
     scopes: tuple[str, ...] | None = None
     method: Method | None = None
+    key: AssertionKey | None = None
+    certificate: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """The parts of a request that oauthlib does not pass on.
+
+    `audiences` are the names of the server that an assertion may have. `certificate` is the
+    client's TLS certificate (DER), and `key_thumbprint` that of the key of a DPoP proof.
+    """
+
+    audiences: tuple[str, ...] = ()
+    certificate: bytes | None = field(default=None, repr=False)
+    key_thumbprint: str | None = None
+
+
+#: That of the request which this thread answers.
+presented: ContextVar[Presented] = ContextVar("presented")
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """What the server knows about a token; times are seconds of its clock."""
+    """What the server knows about a token; times are seconds of its clock.
+
+    A token may be bound to a DPoP key or to a TLS certificate, each given by its thumbprint.
+    """
 
     access_token: str = field(repr=False)
     client_id: str
@@ -38,6 +83,13 @@ class IssuedToken:
     expires_at: float
     audience: tuple[str, ...] = ()
     resource: tuple[str, ...] = ()
+    key_thumbprint: str | None = None
+    certificate_thumbprint: str | None = None
+
+    @property
+    def token_type(self) -> str:
+        """Return "DPoP" if the token is bound to a key, otherwise "Bearer"."""
+        return "DPoP" if self.key_thumbprint else "Bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +99,27 @@ class ClientAuthentication:
     method: Method
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
+    assertion: str = field(default="", repr=False)
 
 
 def client_authentication(
     headers: Mapping[str, str], form: Iterable[tuple[str, str]], encoding: BasicEncoding
 ) -> ClientAuthentication | None:
-    """Return the client authentication of a request (RFC 6749 section 2.3.1), or None.
+    """Return the client authentication of a request (RFC 6749 section 2.3), or None.
 
-    Raise ValueError if the request uses two methods or names two client ids.
+    A TLS certificate is not part of it: its client seems to have the method "none". Raise
+    ValueError if the request uses two methods or names two client ids.
     """
     members = dict(form)
     # A parameter without a value counts as omitted (section 3.1).
     named, secret = members.get("client_id") or None, members.get("client_secret") or None
     scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+    asserted = assertion_of(members)
+    if asserted is not None:
+        if secret is not None or scheme.lower() == "basic":
+            raise ValueError("more than one client authentication")
+        given, client_id, assertion = asserted
+        return ClientAuthentication(given, client_id, assertion=assertion)
     if scheme.lower() == "basic":
         client_id, password = _basic(credentials, encoding)
         if secret is not None or named not in (None, client_id):
@@ -71,6 +131,37 @@ def client_authentication(
     return ClientAuthentication(method, named, secret)
 
 
+def new_client(
+    client_id: str,
+    secret: str | None,
+    *,
+    scopes: Sequence[str] | None,
+    method: Method | None,
+    public_key: PublicKey | None,
+    certificate: str | None,
+) -> Client:
+    """Return a client; raise ValueError if method, secret, key and certificate do not fit."""
+    fitting: tuple[Method | None, ...] = (None, *_WITH_SECRET, "none")
+    if public_key is not None:
+        fitting = ("private_key_jwt",)
+    elif certificate is not None:
+        fitting = ("tls_client_auth", "self_signed_tls_client_auth")
+    method = method or fitting[0]
+    given = [each for each in (secret, public_key, certificate) if each is not None]
+    if len(given) > 1 or method not in fitting or (method == "client_secret_jwt" and not given):
+        raise ValueError(
+            "Give one of client_secret, public_key and certificate, and a method that uses it."
+        )
+    key: AssertionKey | None = None
+    if public_key is not None:
+        key = AssertionKey.public(public_key)
+    elif method == "client_secret_jwt":
+        key = AssertionKey.secret(str(secret))
+    der = None if certificate is None else ssl.PEM_cert_to_DER_cert(certificate.strip())
+    allowed = None if scopes is None else tuple(scopes)
+    return Client(client_id, secret, allowed, method, key, der)
+
+
 def _basic(credentials: str, encoding: BasicEncoding) -> tuple[str, str]:
     try:
         pair = base64.b64decode(credentials.strip(), validate=True).decode()
@@ -80,6 +171,18 @@ def _basic(credentials: str, encoding: BasicEncoding) -> tuple[str, str]:
     if encoding == "raw":
         return client_id, secret
     return unquote_plus(client_id), unquote_plus(secret)
+
+
+def thumbprint(certificate: bytes) -> str:
+    """Return the `x5t#S256` of a certificate in DER (RFC 8705 section 3.1)."""
+    digest = hashlib.sha256(certificate).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _confirmation(token: IssuedToken) -> dict[str, str]:
+    """Return the claim `cnf` (RFC 7800) of a token that is bound to a key or a certificate."""
+    bound = {"jkt": token.key_thumbprint, "x5t#S256": token.certificate_thumbprint}
+    return {name: value for name, value in bound.items() if value is not None}
 
 
 class Registry(RequestValidator):
@@ -141,10 +244,20 @@ class Registry(RequestValidator):
         except ValueError as error:
             raise InvalidRequestError(str(error), request=request) from None
         client = self._clients.get(given.client_id) if given else None
-        if given is None or client is None or client.method not in (None, given.method):
+        if given is None or client is None:
             return False
         request.client = client
-        return client.client_secret == given.client_secret
+        if client.certificate is not None:
+            return given.method == "none" and client.certificate == presented.get().certificate
+        if client.method not in (None, given.method):
+            return False
+        if client.key is None:
+            return client.client_secret == given.client_secret
+        try:
+            client.key.check(given.assertion, client.client_id, presented.get().audiences)
+        except ValueError as error:
+            raise InvalidClientError(str(error), request=request) from None
+        return True
 
     def validate_grant_type(self, *args: Any, **kwargs: Any) -> bool:
         """Return True: every client may use the only grant type of this server."""
@@ -165,6 +278,8 @@ class Registry(RequestValidator):
         """Register a token that is about to be issued."""
         sent = request.decoded_body or ()
         now = self._now()
+        client: Any = request.client
+        certificate = client.certificate
         issued = IssuedToken(
             access_token=str(token.get("access_token")),
             client_id=str(request.client_id),
@@ -173,6 +288,8 @@ class Registry(RequestValidator):
             expires_at=now + self._lifetime(),
             audience=tuple(value for name, value in sent if name == "audience"),
             resource=tuple(value for name, value in sent if name == "resource"),
+            key_thumbprint=presented.get().key_thumbprint,
+            certificate_thumbprint=None if certificate is None else thumbprint(certificate),
         )
         with self._lock:
             self._tokens[issued.access_token] = issued
@@ -185,15 +302,16 @@ class Registry(RequestValidator):
             return None
         claims: dict[str, Any] = {
             "client_id": known.client_id,
-            "token_type": "Bearer",
+            "token_type": known.token_type,
             "iat": int(known.issued_at),
             "scope": known.scope,
             "aud": list(known.audience),
             "resource": list(known.resource),
+            "cnf": _confirmation(known),
         }
         if known.expires_at != float("inf"):
             claims["exp"] = int(known.expires_at)
-        return {name: value for name, value in claims.items() if value not in ("", [])}
+        return {name: value for name, value in claims.items() if value not in ("", [], {})}
 
     def revoke_token(self, token: str, *args: Any, **kwargs: Any) -> None:
         """Refuse the token from now on; an unknown token is not an error (RFC 7009 section 2.2)."""

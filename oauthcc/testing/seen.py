@@ -35,9 +35,16 @@ class SeenRequest:
     client_id: str | None = None
     """The client id in the request, if any (token, introspection, revocation endpoint)."""
     token: str | None = field(default=None, repr=False)
-    """The Bearer token in the request, if any."""
+    """The token in the request, if any."""
     peer_certificate: bytes | None = field(default=None, repr=False)
     """The client's TLS certificate (DER), if it sent one."""
+    scheme: str = field(default="http", repr=False)
+    """The scheme of the URL: "http", or "https" if the server uses TLS."""
+
+    @property
+    def url(self) -> str:
+        """Return the URL without the query, as the client sees it."""
+        return f"{self.scheme}://{self.headers.get('Host', '')}{self.path}"
 
     @property
     def headers(self) -> Mapping[str, str]:

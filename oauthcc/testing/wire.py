@@ -100,6 +100,7 @@ class Wire(BaseHTTPRequestHandler):
             raw_headers=tuple(self.headers.items()),
             body=body,
             peer_certificate=peer(binary_form=True) if peer else None,
+            scheme="https" if peer else "http",
         )
 
     def _body(self) -> bytes:
