@@ -1,0 +1,55 @@
+"""requests-toolbelt: its streamed forms, its base URL, and its dump of a request."""
+
+from __future__ import annotations
+
+import pytest
+from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor
+from requests_toolbelt.sessions import BaseUrlSession
+from requests_toolbelt.utils import dump
+
+from oauthcc import ClientCredentialsSession, events
+
+from ..sessions import session_for
+
+
+def upload(session, api, body):
+    headers = {"Content-Type": body.content_type}
+    return session.post(f"{api.url}/upload", data=body, headers=headers)
+
+
+def test_a_form_is_sent(session, api, works_with):
+    assert works_with(lambda: session.post(f"{api.url}/x", files={"file": b"x"})).status_code == 200
+    assert upload(session, api, MultipartEncoder({"file": ("x", b"x")})).status_code == 200
+
+
+@pytest.mark.parametrize("wrap", [lambda form: form, MultipartEncoderMonitor])
+def test_a_streamed_form_is_not_sent_again_and_the_next_one_has_a_new_token(auth, api, wrap):
+    said = []
+    with session_for(auth, on_event=said.append) as session:
+        session.get(f"{api.url}/orders")
+        auth.revoke_all()
+        forms = [wrap(MultipartEncoder({"file": ("x", b"x")})) for _ in range(2)]
+        assert [upload(session, api, form).status_code for form in forms] == [401, 200]
+    assert [seen.method for seen in api.requests] == ["GET", "POST", "POST"]
+    assert len(auth.token_requests) == 2
+    assert [event.reason for event in said if isinstance(event, events.ReplayImpossible)]
+
+
+def test_a_streamed_form_as_bytes_is_sent_again(session, api, works_with):
+    form = MultipartEncoder({"file": ("x", b"x" * 100_000)})
+    body, headers = form.to_string(), {"Content-Type": form.content_type}
+    answer = works_with(lambda: session.post(f"{api.url}/upload", data=body, headers=headers))
+    assert answer.json()["length"] == len(body)
+
+
+def test_a_base_url_works(auth, api, works_with):
+    class OrdersSession(ClientCredentialsSession, BaseUrlSession):
+        base_url = api.url
+
+    with OrdersSession(auth.token_url, auth.client_id, auth.client_secret) as session:
+        assert works_with(lambda: session.get("/orders")).json()["path"] == "/orders"
+
+
+def test_a_dump_contains_the_token_but_not_the_secret(session, api, secrets_in):
+    dumped = dump.dump_all(session.get(f"{api.url}/orders"))
+    assert secrets_in(bytes(dumped)) == ["token 1"]
