@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from gql import Client, gql
+from gql import Client, FileVar, gql
 from gql.transport.exceptions import TransportServerError
 from gql.transport.requests import RequestsHTTPTransport
 
@@ -67,3 +67,23 @@ def test_the_log_contains_neither_token_nor_secret(transport, caplog, secrets_in
         Client(transport=transport).execute(QUERY)
     assert "gql.transport.requests" in {record.name for record in caplog.records}
     assert secrets_in(caplog.text) == []
+
+
+def test_an_upload_is_not_sent_again_because_it_is_a_form_of_toolbelt(
+    transport, auth, api, tmp_path
+):
+    path = tmp_path / "x"
+    path.write_text("x")
+    client = Client(transport=transport)
+    client.execute(QUERY)
+    auth.revoke_all()
+
+    def upload():
+        query = gql("mutation ($file: Upload!) { upload(file: $file) }")
+        query.variable_values = {"file": FileVar(str(path))}
+        return client.execute(query, upload_files=True)
+
+    with pytest.raises(TransportServerError, match="401"):
+        upload()
+    assert upload() == {"state": "sent"}
+    assert [seen.token for seen in api.requests] == [auth.issued[0]] * 2 + [auth.issued[1]]

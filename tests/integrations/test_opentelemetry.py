@@ -9,6 +9,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from oauthcc.testing import faults
+
 CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST"
 SANITIZE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SANITIZE_FIELDS"
 
@@ -91,3 +93,15 @@ def test_captured_headers_contain_the_token_if_they_are_not_sanitized(
     text = "".join(span.to_json() for span in spans.get_finished_spans())
     assert "http.request.header.authorization" in text
     assert secrets_in(text) == found
+
+
+def test_the_span_of_a_call_that_fails_contains_neither_token_nor_secret(
+    session, auth, api, instrument, secrets_in
+):
+    spans = instrument()
+    api.answer_next(faults.cut())
+    with pytest.raises(requests.ConnectionError):
+        session.get(f"{api.url}/orders")
+    *_, failed = spans.get_finished_spans()
+    assert failed.events[0].name == "exception"
+    assert secrets_in(failed.to_json()) == []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 import pytest
+import requests_cache
 from requests_cache import CachedSession, CacheMixin
 
 from oauthcc import ClientCredentialsSession
+from oauthcc.testing.faults import json_answer
 
 
 class CachedAPI(CacheMixin, ClientCredentialsSession):
@@ -70,3 +74,46 @@ def test_a_cached_session_with_auth_asks_for_a_token_before_it_looks_into_the_ca
         token_auth.tokens.forget()
         assert cached.get(f"{api.url}/orders").from_cache
     assert (len(api.requests), len(auth.token_requests)) == (1, 2)
+
+
+def test_an_answer_that_varies_with_the_token_is_never_found(cached, api):
+    api.add_route("/varies", lambda seen: json_answer({}, headers={"Vary": "Authorization"}))
+    answers = [cached.get(f"{api.url}/varies") for _ in range(3)]
+    assert [a.from_cache for a in answers] == [False, False, False]
+
+
+def test_clients_with_the_same_cache_get_the_answers_of_each_other(cached, auth, api, tmp_path):
+    api.add_route("/mine", lambda seen: json_answer({"for": seen.token}))
+    auth.add_client("other", "other-secret")
+    with CachedAPI(
+        cache_name=str(tmp_path / "cache.sqlite"),
+        token_url=auth.token_url,
+        client_id="other",
+        client_secret="other-secret",
+    ) as other:
+        answers = [one.get(f"{api.url}/mine").json()["for"] for one in (cached, other)]
+        other.cache.close()
+    assert answers == auth.issued * 2
+
+
+@pytest.mark.parametrize("problem", ["no token", "a 401"])
+def test_stale_if_error_hides_a_401_and_a_token_that_cannot_be_obtained(cached, auth, api, problem):
+    cached.settings.stale_if_error = True
+    cached.get(f"{api.url}/orders", expire_after=1)
+    for found in cached.cache.responses.values():
+        cached.cache.save_response(
+            found, found.cache_key, expires=datetime(2020, 1, 1, tzinfo=timezone.utc)
+        )
+    if problem == "no token":
+        auth.remove_client(auth.client_id)
+        cached.tokens.forget()
+    else:
+        api.refuse_next(2)
+    assert cached.get(f"{api.url}/orders").from_cache
+
+
+def test_install_cache_does_not_change_sessions_of_ours(session, api):
+    with requests_cache.enabled(backend="memory"):
+        answers = [session.get(f"{api.url}/orders") for _ in range(2)]
+    assert not hasattr(answers[1], "from_cache")
+    assert len(api.requests) == 2

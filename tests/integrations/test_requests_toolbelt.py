@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
-from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor
+from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor, threaded
+from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
 from requests_toolbelt.sessions import BaseUrlSession
 from requests_toolbelt.utils import dump
 
@@ -53,3 +56,19 @@ def test_a_base_url_works(auth, api, works_with):
 def test_a_dump_contains_the_token_but_not_the_secret(session, api, secrets_in):
     dumped = dump.dump_all(session.get(f"{api.url}/orders"))
     assert secrets_in(bytes(dumped)) == ["token 1"]
+
+
+def test_a_pool_whose_sessions_use_the_tokens_of_one_session_costs_one_token_request(
+    session, auth, api
+):
+    calls = [{"method": "GET", "url": f"{api.url}/{number}"} for number in range(16)]
+    using = partial(ClientCredentialsSession.using, session.tokens)
+    answers, errors = threaded.map(calls, session=using, num_processes=8)
+    assert sorted(answer.json()["path"] for answer in answers) == sorted(f"/{n}" for n in range(16))
+    assert list(errors) == []
+    assert len(auth.token_requests) == 1
+
+
+def test_an_adapter_of_toolbelt_works(session, api, works_with):
+    session.mount("http://", TCPKeepAliveAdapter(idle=60, count=5, interval=10))
+    assert works_with(lambda: session.get(f"{api.url}/orders")).status_code == 200

@@ -9,6 +9,7 @@ from tenacity import (
     retry_if_exception,
     retry_if_exception_type,
     stop_after_attempt,
+    wait_exception,
     wait_none,
 )
 
@@ -61,3 +62,19 @@ def test_a_refusal_of_the_client_need_not_be_tried_again(session, auth, api):
     with pytest.raises(TokenRequestDenied):
         attempts(get, session, api)
     assert attempts.statistics["attempt_number"] == 1
+
+
+def test_the_wait_can_be_the_one_that_the_error_names(session, auth, api):
+    auth.answer_next(faults.unavailable(retry_after="60"), None)
+    waits = []
+    attempts = Retrying(
+        retry=retry_if_exception_type(TokenEndpointUnavailable),
+        wait=wait_exception(lambda error: getattr(error, "retry_after", None) or 1),
+        stop=stop_after_attempt(2),
+        sleep=waits.append,
+        reraise=True,
+    )
+    with pytest.raises(TokenEndpointUnavailable):
+        attempts(session.get, f"{api.url}/orders")
+    assert len(waits) == 1
+    assert 50 < waits[0] <= 60

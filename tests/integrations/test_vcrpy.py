@@ -7,6 +7,8 @@ import re
 import pytest
 import vcr
 
+from oauthcc import TokenError
+
 from ..sessions import session_for
 
 
@@ -60,3 +62,16 @@ def test_a_cassette_that_is_not_filtered_contains_token_and_secret(
         session.get(f"{api.url}/orders")
     found = secrets_in((tmp_path / "x.yaml").read_text())
     assert found == ["the secret in HTTP Basic", "token 1"]
+
+
+def test_a_cassette_without_the_token_request_needs_a_session_that_holds_a_token(
+    session, auth, api, recorder
+):
+    session.get(f"{api.url}/before")  # so the cassette contains no token request
+    with recorder.use_cassette("x.yaml"):
+        session.get(f"{api.url}/orders")
+    session.tokens.forget()
+    with recorder.use_cassette("x.yaml"), pytest.raises(TokenError) as caught:
+        session.get(f"{api.url}/orders")
+    assert "CannotOverwriteExistingCassetteException" in str(caught.value)
+    assert auth.token_url in str(caught.value.__cause__)

@@ -9,7 +9,10 @@ from zeep import Client
 from zeep.exceptions import TransportError
 from zeep.transports import Transport
 
+from oauthcc.testing import ProtectedAPI
 from oauthcc.testing.faults import Answer
+
+from ..sessions import session_for
 
 XML = {"Content-Type": "text/xml; charset=utf-8"}
 WSDL = """<?xml version="1.0"?>
@@ -75,3 +78,21 @@ def test_the_log_of_zeep_contains_neither_token_nor_secret(client, caplog, secre
         client.service.State(7)
     assert "zeep.transports" in {record.name for record in caplog.records}
     assert secrets_in(caplog.text) == []
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_schema_of_another_host_gets_the_token_unless_api_url_is_set(auth, api, limited):
+    with ProtectedAPI(auth) as foreign:
+        foreign.protected = False
+        schema = (
+            '<xsd:schema xmlns:xsd="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:x"/>'
+        )
+        foreign.add_route("/", lambda seen: Answer(200, XML, schema.encode()))
+        types = f"""<types><xsd:schema><xsd:import namespace="urn:x"
+            schemaLocation="{foreign.url}/x.xsd"/></xsd:schema></types><message name="Question">"""
+        wsdl = WSDL.format(url=api.url).replace('<message name="Question">', types)
+        api.add_route("/wsdl", lambda seen: Answer(200, XML, wsdl.encode()))
+        with session_for(auth, api_url=api.url if limited else None) as session:
+            Client(f"{api.url}/wsdl", transport=Transport(session=session))
+        assert api.requests[0].token == auth.issued[0]
+        assert [seen.token for seen in foreign.requests] == [None if limited else auth.issued[0]]
