@@ -30,3 +30,4 @@ with ClientCredentialsSession(*CLIENT) as session:
         return type(error).__name__
 
     print(*grequests.map([grequests.get(URL, session=session)], exception_handler=failed))
+    print(*grequests.map([grequests.get(URL, session=session)]))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import requests
 import sentry_sdk
 from sentry_sdk.envelope import Envelope
+from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scrubber import EventScrubber
 from sentry_sdk.transport import Transport
 
@@ -22,6 +23,8 @@ from oauthcc import ClientCredentialsAuth, ClientCredentialsSession
 
 CLIENT = os.environ["TOKEN_URL"], os.environ["CLIENT_ID"], os.environ["CLIENT_SECRET"]
 URL = os.environ["API_URL"]
+if "WITHOUT_LOG" in os.environ:
+    ignore_logger("oauthcc")
 label = ""
 printed: list[list[str]] = []  # by several threads
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from urllib.parse import parse_qs
 
 import pytest
@@ -14,17 +13,14 @@ from ..sessions import session_for
 
 
 def hide(interaction, cassette):
-    """Add placeholders for the header of a request, for a secret in it, and for a token."""
     sent, answer = interaction.data["request"], interaction.data["response"]
-    header = sent["headers"].get("Authorization", [])
-    secret = parse_qs(sent["body"]["string"]).get("client_secret", [])
-    token = re.findall('"access_token": *"([^"]+)"', answer["body"]["string"])
-    if token:
-        # The placeholder is shorter than the token, and a body that is too short is an error.
-        del answer["headers"]["Content-Length"]
-    hidden = {"<AUTHORIZATION>": header, "<SECRET>": secret, "<TOKEN>": token}
-    for name, values in hidden.items():
-        cassette.placeholders.extend(Placeholder(name, value) for value in values)
+    hidden = sent["headers"].get("Authorization", [])
+    hidden = hidden + parse_qs(sent["body"]["string"]).get("client_secret", [])
+    if '"access_token"' in answer["body"]["string"]:
+        hidden = [*hidden, json.loads(answer["body"]["string"])["access_token"]]
+        # The body becomes shorter, and a body that is too short is an error.
+        answer["headers"].pop("Content-Length", None)
+    cassette.placeholders.extend(Placeholder("<HIDDEN>", value) for value in hidden)
 
 
 @pytest.fixture

@@ -37,6 +37,14 @@ def test_a_cached_answer_is_returned_although_the_token_was_revoked(cached, auth
     assert len(auth.token_requests) == 1
 
 
+def test_a_session_without_a_token_fetches_one_for_a_cached_answer_too(cached, auth, api):
+    api.add_route("/fresh", lambda seen: json_answer({}, headers=FRESH))
+    cached.get(f"{api.url}/fresh")
+    cached.tokens.forget()
+    assert cached.get(f"{api.url}/fresh").from_cache
+    assert (len(api.requests), len(auth.token_requests)) == (1, 2)
+
+
 def test_an_etag_is_asked_again_with_the_new_token(cached, auth, api):
     api.add_route("/tagged", lambda seen: json_answer({"n": 1}, headers={"ETag": '"1"'}))
     cached.get(f"{api.url}/tagged")

@@ -66,6 +66,7 @@ def test_the_context_of_a_span_is_sent_with_the_replay_too(session, auth, api, i
     session.get(f"{api.url}/orders")
     auth.revoke_all()
     session.get(f"{api.url}/orders")
+    assert "traceparent" in auth.token_requests[0].headers
     contexts = [seen.headers["traceparent"] for seen in api.requests]
     assert contexts[0] != contexts[1] == contexts[2]
 

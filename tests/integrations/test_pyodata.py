@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pyodata
@@ -69,3 +70,8 @@ def test_the_log_contains_neither_token_nor_secret(client, caplog, secrets_in):
         client.entity_sets.Orders.get_entity("7").execute()
     assert any(record.name.startswith("pyodata") for record in caplog.records)
     assert secrets_in(caplog.text) == []
+
+
+def test_the_asynchronous_client_does_not_take_a_session_of_requests(session, service):
+    with pytest.raises(TypeError, match="asynchronous context manager"):
+        asyncio.run(pyodata.Client.build_async_client(f"{service.url}/odata", session))

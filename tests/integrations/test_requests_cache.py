@@ -82,7 +82,10 @@ def test_an_answer_that_varies_with_the_token_is_never_found(cached, api):
     assert [a.from_cache for a in answers] == [False, False, False]
 
 
-def test_clients_with_the_same_cache_get_the_answers_of_each_other(cached, auth, api, tmp_path):
+@pytest.mark.parametrize("match", [False, ["Authorization"]])
+def test_clients_with_the_same_cache_get_the_answers_of_each_other(
+    cached, auth, api, tmp_path, match
+):
     api.add_route("/mine", lambda seen: json_answer({"for": seen.token}))
     auth.add_client("other", "other-secret")
     with CachedAPI(
@@ -90,7 +93,9 @@ def test_clients_with_the_same_cache_get_the_answers_of_each_other(cached, auth,
         token_url=auth.token_url,
         client_id="other",
         client_secret="other-secret",
+        match_headers=match,
     ) as other:
+        cached.settings.match_headers = match
         answers = [one.get(f"{api.url}/mine").json()["for"] for one in (cached, other)]
         other.cache.close()
     assert answers == auth.issued * 2
@@ -117,3 +122,10 @@ def test_install_cache_does_not_change_sessions_of_ours(session, api):
         answers = [session.get(f"{api.url}/orders") for _ in range(2)]
     assert not hasattr(answers[1], "from_cache")
     assert len(api.requests) == 2
+
+
+def test_wrap_leaves_the_token_source_behind_so_requests_carry_no_token(session, auth, api):
+    with CachedSession.wrap(session, backend="memory") as wrapped:
+        assert wrapped.get(f"{api.url}/orders").status_code == 401
+    assert [seen.token for seen in api.requests] == [None]
+    assert auth.token_requests == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor, threaded
+from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor, StreamingIterator, threaded
 from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
 from requests_toolbelt.sessions import BaseUrlSession
 from requests_toolbelt.utils import dump
@@ -16,7 +16,7 @@ from ..sessions import session_for
 
 
 def upload(session, api, body):
-    headers = {"Content-Type": body.content_type}
+    headers = {"Content-Type": getattr(body, "content_type", "text/plain")}
     return session.post(f"{api.url}/upload", data=body, headers=headers)
 
 
@@ -25,7 +25,11 @@ def test_a_form_is_sent(session, api, works_with):
     assert upload(session, api, MultipartEncoder({"file": ("x", b"x")})).status_code == 200
 
 
-@pytest.mark.parametrize("wrap", [lambda form: form, MultipartEncoderMonitor])
+def streamed(form):
+    return StreamingIterator(form.len, iter([form.read()]))
+
+
+@pytest.mark.parametrize("wrap", [lambda form: form, MultipartEncoderMonitor, streamed])
 def test_a_streamed_form_is_not_sent_again_and_the_next_one_has_a_new_token(auth, api, wrap):
     said = []
     with session_for(auth, on_event=said.append) as session:

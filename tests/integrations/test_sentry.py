@@ -53,9 +53,14 @@ def test_reports_contain_neither_token_nor_secret(reports, auth, secrets_in):
     assert secrets_in(str(of_session)) == []
 
 
-def test_a_refused_client_is_reported_by_the_log_and_by_the_error(reports, auth):
-    events = [json.loads(text) for text in reports()["no token", "event"]]
-    assert [event["logger"] for event in events if "logger" in event] == ["oauthcc"]
+@pytest.mark.parametrize(
+    ("variables", "loggers"),
+    [({}, ["oauthcc"]), ({"WITHOUT_LOG": "1"}, [])],
+    ids=["usual", "ignored"],
+)
+def test_a_refused_client_is_reported_by_the_log_and_by_the_error(reports, variables, loggers):
+    events = [json.loads(text) for text in reports(**variables)["no token", "event"]]
+    assert [event["logger"] for event in events if "logger" in event] == loggers
     errors = [event["exception"]["values"] for event in events if "logger" not in event]
     assert [error[-1]["type"] for error in errors] == ["TokenRequestDenied"]
 
