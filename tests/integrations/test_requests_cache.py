@@ -8,7 +8,7 @@ import pytest
 import requests_cache
 from requests_cache import CachedSession, CacheMixin
 
-from oauthcc import ClientCredentialsSession
+from oauthcc import Bearer, ClientCredentialsSession
 from oauthcc.testing.faults import json_answer
 
 
@@ -129,3 +129,29 @@ def test_wrap_leaves_the_token_source_behind_so_requests_carry_no_token(session,
         assert wrapped.get(f"{api.url}/orders").status_code == 401
     assert [seen.token for seen in api.requests] == [None]
     assert auth.token_requests == []
+
+
+@pytest.mark.parametrize(
+    ("serializer", "ignored", "found"),
+    [("pickle", [], []), ("json", [], ["token 1"]), ("json", ["X-Access-Token"], [])],
+)
+def test_the_token_in_another_header_is_in_a_file_of_json_unless_the_header_is_ignored(
+    auth, api, tmp_path, secrets_in, *, serializer, ignored, found
+):
+    api.protected = False
+    with CachedAPI(
+        cache_name=str(tmp_path),
+        backend="filesystem",
+        serializer=serializer,
+        ignored_parameters=ignored,
+        token_url=auth.token_url,
+        client_id=auth.client_id,
+        client_secret=auth.client_secret,
+        scheme=Bearer(header="X-Access-Token"),
+    ) as cached:
+        cached.get(f"{api.url}/orders")
+        cached.cache.close()
+    assert auth.issued[0] in api.requests[0].headers["X-Access-Token"]
+    (file,) = tmp_path.glob(f"*.{serializer if serializer == 'json' else 'pkl'}")
+    assert b"/orders" in file.read_bytes()
+    assert secrets_in(file.read_bytes()) == found
