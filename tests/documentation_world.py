@@ -18,19 +18,24 @@ import re
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
-from oauthcc.testing import AuthorizationServer, ProtectedAPI, json_answer
+from oauthcc.testing import AuthorizationServer, ProtectedAPI, SeenRequest, json_answer
+from oauthcc.testing.faults import Outcome
 
 ISSUER = "https://as.example"
-METADATA = {"issuer": ISSUER, "token_endpoint": f"{ISSUER}/token"}
 VARIABLES = {
     "OAUTH_TOKEN_URL": f"{ISSUER}/token",
     "OAUTH_CLIENT_ID": "my-id",
@@ -49,6 +54,24 @@ api_url = https://api.example/v1
 HOST = re.compile(r"\b(?:[\w-]+\.)+example\b")
 
 
+class Server(AuthorizationServer):
+    """The server at as.example, which lets `my-id` authenticate in each way that a page shows."""
+
+    @property
+    def url(self) -> str:
+        return ISSUER
+
+    def respond(self, request: SeenRequest, closing: Callable[[], bool]) -> Outcome:
+        sent = dict(request.form)
+        if "client_assertion" in sent:
+            self.add_client("my-id", public_key=Path("key.pub").read_text(encoding="utf-8"))
+        elif "client_secret" in sent or "Authorization" in request.headers:
+            self.add_client("my-id", "my-secret")
+        else:
+            self.add_client("my-id", certificate=Path("client.crt").read_text(encoding="utf-8"))
+        return super().respond(request, closing)
+
+
 def make_files(folder: Path, hosts: set[str]) -> ssl.SSLContext:
     """Write the files that pages name into a folder, and return what servers need for TLS."""
     ca = trustme.CA()
@@ -59,6 +82,9 @@ def make_files(folder: Path, hosts: set[str]) -> ssl.SSLContext:
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "key.pem").write_bytes(pem)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "key.pub").write_bytes(public)
+    (folder / "assertion").write_text("an assertion of the platform", encoding="utf-8")
     profiles = folder / "oauthcc"
     profiles.mkdir()
     (profiles / "profiles.ini").write_text(PROFILES, encoding="utf-8")
@@ -96,9 +122,8 @@ def run(page: str, codes: Sequence[str]) -> None:
         os.environ[name] = str(folder)
     os.environ.update(VARIABLES, REQUESTS_CA_BUNDLE=str(folder / "ca.pem"))
     with ExitStack() as stack:
-        auth = stack.enter_context(AuthorizationServer("my-id", "my-secret", tls=tls))
+        auth = stack.enter_context(Server("my-id", "my-secret", tls=tls))
         api = stack.enter_context(ProtectedAPI(auth, tls=tls))
-        auth.metadata = METADATA
         api.answer_next(
             json_answer({"resource": "https://api.example/mcp", "authorization_servers": [ISSUER]}),
             n=None,
