@@ -1,7 +1,7 @@
 """The world in which the Python blocks of a page run, as a reader would paste them.
 
-``python -m tests.documentation_world BLOCKS.json`` runs the blocks one after the other with the same
-names. In this process, the hosts that the pages write are servers on loopback with TLS:
+``python -m tests.documentation_world BLOCKS.json`` runs the blocks one after the other with the
+same names. In this process, the hosts that the pages write are servers on loopback with TLS:
 
 - ``https://as.example`` is an authorization server with the client ``my-id`` and ``my-secret``;
 - every other host under ``example`` is an API that takes its tokens;
