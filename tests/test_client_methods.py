@@ -58,7 +58,7 @@ SENT = [
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
+def oauth_server() -> Iterator[AuthorizationServer]:
     with AuthorizationServer() as auth:
         auth.add_client("public")
         yield auth

@@ -164,7 +164,7 @@ def assert_clean(*parts: Iterable[str | bytes]) -> None:
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
+def oauth_server() -> Iterator[AuthorizationServer]:
     with AuthorizationServer(CLIENT, SECRET) as server:
         tokens = iter(TOKENS)
         server.make_token = lambda: next(tokens)

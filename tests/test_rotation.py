@@ -43,7 +43,7 @@ METHODS = [ClientSecretBasic(), ClientSecretPost()]
 
 
 @pytest.fixture
-def auth() -> Iterator[AuthorizationServer]:
+def oauth_server() -> Iterator[AuthorizationServer]:
     with AuthorizationServer(client_secret="first") as auth:
         yield auth
 

@@ -42,12 +42,6 @@ def crowd() -> Iterator[list[Worker]]:
         yield started
 
 
-@pytest.fixture
-def api(auth: AuthorizationServer) -> Iterator[ProtectedAPI]:
-    with ProtectedAPI(auth) as api:
-        yield api
-
-
 @pytest.fixture(params=["file", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return an expression that creates a store, on a new place for each test."""
