@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -20,6 +21,8 @@ from .scripts import ROOT
 PAGE = (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^<!-- provider: (\S+) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS: dict[str, str] = dict(BLOCK.findall(PAGE))
+#: The block that gives the names of the others, as a reader replaces them.
+(NAMES,) = re.findall(r"^<!-- names -->\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 #: Headings without a block: each says in its text why.
 WITHOUT_BLOCK = {"Google": "another grant"}
 HEADINGS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
@@ -132,10 +135,14 @@ class Run:
 
     def __call__(self, name: str, code: str, *, redirect: bool = False) -> Imitation:
         self.imitation = imitation = IMITATIONS[name](self._keys)
-        names = {"__name__": "__main__", **imitation.names()}
-        if "file_contents" in names:
-            names["token_file"] = self._folder / "token"
-            names["token_file"].write_text(names.pop("file_contents"), encoding="utf-8")
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(NAMES, names)
+        values = imitation.names()
+        if "file_contents" in values:
+            values["token_file"] = self._folder / "token"
+            values["token_file"].write_text(values.pop("file_contents"), encoding="utf-8")
+        assert values.keys() <= names.keys(), "the first block of the page lacks a name"
+        names |= values
         for variable, value in imitation.environment().items():
             self._patch.setenv(variable, value)
         with imitation.running():
