@@ -25,9 +25,9 @@ help:
 	@echo 'make fuzz      search for inputs that leak a secret or break a promise, for SECONDS=10'
 	@echo 'make lint      check the rules and the format with ruff; make format corrects both'
 	@echo 'make types     check the types with mypy and pyright'
-	@echo 'make docs      compile or run every Python block of the documentation'
+	@echo 'make docs      build the documentation as a site, check its links and run its Python blocks'
 	@echo 'make examples  run every example'
-	@echo 'make build     build sdist and wheel, and run an example with the wheel alone'
+	@echo 'make build     build sdist and wheel, and try them in empty environments'
 	@echo 'make bench     compare the cost of requests, imports and sessions; ARGS=--quick for a minute'
 	@echo 'make mutants   change the code in SAMPLE=30 places of each of FILES, and see if a test fails'
 	@echo 'make clean     remove all files that these commands create'
@@ -65,25 +65,22 @@ types: $(VENV)/.dev
 	PYTHONPATH=. PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python \
 		--verifytypes oauthcc --ignoreexternal
 
-docs: $(VENV)/.test
-	$(BIN)/python -m pytest tests/test_docs.py
+docs: $(VENV)/.docs
+	rm -rf build/site
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --nitpicky docs build/site
+	$(BIN)/python -m docs.links build/site
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_documentation.py
 
 examples: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_examples.py
 
-# The wheel must work alone, without extras and without the source tree; then the command with its
-# extra, which patches a program.
+# Both must work in empty environments, without the source tree: alone, with each extra, under the
+# type checkers, and as a plugin of pytest.
 build: $(VENV)/.dev
-	rm -rf dist build/clean
+	rm -rf dist build/lib
 	$(BIN)/python -m build --outdir dist
-	$(PYTHON) -m venv build/clean
-	build/clean/bin/python -m pip install --quiet dist/*.whl
-	build/clean/bin/python -I examples/quickstart.py
-	build/clean/bin/python -m pip install --quiet "$$(echo dist/*.whl)[cli]"
-	build/clean/bin/oauthcc demo --quick
-	echo 'import requests; requests.PreparedRequest.prepare_hooks.__wrapped__' | \
-		OAUTH_TOKEN_URL=https://as.example/token OAUTH_CLIENT_ID=my-id OAUTH_CLIENT_SECRET=my-secret \
-		OAUTH_API_URL=https://api.example build/clean/bin/oauthcc run -
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/try_packages.py dist
 
 # With ARGS=--publish it writes benchmarks/README.md and the charts of the documentation.
 bench: $(VENV)/.bench
@@ -108,7 +105,7 @@ $(VENV)/.demo: $(FRAME)
 	@touch $@
 
 $(VENV)/.test: $(FRAME)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,integrations]'
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: $(FRAME)
@@ -116,7 +113,11 @@ $(VENV)/.bench: $(FRAME)
 	@touch $@
 
 $(VENV)/.dev: $(FRAME)
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,integrations,docs,dev]'
+	@touch $@ $(VENV)/.test $(VENV)/.docs $(VENV)/.demo
+
+$(VENV)/.docs: $(FRAME)
+	$(BIN)/python -m pip install --quiet --editable '.[test,integrations,docs]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
 tests/servers/%/node_modules/.installed: tests/servers/%/package-lock.json

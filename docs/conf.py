@@ -92,9 +92,8 @@ def read_page(_: Any, docname: str, source: list[str]) -> None:
     source[0] = PICTURE.sub(both, LINK.sub(target, text))
     if docname == "examples":
         for path in EXAMPLES:
-            source[0] += (
-                f"\n## {example_name(path)}\n\n```{{literalinclude}} ../{path.relative_to(ROOT)}\n```\n"
-            )
+            shown = f"```{{literalinclude}} ../{path.relative_to(ROOT)}\n```"
+            source[0] += f"\n## {example_name(path)}\n\n{shown}\n"
 
 
 def example_name(path: Path) -> str:

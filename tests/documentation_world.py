@@ -7,7 +7,7 @@ same names. In this process, the hosts that the pages write are servers on loopb
 - every other host under ``example`` is an API that takes its tokens;
 - ``redis://localhost:6379`` is the Redis server of the port in ``REDIS_PORT``.
 
-The variables of ``from_env()`` are set, and the files that the pages name are in the current folder.
+The variables of ``from_env()`` are set. The files that the pages name are in the current folder.
 """
 
 from __future__ import annotations
