@@ -95,9 +95,9 @@ def test_a_drawing_of_the_repository_is_what_the_script_makes(name: str) -> None
 
 
 def test_every_drawing_is_shown_on_the_page_in_both_themes() -> None:
-    shown = re.findall(r'<img src="images/([^"]+)" class="only-(light|dark)"', PAGE)
-    assert sorted(name for name, _ in shown) == sorted(FILES)
-    assert all(name.endswith(f"-{theme}.svg") for name, theme in shown)
+    dark = re.findall(r'\(prefers-color-scheme: dark\)" srcset="images/([^"]+-dark\.svg)"', PAGE)
+    light = re.findall(r'<img src="images/([^"]+-light\.svg)"', PAGE)
+    assert sorted(dark + light) == sorted(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)

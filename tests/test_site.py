@@ -20,7 +20,7 @@ REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("re
 
 def explained() -> set[str]:
     """Return the names that the reference explains one by one."""
-    return set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)$", REFERENCE, re.MULTILINE))
+    return set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)(?:\(\))?$", REFERENCE, re.MULTILINE))
 
 
 def test_the_reference_explains_every_public_name() -> None:

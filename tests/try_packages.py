@@ -132,7 +132,8 @@ def try_types(environment: Environment, wheel: Path) -> None:
     for name, code, status in (("consumer.py", CONSUMER, 0), ("wrong.py", WRONG, 1)):
         (environment.folder / name).write_text(code, encoding="utf-8")
         environment.run("python", "-m", "mypy", "--strict", name, status=status)
-        environment.run("python", "-m", "pyright", name, status=status)
+        python = str(environment.bin / "python")
+        environment.run("python", "-m", "pyright", "--pythonpath", python, name, status=status)
 
 
 if __name__ == "__main__":
