@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import threading
 import time
@@ -13,6 +15,10 @@ import requests
 
 #: Seconds between two looks at a lock that greenlets must not wait for.
 _POLL = 0.005
+#: How many such looks the end of the process waits for threads that use a hub of gevent.
+_LAST_LOOKS = 100
+# The threads that use a hub, each with its process, because a fork copies this set.
+_with_hub: set[tuple[int, object]] = set()
 
 
 def start(thread: threading.Thread) -> None:
@@ -82,7 +88,24 @@ def _in_main_hub() -> bool:
 def _run_with_hub(run: Callable[[], Any]) -> None:
     import gevent
 
+    mine = os.getpid(), object()
+    _with_hub.add(mine)
     try:
         run()
     finally:
         gevent.get_hub().destroy(destroy_loop=True)
+        _with_hub.discard(mine)
+
+
+@atexit.register
+def _wait_for_hubs() -> None:
+    """Wait for the threads that use a hub, but not long.
+
+    When the interpreter has ended, it stops each thread that wants to go on. The process crashes
+    if such a thread is just switching between greenlets, as it is while it destroys its hub.
+    """
+    for _ in range(_LAST_LOOKS):  # not by a clock, which a tool may have stopped
+        if os.getpid() not in [pid for pid, _ in list(_with_hub)]:
+            break
+        # gevent's own would switch to the hub of this thread.
+        sys.modules["gevent.monkey"].get_original("time", "sleep")(_POLL)

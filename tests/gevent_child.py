@@ -32,7 +32,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
+from oauthcc import ClientCredentialsSession, TokenEndpointTimeout, threads
 from oauthcc.stores import MemoryStore
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 from .clock import flights_done, real_clocks, shift_clocks
@@ -259,6 +259,19 @@ def _until(condition: Callable[[], bool]) -> None:
             gevent.sleep(0.001)
 
 
+def slow_end() -> None:
+    """End the process while a thread destroys its hub, which takes a while here."""
+    destroy, sleep = gevent.hub.Hub.destroy, monkey.get_original("time", "sleep")
+
+    def slowly(hub: Any, **options: Any) -> None:
+        sleep(0.1)
+        destroy(hub, **options)
+        Path(os.environ["ENDED"]).touch()
+
+    gevent.hub.Hub.destroy = slowly
+    threads.start_daemon(lambda: gevent.sleep(0), "ends slowly")
+
+
 SCENES = {
     scene.__name__: scene
     for scene in (
@@ -272,6 +285,7 @@ SCENES = {
         fork,
         pool,
         unpatched_threads,
+        slow_end,
     )
 }
 

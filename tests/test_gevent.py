@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,12 @@ def test_a_session_works_if_gevent_does_not_patch_threads(
         addresses = {"TOKEN_URL": token_url, "API_URL": f"{api.url}/anything"}
         play("unpatched_threads", early=early, NO_THREADS="1", **addresses)
         assert len(auth.token_requests) == 3 + 10
+
+
+def test_a_process_does_not_end_while_a_thread_destroys_its_hub(tmp_path: Path) -> None:
+    # It would crash now and then.
+    play("slow_end", early=True, NO_THREADS="1", ENDED=str(tmp_path / "ended"))
+    assert (tmp_path / "ended").exists()
 
 
 @needs_fork

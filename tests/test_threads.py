@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -21,11 +22,14 @@ class FakeGevent:
     def __init__(self, *patched: str, main_hub: bool = True) -> None:
         self.patched, self.main_hub, self.destroyed = patched, main_hub, list[bool]()
         self.native = list[Any]()
+        self.slept = list[float]()
 
     def is_module_patched(self, name: str) -> bool:
         return name in self.patched
 
     def get_original(self, module: str, name: str) -> Any:
+        if (module, name) == ("time", "sleep"):
+            return self.slept.append
         assert (module, name) == ("_thread", "start_new_thread")
         return lambda function, arguments: self.native.append((function, arguments))
 
@@ -138,3 +142,34 @@ def test_no_thread_is_started_while_the_interpreter_ends(monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.is_finalizing", lambda: True)
     with pytest.raises(RuntimeError, match="while the interpreter ends"):
         threads.start(threading.Thread(target=print))
+
+
+def test_the_end_of_the_process_waits_for_the_hub_of_a_thread_but_not_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gevent = FakeGevent("socket").install(monkeypatch)
+
+    def looks() -> int:
+        gevent.slept.clear()
+        threads._wait_for_hubs()
+        return len(gevent.slept)
+
+    assert looks() == 0
+    during = list[int]()
+    threads.closing_hub(lambda: during.append(looks()))()
+    assert during == [threads._LAST_LOOKS]
+    assert looks() == 0
+
+
+def test_a_forked_child_does_not_wait_for_the_threads_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gevent = FakeGevent("socket").install(monkeypatch)
+
+    def end_of_a_child() -> None:
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: -1)
+            threads._wait_for_hubs()
+
+    threads.closing_hub(end_of_a_child)()
+    assert gevent.slept == []

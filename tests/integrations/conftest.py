@@ -12,6 +12,7 @@ import pytest
 from oauthcc import ClientCredentialsAuth, ClientCredentialsSession
 from oauthcc.testing import AuthorizationServer, ProtectedAPI
 
+from ..clock import flights_done
 from ..sessions import session_for
 from . import leaks
 
@@ -24,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.unmeasured)
+
+
+@pytest.fixture(autouse=True)
+def _no_fetch_goes_on() -> Iterator[None]:
+    """Wait for the fetches of each test, because recorders and instruments would see them."""
+    yield
+    flights_done()
 
 
 @pytest.fixture

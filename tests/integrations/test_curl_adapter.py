@@ -9,6 +9,8 @@ from curl_adapter import CurlCffiAdapter, PyCurlAdapter
 from oauthcc import TokenEndpointTimeout, TokenEndpointUnreachable
 from oauthcc.testing import faults
 
+from ..clock import flights_done
+
 
 @pytest.fixture(params=[CurlCffiAdapter, PyCurlAdapter])
 def adapter(request):
@@ -59,6 +61,10 @@ def test_a_hanging_token_endpoint_costs_no_more_than_the_timeout(curl, auth, api
     auth.answer_next(faults.hang(), None)
     with pytest.raises(TokenEndpointTimeout):
         curl.get(f"{api.url}/orders", timeout=0.1)
+    # The fetch goes on, and nothing can close its connection.
+    auth.answer_normally()
+    auth.down()
+    flights_done()
 
 
 @pytest.mark.parametrize("kind", ["plain", "ours"])
