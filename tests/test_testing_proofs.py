@@ -152,7 +152,7 @@ def test_a_wrong_assertion_is_refused_with_the_reason(
     assert reason in body["error_description"]
 
 
-@pytest.mark.parametrize("key", [generate_key("ES256"), generate_key("EdDSA")], ids=str)
+@pytest.mark.parametrize("key", [generate_key("ES256"), generate_key("EdDSA")], ids=["EC", "OKP"])
 def test_an_assertion_of_another_key_is_refused(auth: AuthorizationServer, key: Key) -> None:
     auth.add_client("orders", public_key=EC.public_jwk)
     status, body = ask(auth, key.sign(claims_for(auth)))
@@ -218,7 +218,16 @@ def test_a_client_with_a_key_needs_an_assertion(
 
 
 @pytest.mark.parametrize(
-    "material", ["x", pem(RSA), {"kty": "oct"}, {"kty": "oct", "k": "eA"}, {}, "{", b"{}"], ids=str
+    "material",
+    [
+        pytest.param("x", id="text"),
+        pytest.param(pem(RSA), id="private PEM"),
+        pytest.param({"kty": "oct"}, id="secret without value"),
+        pytest.param({"kty": "oct", "k": "eA"}, id="secret"),
+        pytest.param({}, id="empty JWK"),
+        pytest.param("{", id="broken JSON"),
+        pytest.param(b"{}", id="bytes"),
+    ],
 )
 def test_what_is_no_public_key_is_a_value_error(auth: AuthorizationServer, material: Any) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
