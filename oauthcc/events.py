@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple, TypeAlias
 from .errors import text_of
 from .values import field, frozen, replace
 
+#: It has no handler, so Python prints warnings on standard error if a program does not configure
+#: logging: a user who needs them often has not done that.
 log: logging.Logger = logging.getLogger("oauthcc")
-log.addHandler(logging.NullHandler())
 
 #: The number of reasons for warnings that are remembered.
 MAX_REASONS = 1024

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from oauthcc import TokenError, events
 from oauthcc.events import Event, TokenObtained
+
+from .scripts import run
 
 URL = "https://as.example/token"
 ERROR = TokenError("no luck")
@@ -180,8 +184,13 @@ def test_an_event_with_an_error_that_cannot_be_shown_is_logged(caplog: Any) -> N
     assert caplog.records[0].getMessage().endswith(": Odd")
 
 
-def test_nothing_is_printed_if_logging_is_not_configured() -> None:
-    assert any(isinstance(handler, logging.NullHandler) for handler in events.log.handlers)
+def test_a_warning_is_printed_if_logging_is_not_configured_and_nothing_else(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from oauthcc.events import log\nlog.info('a fetch')\nlog.warning('a mistake')\n"
+    )
+    done = run([sys.executable, str(script)], tmp_path)
+    assert (done.stdout, done.stderr) == ("", "a mistake\n")
 
 
 class Failing:

@@ -1075,3 +1075,27 @@ def test_the_servers_work_under_gevent(order: tuple[str, str, str]) -> None:
         check=False,
     )
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
+
+
+@pytest.mark.parametrize(("needed", "status"), [("json", 200), ("form", 400)])
+def test_a_token_request_in_json_is_understood_by_a_server_that_wants_it(
+    auth: AuthorizationServer, needed: Any, status: int
+) -> None:
+    auth.token_body = needed
+    asked = {"grant_type": "client_credentials", "scope": "a"}
+    asked |= {"client_id": auth.client_id, "client_secret": auth.client_secret}
+    assert requests.post(auth.token_url, json=asked, timeout=10).status_code == status
+    if status == 200:
+        assert auth.token_requests[0].client_id == auth.client_id
+        assert auth.token_requests[0].json() == asked
+        assert auth.look_up(auth.issued[0]).scope == "a"
+
+
+@pytest.mark.parametrize("body", [b"grant_type=client_credentials", b"[1]", b"null", b""])
+def test_a_server_that_wants_json_refuses_everything_else(
+    auth: AuthorizationServer, body: bytes
+) -> None:
+    auth.token_body = "json"
+    client = (auth.client_id, auth.client_secret)
+    answer = requests.post(auth.token_url, data=body, auth=client, timeout=10)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")

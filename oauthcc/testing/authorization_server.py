@@ -6,7 +6,8 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, Literal, get_args
+from urllib.parse import urlencode
 
 from oauthlib.common import generate_token
 from oauthlib.oauth2 import BackendApplicationServer, OAuth2Error
@@ -39,6 +40,7 @@ class AuthorizationServer(ScriptedServer):
     - `token_lifetime`: the value of `expires_in`: any JSON value, or None to omit the member;
     - `real_lifetime`: the seconds for which tokens are really valid (None: as in `expires_in`);
     - `token_fields`: more members of the token response, or other values for the usual ones;
+    - `token_body`: how a token request must be written, "form" or "json";
     - `make_token`: returns the next access token; a revoked token that is issued again stays
       revoked;
     - `now`: the clock, in seconds since the epoch (`advance()` moves it, `MovableClock` moves it
@@ -69,6 +71,7 @@ class AuthorizationServer(ScriptedServer):
         self.token_lifetime: Any = 3600
         self.real_lifetime: float | None = None
         self.token_fields: dict[str, Any] = {}
+        self.token_body: Literal["form", "json"] = "form"
         self.make_token: Callable[[], str] = generate_token
         self.dpop_nonce: str | None = None
         self.metadata: dict[str, Any] = {}
@@ -209,10 +212,23 @@ class AuthorizationServer(ScriptedServer):
 
     def _identified(self, request: SeenRequest) -> SeenRequest:
         try:
-            client = client_authentication(request.headers, request.form, self.basic_encoding)
+            form = self._as_form(request).form
+            client = client_authentication(request.headers, form, self.basic_encoding)
         except ValueError:
             client = None
         return replace(request, at=self.time(), client_id=client.client_id if client else None)
+
+    def _as_form(self, request: SeenRequest) -> SeenRequest:
+        """Return a token request as oauthlib reads it; see `token_body`."""
+        if request.path != self._main_path or self.token_body == "form":
+            return request
+        try:
+            members = dict(request.json())
+        except (TypeError, ValueError):
+            members = {}
+        kind = ("Content-Type", "application/x-www-form-urlencoded")
+        others = [field for field in request.raw_headers if field[0].lower() != "content-type"]
+        return replace(request, body=urlencode(members).encode(), raw_headers=(*others, kind))
 
     def _token(self, seen: SeenRequest) -> Answer:
         thumbprint = None
@@ -223,7 +239,7 @@ class AuthorizationServer(ScriptedServer):
                 answer = oauth_error(error.error, str(error))
                 nonce = [("DPoP-Nonce", self.dpop_nonce)] if self.dpop_nonce else []
                 return replace(answer, headers=[*answer.fields, *nonce])
-        return self._call(self._oauth.create_token_response, seen, thumbprint)
+        return self._call(self._oauth.create_token_response, self._as_form(seen), thumbprint)
 
     def _introspect(self, seen: SeenRequest) -> Answer:
         return self._call(self._oauth.create_introspect_response, seen)

@@ -11,6 +11,9 @@ from betamax.cassette.cassette import Cassette, Placeholder
 
 from ..sessions import session_for
 
+# It calls datetime.utcnow(), which is deprecated since Python 3.12.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+
 
 def hide(interaction, cassette):
     sent, answer = interaction.data["request"], interaction.data["response"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from threading import Thread
 
 import pytest
 from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor, StreamingIterator, threaded
@@ -65,9 +66,20 @@ def test_a_dump_contains_the_token_but_not_the_secret(session, api, secrets_in):
 def test_a_pool_whose_sessions_use_the_tokens_of_one_session_costs_one_token_request(
     session, auth, api
 ):
+    # A thread of this pool loses an answer that comes before the pool has prepared the thread. So the
+    # API answers when all threads are waiting.
+    gate = api.hold()
+
+    def open_gate():
+        gate.wait_for(8)
+        gate.release()
+
+    opener = Thread(target=open_gate)
+    opener.start()
     calls = [{"method": "GET", "url": f"{api.url}/{number}"} for number in range(16)]
     using = partial(ClientCredentialsSession.using, session.tokens)
     answers, errors = threaded.map(calls, session=using, num_processes=8)
+    opener.join()
     assert sorted(answer.json()["path"] for answer in answers) == sorted(f"/{n}" for n in range(16))
     assert list(errors) == []
     assert len(auth.token_requests) == 1
