@@ -47,7 +47,7 @@ class ConfigurationError(OAuthCCError, ValueError):
 
 
 class InsecureURLError(OAuthCCError, InvalidURL):
-    """A request that would send a token over plain http to another machine (RFC 6750)."""
+    """A token that would be sent over plain http to another machine (RFC 6750 section 5.3)."""
 
 
 class DiscoveryError(OAuthCCError):
