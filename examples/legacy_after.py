@@ -1,6 +1,6 @@
 """The old script of legacy_before.py with another session. Only one function is changed.
 
-The session fetches the token, and a new one when it expires or is revoked.
+The session fetches the token, and fetches another one when the token expires or is revoked.
 """
 
 import requests

@@ -1,4 +1,4 @@
-"""All pages of a list. The token is renewed between two pages, and the loop does not notice it."""
+"""All pages of a list. The token is replaced between two pages, without any code in the loop."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,6 +1,6 @@
 """Processes of one machine that share a token in files (``pip install "oauthcc[file]"``).
 
-It is the same for the workers of gunicorn or Celery, and for scripts that cron starts.
+The same store is for the workers of gunicorn or Celery, and for scripts that cron starts.
 """
 
 from concurrent.futures import ProcessPoolExecutor

@@ -1,7 +1,7 @@
 """The four lines that are needed to call an API.
 
-They are configured by OAUTH_TOKEN_URL, OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET, OAUTH_SCOPE and
-OAUTH_API_URL. Without these variables, an authorization server and an API are started on loopback.
+The script reads OAUTH_TOKEN_URL, OAUTH_CLIENT_ID, OAUTH_CLIENT_SECRET, OAUTH_SCOPE and
+OAUTH_API_URL. Without these variables, it starts an authorization server and an API on loopback.
 """
 
 import os

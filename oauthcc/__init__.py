@@ -7,8 +7,9 @@
     api = ClientCredentialsSession("https://as.example/token", "my-id", "my-secret", "orders:read")
     api.get("https://api.example/orders").json()
 
-It does machine-to-machine OAuth 2.0 (the client credentials grant, RFC 6749 section 4.4): it
-fetches a token, renews it, and sends a refused request once more with a new one.
+The session does machine-to-machine OAuth 2.0 (the client credentials grant, RFC 6749 section 4.4).
+It fetches a token and renews it. If an API refuses the token, the session sends the request once
+more with a new token.
 """
 
 from __future__ import annotations

@@ -180,9 +180,9 @@ class ClientCredentialsAuth(AuthBase):
 
         requests.get(url, auth=ClientCredentialsAuth(token_url, client_id, client_secret, scope))
 
-    Keep one object and use it for all requests, because it holds the token. The arguments are those
-    of `ClientCredentialsSession`, which can do more: here the token is fetched when the request is
-    prepared, and a proxy cannot be avoided.
+    Keep one object and use it for all requests, because it keeps the token. The arguments are those
+    of `ClientCredentialsSession`. The session can do more: with this object, the token is fetched
+    when the request is prepared, and a proxy cannot be avoided.
 
     Raises `ConfigurationError` if the configuration cannot work. Requests raise `TokenError` if no
     token can be obtained.

@@ -4,12 +4,12 @@
 
     OAuthCCError(requests.RequestException)
     ├ ConfigurationError (also ValueError)          the configuration cannot work
-    ├ InsecureURLError (also InvalidURL)            a token would travel over plain http
+    ├ InsecureURLError (also InvalidURL)            a token would be sent over plain http
     ├ DiscoveryError                                the issuer's metadata cannot be used
     └ TokenError                                    there is no usable token
       ├ TokenRequestDenied                          refused by the server (RFC 6749 section 5.2)
       ├ InvalidTokenResponse                        a 2xx or 3xx answer without a token
-      └ TokenEndpointUnavailable                    429 or 5xx: try again later
+      └ TokenEndpointUnavailable                    429, 5xx or no answer: try again later
         ├ TokenEndpointUnreachable (also requests.ConnectionError)
         └ TokenEndpointTimeout (also requests.Timeout)
 
@@ -47,7 +47,7 @@ class ConfigurationError(OAuthCCError, ValueError):
 
 
 class InsecureURLError(OAuthCCError, InvalidURL):
-    """A request that would send a token over plain http beyond loopback (RFC 6750 section 5.3)."""
+    """A token that would be sent over plain http to another machine (RFC 6750 section 5.3)."""
 
 
 class DiscoveryError(OAuthCCError):
@@ -59,10 +59,10 @@ class TokenError(OAuthCCError):
 
     ``response`` is the answer of the token endpoint, if there was one. Its ``request`` has neither
     a body nor an ``Authorization`` header. ``status_code`` is the HTTP status of the answer.
-    ``error``, ``error_description`` and ``error_uri`` are what the server answered (RFC 6749
-    section 5.2), reduced to the characters that the RFC allows. ``retry_after`` is the number of
-    seconds that the server asked the client to wait. If the error is remembered from an earlier
-    token request, it is the number of seconds until the next one is allowed.
+    ``error``, ``error_description`` and ``error_uri`` are members of the answer (RFC 6749 section
+    5.2), reduced to the characters that the RFC allows. ``retry_after`` is the number of seconds
+    that the server asked the client to wait. If the error is remembered from an earlier token
+    request, ``retry_after`` is the number of seconds until the next one is allowed.
     """
 
     status_code: int | None = None
@@ -100,7 +100,7 @@ class InvalidTokenResponse(TokenError):
 
 
 class TokenEndpointUnavailable(TokenError):
-    """The token endpoint is unavailable: it answered 429 or 5xx, or did not answer."""
+    """The token endpoint is unavailable: 429, 5xx, a 403 without an OAuth error, or no answer."""
 
 
 class TokenEndpointUnreachable(TokenEndpointUnavailable, requests.ConnectionError):

@@ -72,9 +72,10 @@ class _ClientEvent:
 class TokenObtained(_ClientEvent):
     """A new token was obtained.
 
-    ``why`` is the reason for the fetch. ``seconds`` is the time that it took, and ``expires_in``
-    the lifetime of the token in seconds (None: unknown). ``attempts`` is the number of token
-    requests (0: the token was in the store). ``waiters`` is the number of callers that waited.
+    ``why`` is the reason for the fetch. ``seconds`` is the time that the fetch took, and
+    ``expires_in`` is the lifetime of the token in seconds (None: unknown). ``attempts`` is the
+    number of token requests (0: the token was in the store). ``waiters`` is the number of callers
+    that waited.
     """
 
     token_url: str
@@ -186,9 +187,9 @@ class StoreBypassed(_ClientEvent):
     """The token store failed, and the session continued without it.
 
     ``operation`` is ``load``, ``save``, ``lock`` or ``unlock``. ``error`` is an error of this
-    library or a TimeoutError. It says what the store raised and where, but not the message, which
-    may quote the token. ``place`` is the folder, or host and port, of the store, without a
-    password; of a store of another kind it is the name of its class.
+    library or a TimeoutError. It says what the store raised and where. It does not contain the
+    message of the store, which may quote the token. ``place`` is the folder, or host and port, of
+    the store, without a password. For other kinds of stores, it is the name of the class.
     """
 
     operation: str

@@ -41,7 +41,7 @@ _patches: tuple[Patch, ...] = ()
 
 
 class Patch:
-    """What `patch` returns: the tokens of a session for the requests of other sessions.
+    """The result of `patch`: the tokens of a session for the requests of other sessions.
 
     It is a context manager. ``session`` is the session whose tokens are used.
     """
@@ -50,7 +50,7 @@ class Patch:
         self.session: ClientCredentialsSession = session
 
     def undo(self) -> None:
-        """Let requests go out without these tokens again, also those that are prepared."""
+        """End the patch. Requests get no token any more, even if they are prepared already."""
         global _patches  # noqa: PLW0603 - it is for the whole process, as requests is
         _patches = tuple(each for each in _patches if each is not self)
         if not _patches:
@@ -80,13 +80,15 @@ def patch(
         with oauthcc.patch(api):
             requests.get("https://api.example/orders")
 
-    ``session`` has an ``api_url``, outside of which nothing changes. Or pass ``token_url``,
-    ``client_id`` and the other options of `ClientCredentialsSession`, as a mapping or as keywords.
-    Without arguments, the environment variables of `ClientCredentialsSession.from_env` count.
-    What the program brings itself wins: ``auth=``, an ``Authorization`` header, a login in the URL
-    or in ``~/.netrc``. Processes that `multiprocessing` starts are patched too.
+    ``session`` must have an ``api_url``. Requests to other URLs are not changed. Instead of a
+    session, pass ``token_url``, ``client_id`` and the other options of `ClientCredentialsSession`,
+    as a mapping or as keywords. Without arguments, the environment variables of
+    `ClientCredentialsSession.from_env` are read. A login of the program wins: ``auth=``, an
+    ``Authorization`` header, a login in the URL or in ``~/.netrc``. Processes that
+    `multiprocessing` starts are patched too.
 
-    Call `Patch.undo`, or use it as a context manager, to end that. Raises `ConfigurationError`.
+    To end the patch, call `Patch.undo`, or use the result as a context manager. Raises
+    `ConfigurationError`.
     """
     made = patch_this_process(_session_of(session, options))
     from multiprocessing import spawn

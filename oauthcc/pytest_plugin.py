@@ -58,8 +58,8 @@ def oauth_session(
 def oauth_reset() -> Iterator[None]:
     """Drop the tokens, remembered errors and pauses of all sessions, before and after the test.
 
-    For a session that a module keeps. For all tests of a project, write `usefixtures = oauth_reset`
-    into the configuration of pytest.
+    Use it for a session that a module keeps. To use it for all tests of a project, write
+    `usefixtures = oauth_reset` into the configuration of pytest.
     """
     from .testing import forget_tokens
 

@@ -98,13 +98,15 @@ class ClientCredentialsSession(requests.Session):
         api.get("https://api.example/orders").json()
 
     The token is fetched with the client credentials grant (RFC 6749 section 4.4) when the first
-    request needs it. It is renewed before it expires, and replaced once if the API answers 401.
+    request needs it. It is renewed before it expires. If the API answers 401, another token is
+    fetched and the request is sent once more.
 
     - ``token_url``: the token endpoint; None if ``issuer`` is given.
     - ``client_id``, ``client_secret``: the client. The secret is a string, a ``pathlib.Path`` of
-      the file that contains it, or a callable that returns it.
+      the file that contains the secret, or a callable that returns it.
     - ``scope``: the requested scope, a string or several.
-    - ``api_url``: the URL prefixes that may receive the token; None means every requested URL.
+    - ``api_url``: the URL prefix that may receive the token, or several; None means every requested
+      URL.
     - ``issuer``: the issuer that publishes its token endpoint (RFC 8414); see `from_issuer`.
     - ``audience``, ``resource`` (RFC 8707), ``token_params``: further parameters of the token
       request. A ``grant_type`` in ``token_params`` takes the place of ``client_credentials``.
@@ -115,13 +117,14 @@ class ClientCredentialsSession(requests.Session):
     - ``scheme``: how the token is sent: `Bearer` (None) or `DPoP` (RFC 9449).
     - ``store``: where tokens are shared with other sessions and processes.
     - ``renew_at``: the two shares of a token's lifetime between which it is renewed.
-    - ``token_timeout``: how many seconds a token may take, with all attempts; 60 at most.
-    - ``refused_status``: the statuses that mean that the token is refused.
+    - ``token_timeout``: the limit for a token request with all its attempts, in seconds; 60 at
+      most.
+    - ``refused_status``: the statuses by which an API refuses a token; 401 by default.
     - ``on_event``: a callable that gets each event.
 
-    Raises `ConfigurationError` if the configuration cannot work. Requests raise, besides what
-    requests raises, `TokenError` or one of its subclasses if no token can be obtained, and
-    `InsecureURLError` if a token would go over plain http.
+    Raises `ConfigurationError` if the configuration cannot work. Calls raise the errors of
+    requests. They also raise `TokenError` or one of its subclasses if no token can be obtained, and
+    `InsecureURLError` if a token would be sent over plain http.
     """
 
     #: The source of the tokens of this session.
@@ -184,8 +187,8 @@ class ClientCredentialsSession(requests.Session):
     ) -> Self:
         """Return a session that uses the token source of another one.
 
-        Token requests go through the adapters of the other session. Closing this session does not
-        close them.
+        Token requests go through the adapters of the other session. `close` of this session does
+        not close those adapters.
         """
         _check_source(tokens)
         session = cls.__new__(cls)
@@ -225,11 +228,11 @@ class ClientCredentialsSession(requests.Session):
         """Return a session for an API that names its authorization server (RFC 9728).
 
         ``url`` is the URL of the API exactly as the API publishes it, such as that of a server of
-        the Model Context Protocol. The API is asked when the first token is needed. Its first
-        authorization server that is one of the ``trusted_issuers`` gets the client's secret, and no
-        other. By default, ``resource`` (RFC 8707) and ``api_url`` are this URL (without its query).
-        Raises `ConfigurationError`; the first request raises `DiscoveryError` if the API has no
-        usable metadata or names no trusted issuer.
+        the Model Context Protocol. The API is asked when the first token is needed. The client's
+        secret is sent only to the first authorization server of the API that is one of the
+        ``trusted_issuers``. By default, ``resource`` (RFC 8707) and ``api_url`` are this URL
+        (without its query). Raises `ConfigurationError`; the first request raises `DiscoveryError`
+        if the API has no usable metadata or names no trusted issuer.
         """
         issuer = IssuerOfAPI.of(url, trusted_issuers)
         prefix = url.partition("?")[0]
@@ -245,8 +248,8 @@ class ClientCredentialsSession(requests.Session):
         ``OAUTH_CLIENT_SECRET`` or ``OAUTH_CLIENT_SECRET_FILE`` (unless ``OAUTH_CLIENT_AUTH`` is a
         method without a secret). Optional are ``OAUTH_SCOPE``, ``OAUTH_API_URL`` (prefixes
         separated by spaces or commas), ``OAUTH_AUDIENCE``, ``OAUTH_RESOURCE`` (separated by spaces)
-        and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises `ConfigurationError` that
-        names what is missing.
+        and ``OAUTH_CLIENT_AUTH``. ``options`` win over variables. Raises `ConfigurationError`,
+        which names all missing variables.
         """
         found = {**options_from_env(prefix, given=options), **options}
         return cls(found.pop("token_url", None), **found)
@@ -273,15 +276,15 @@ class ClientCredentialsSession(requests.Session):
     def add_api(
         self, prefix: str, *, tokens: TokenSource | None = None, **options: Unpack[APIOptions]
     ) -> TokenSource:
-        """Let the URLs under a prefix have tokens of their own; the longest prefix wins.
+        """Use other tokens for the URLs under a prefix, and return their source.
 
-        Pass ``scope``, ``audience``, ``resource`` or ``token_params`` for that API. The options
-        that name the client and the server (``token_url``, ``issuer``, ``client_id``,
-        ``client_secret``, ``client_auth``, ``token_body``, ``scheme``) and ``store``,
-        ``renew_at``, ``token_timeout``, ``on_event`` are this session's by default, and for the
-        same server a ``grant_type`` in ``token_params``. Or pass the ``tokens`` of another session.
-        Like ``mount``, call this in one thread before others use the session.
-        Raises `ConfigurationError`.
+        If several prefixes match, the longest one wins. Pass ``scope``, ``audience``, ``resource``
+        or ``token_params`` for that API. These options are taken from this session if they are
+        omitted: ``token_url``, ``issuer``, ``client_id``, ``client_secret``, ``client_auth``,
+        ``token_body``, ``scheme``, ``store``, ``renew_at``, ``token_timeout``, ``on_event``, and
+        for the same server a ``grant_type`` in ``token_params``. Or pass the ``tokens`` of another
+        session. Like ``mount``, call this in one thread before others use the session. Raises
+        `ConfigurationError`.
         """
         if tokens is None:
             tokens = self.tokens._sibling(**options)
@@ -345,10 +348,10 @@ class ClientCredentialsSession(requests.Session):
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send a prepared request, with a token if one belongs on it.
 
-        Everything passes here: ``get`` and the other verbs, ``request``, ``send`` and every hop of
-        a redirect. The order of operations:
+        Every request is sent by this method: those of ``get`` and the other verbs, of ``request``,
+        and every hop of a redirect. The order of operations:
 
-        1. Find the token source for the URL. None: send the request as requests does.
+        1. Find the token source for the URL. If there is none, send the request as requests does.
         2. Copy the request, because the caller may use it again, in other threads too.
         3. Get the current token; wait for a fetch if there is none.
         4. Put the token on the copy, and our response hook before the user's hooks.
@@ -439,7 +442,7 @@ class ClientCredentialsSession(requests.Session):
         return f"<{name} for {tokens._description()}, api_url {prefixes}>"
 
     def close(self) -> None:
-        """Close the adapters and the connections to the token endpoint. Nothing is waited for."""
+        """Close the adapters and the connections to the token endpoint, without waiting."""
         super().close()
         for tokens in vars(self).get("_own_sources", ()):
             tokens.close()
@@ -650,7 +653,7 @@ def fetch_token(
 ) -> Token:
     """Fetch one token, for a script that needs no session.
 
-    ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). ``verify`` is as in requests.
+    ``timeout`` is in seconds (None: 60; a tuple: its sum). ``verify`` is as in requests.
     ``headers`` are added to the token request. ``hooks`` are compliance hooks of requests-oauthlib
     by the names of their types, such as ``{"access_token_response": hook}``, or one of its
     compliance fixes, which is called with the token endpoint. The other options are those of

@@ -46,8 +46,9 @@ def client_auth_from(
     """Return the method of client authentication for the value of ``client_auth=``.
 
     The value is a method, its class, its name in the registry of IANA, or None. None means
-    ``client_secret_basic``, or ``none`` if there is no secret. Raise ConfigurationError for any
-    other value, for a secret with a method that takes none, and for the reverse.
+    ``client_secret_basic``, or ``none`` if there is no secret. (`ClientConfig.of` refuses the
+    latter.) Raise ConfigurationError for any other value, for a secret with a method that takes
+    none, and for a method that needs a secret without one.
     """
     if value is None:
         return ClientSecretBasic() if has_secret else NoClientAuth()

@@ -45,9 +45,10 @@ _NEEDED, _TEXTS = {"alg", "exp"}, {"headers": "kid", "claims": "iss"}
 class ClientSecretJWT:
     """An assertion that is signed with the client secret (RFC 7523 section 2.2).
 
-    ``algorithm`` is HS256, HS384 or HS512: the secret must have at least 32, 48 or 64 octets (RFC
-    7518 section 3.2). ``lifetime`` of an assertion is in seconds, ``audience`` replaces the issuer
-    or token URL, ``type`` is the ``typ`` of its header. Needs ``pip install "oauthcc[jwt]"``.
+    ``algorithm`` is HS256, HS384 or HS512. The secret must have at least 32, 48 or 64 octets (RFC
+    7518 section 3.2). ``lifetime`` is how long an assertion is valid, in seconds. ``audience``
+    replaces the issuer or token URL. ``type`` is the ``typ`` of the header. Needs
+    ``pip install "oauthcc[jwt]"``.
     """
 
     algorithm: str = "HS256"
@@ -86,12 +87,13 @@ class PrivateKeyJWT:
     holds either, or a callable that returns either. The file is read and the callable is called
     again for each token request. ``password`` decrypts an encrypted PEM. If ``algorithm`` is None,
     it comes from the key (RS256 for RSA without ``alg``). If ``key_id`` is None, it comes from the
-    JWK. ``lifetime`` of an assertion is in seconds, ``audience`` replaces the issuer or token URL,
-    ``type`` is the ``typ`` of its header. ``headers`` and ``claims`` are added to the assertion, or
-    replace what it would contain; None leaves out what it would contain. ``certificate`` is that of
-    the key, in PEM, given like the key, with its chain if the server wants it; it adds the headers
-    ``x5t#S256`` and ``x5c`` (RFC 7515 section 4.1). Raises ConfigurationError if the key cannot
-    sign, or if the certificate is not that of the key. Needs ``pip install "oauthcc[jwt]"``.
+    JWK. ``lifetime`` is how long an assertion is valid, in seconds. ``audience`` replaces the
+    issuer or token URL. ``type`` is the ``typ`` of the header. ``headers`` and ``claims`` are added
+    to the assertion, or replace its members. A value of None leaves out a member. ``certificate``
+    is the certificate of the key, in PEM, in the forms that ``key`` accepts, with its chain if the
+    server wants the chain. It adds the headers ``x5t#S256`` and ``x5c`` (RFC 7515 section 4.1).
+    Raises ConfigurationError if the key cannot sign, or if the certificate is not that of the key.
+    Needs ``pip install "oauthcc[jwt]"``.
     """
 
     key: KeyLike = field(repr=False)
@@ -170,12 +172,12 @@ class PrivateKeyJWT:
 @hide_locals
 @frozen
 class ClientAssertion:
-    """An assertion of another program (RFC 7521 section 4.2), as in workload identity.
+    """An assertion that another program made (RFC 7521 section 4.2), as in workload identity.
 
-    ``assertion`` is the assertion itself, a ``pathlib.Path`` of the file that holds it, or a
+    ``assertion`` is the assertion itself, a ``pathlib.Path`` of the file that contains it, or a
     callable that returns it. The file is read and the callable is called again for every attempt.
-    ``type`` is its registered type, a URI. ``send_client_id=False`` leaves ``client_id`` out of
-    the body, which RFC 7521 allows.
+    ``type`` is its registered type, a URI. ``send_client_id=False`` leaves ``client_id`` out of the
+    body, which RFC 7521 allows.
     """
 
     assertion: SecretLike = field(repr=False)

@@ -16,8 +16,9 @@ class Attempt:
     """The headers and body parameters that authenticate the client in one token request.
 
     ``client_secret`` was read for this token request. ``audience`` is the name of the server in an
-    assertion: the issuer if one was discovered, else the token URL. A method adds to ``headers``
-    and to ``params`` (the body). It adds to ``secrets`` every text that no message may show.
+    assertion: the issuer if one was discovered, else the token URL. A method of client
+    authentication adds to ``headers`` and to ``params`` (the body). It adds every text that no
+    message may show to ``secrets``.
     """
 
     client_id: str

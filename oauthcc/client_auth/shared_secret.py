@@ -14,9 +14,9 @@ from .attempt import Attempt, hashed
 class ClientSecretBasic:
     """Id and secret in ``Authorization: Basic`` (RFC 6749 section 2.3.1), the default.
 
-    Both are form-encoded first, as the RFC requires. A space becomes ``%20``, which servers that
-    only percent-decode can read too. ``encode=False`` sends both unencoded, for servers that
-    decode nothing.
+    Both are form-encoded first, as the RFC requires. A space becomes ``%20``, so servers that only
+    percent-decode can read it too. ``encode=False`` sends both unencoded, for servers that decode
+    nothing.
     """
 
     encode: bool = True
@@ -52,7 +52,7 @@ class ClientSecretBasic:
 
 @frozen
 class ClientSecretPost:
-    """Id and secret in the body (RFC 6749 section 2.3.1), for servers without Basic."""
+    """Id and secret in the body (RFC 6749 section 2.3.1), for servers that do not accept Basic."""
 
     name = "client_secret_post"
     needs_secret = True

@@ -26,8 +26,8 @@ class Bearer:
 
     ``prefix`` is the word before the token, ``Bearer`` by default, and ``""`` for none. ``header``
     is the name of the header, ``Authorization`` by default. In another header, the token is sent
-    beside an ``Authorization`` of the caller. Raises ConfigurationError if no header can be made of
-    these.
+    beside an ``Authorization`` of the caller. Raises ConfigurationError if ``prefix`` or ``header``
+    cannot be used.
     """
 
     name = "Bearer"

@@ -47,9 +47,9 @@ class DPoP:
 
     ``key`` is the same as for `PrivateKeyJWT`: PEM or JWK, a path, or a callable. If it is None, a
     new key is generated for ``algorithm`` (default ES256). A file is read now. A callable is called
-    once, at first use. Tokens are bound to the key, so the key never changes in one object. A
-    pickle holds the arguments (key, path or callable, and password). It holds a generated key too:
-    so tokens in a shared store stay usable. Raises ConfigurationError if the key cannot sign.
+    once, at first use. Tokens are bound to the key, so the key of an object never changes. A pickle
+    contains the arguments (key, path or callable, and password). It also contains a generated key,
+    so that tokens in a shared store stay usable. Raises ConfigurationError if the key cannot sign.
     """
 
     name = "DPoP"

@@ -29,15 +29,16 @@ class TokenStore(Protocol):
     """A place that keeps tokens by key, with a lock for each key.
 
     Keys are hexadecimal digests and reveal nothing. The methods are called by many threads at the
-    same time, and each call may come from another thread. A lock is released by another thread than
-    the one that acquired it. A `threading.RLock` raises an error then, and so does a lock of
+    same time, and each call may come from another thread. A lock may be released by another thread
+    than the one that acquired it. A `threading.RLock` then raises an error, and so does a lock of
     redis-py, unless it has ``thread_local=False``.
 
     If `load`, `save` or `lock` raises an exception, it is reported without its message, and the
     store is bypassed. (A TimeoutError of `lock` means that the lock is held.) `load` and `save`
     should take less than 2 seconds, and `lock` should wait no longer than it is told to. If a call
-    takes longer, what it loads is ignored, a lock that it acquires is released, and a token that it
-    saves is replaced if there is a newer one. That operation is then not tried again for a while.
+    takes longer, a token that it loads is ignored, a lock that it acquires is released, and a token
+    that it saves is replaced if there is a newer one. The operation is then not tried again for a
+    while.
     """
 
     def load(self, key: str) -> Token | None:

@@ -59,10 +59,10 @@ class FileStore(BaseStore):
     """A store that keeps tokens in files that only this user can read and write.
 
     ``folder`` is created when it is first needed. By default it is ``oauthcc`` in the user's cache
-    folder. It must belong to this user, and no other user may be able to write in it; if not, or if
-    it is a symbolic link, ConfigurationError is raised. It should be on a local disk. ``cipher``
-    encrypts the tokens, for example ``cryptography.fernet.Fernet(key)``.
-    Needs ``pip install "oauthcc[file]"``.
+    folder. The folder must belong to this user, and no other user may be able to write in it.
+    Otherwise, or if it is a symbolic link, ConfigurationError is raised. It should be on a local
+    disk. ``cipher`` encrypts the tokens, for example ``cryptography.fernet.Fernet(key)``. Needs
+    ``pip install "oauthcc[file]"``.
 
     Files have mode 0600 and folders 0700, whatever the umask is. A file is replaced in one step, so
     a reader never sees half a file. Files are not forced to the disk, because a token that is lost

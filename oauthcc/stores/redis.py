@@ -61,16 +61,16 @@ class RedisStore(BaseStore):
     """A store that keeps tokens in Redis.
 
     ``url_or_client`` is a URL (``redis://``, ``rediss://``, ``unix://``), or a client of redis-py
-    (``redis.Redis``, ``redis.RedisCluster``), whose time-outs are not changed. ``prefix`` begins
-    the name of every key. ``cipher`` encrypts the tokens, for example
+    (``redis.Redis``, ``redis.RedisCluster``). The timeouts of a client are not changed. ``prefix``
+    begins the name of every key. ``cipher`` encrypts the tokens, for example
     ``cryptography.fernet.Fernet(key)``. ``timeout`` is the number of seconds to wait for a
-    connection and for each answer of Redis. Each is tried at most twice. It is used with a URL
-    only.
+    connection and for each answer of Redis. Both are tried at most twice. ``timeout`` is used only
+    with a URL.
 
-    Redis deletes a token when it expires, or after a day if it has no expiry. A lock is released by
-    its holder only, or by Redis after 75 seconds. A copy is the same store. A store that was
-    created from a URL can be pickled, and the pickle contains the URL.
-    Needs ``pip install "oauthcc[redis]"``.
+    Redis deletes a token when it expires, or after a day if it has no expiry. A lock is released
+    only by its holder, or by Redis after 75 seconds. A copy is the same store. A store that was
+    created from a URL can be pickled, and the pickle contains the URL. Needs
+    ``pip install "oauthcc[redis]"``.
     """
 
     @hide_locals

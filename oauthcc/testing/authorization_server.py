@@ -128,10 +128,11 @@ class AuthorizationServer(ScriptedServer):
         `scopes` are the scopes that it may have, and that it gets if it asks for none; None: any.
         `method` is the only client authentication that it may use; None: every one that sends the
         secret itself. A client with a `public_key` (PEM or JWK) uses `private_key_jwt`. A client
-        with a `certificate` (PEM) uses exactly this one in the TLS handshake; `tls=` of the server
-        must ask for it, and tokens are bound to it. A client that has nothing is public. Raises
-        ValueError for a method that this server does not have, or that does not fit, and
-        ConfigurationError if `pip install "oauthcc[jwt]"` is needed.
+        with a `certificate` (PEM) uses exactly this one in the TLS handshake. The `tls=` context of
+        the server must ask for a certificate, and tokens are bound to it. A client without secret,
+        key and certificate is public. Raises ValueError for a method that this server does not
+        have, or that does not fit, and ConfigurationError if `pip install "oauthcc[jwt]"` is
+        needed.
         """
         if method not in (None, *get_args(Method)):
             raise ValueError(f"method must be one of {', '.join(get_args(Method))}: {method!r}")

@@ -9,16 +9,16 @@ from .reset import forget_tokens
 
 
 class MovableClock:
-    """The clock of the library and of all servers of `oauthcc.testing`, from `with` to its end.
+    """The clock of the library and of all servers of `oauthcc.testing`, in a `with` block.
 
     ```python
     with MovableClock() as clock:
         clock.advance(3600)     # every token has expired
     ```
 
-    It runs on between two calls of `advance`. The clocks of the process stay as they are, so
-    nothing else notices. The end of the `with` puts the clocks back, and drops the tokens if they
-    were moved (see `forget_tokens`).
+    Between two calls of `advance`, the clock goes on. The clocks of the process stay as they are,
+    so other code is not affected. The end of the `with` block puts the clocks back. If they were
+    moved, it also drops the tokens (see `forget_tokens`).
     """
 
     def __init__(self) -> None:

@@ -56,7 +56,7 @@ class MockTokenEndpoint:
         """Register the URL with a `responses.RequestsMock` (None: the one of the module).
 
         The other options are members of the token response, such as `expires_in=60` or
-        `token_type="DPoP"`. `OMIT` as a value omits one.
+        `token_type="DPoP"`. If the value is `OMIT`, the member is left out.
         """
         import responses
 

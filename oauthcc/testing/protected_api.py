@@ -76,7 +76,7 @@ class ProtectedAPI(ScriptedServer):
     def add_route(self, path_prefix: str, answer: Route) -> None:
         """Answer requests below this path by calling `answer`, if their token is valid.
 
-        Later routes go before earlier ones and before the built-in ones.
+        A later route wins over an earlier one and over the built-in ones.
         """
         self._routes = [(path_prefix, answer), *self._routes]
 

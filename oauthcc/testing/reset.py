@@ -10,9 +10,9 @@ from ..tokens.source import TokenSource
 def forget_tokens() -> None:
     """Drop the tokens, remembered errors and pauses of all sessions of this process.
 
-    This is `session.tokens.forget()` for each session and each `ClientCredentialsAuth`, also for
-    those that a module or a fixture keeps. Every `MemoryStore` is emptied. The tokens in other
-    stores stay there.
+    This calls `tokens.forget()` of each session and each `ClientCredentialsAuth`, also of those
+    that a module or a fixture keeps. Every `MemoryStore` is emptied. The tokens in other stores
+    stay there.
     """
     for store in forks.living(MemoryStore):
         with store._guard:

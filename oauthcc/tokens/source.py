@@ -54,8 +54,9 @@ _KNOWN_OPTIONS = {*_CLIENT, *SourceOptions.__annotations__}
 class TokenSource:
     """The access tokens of one client configuration.
 
-    It is safe for threads, greenlets and forks. `ClientCredentialsSession.tokens` is one. Keep that
-    session as long as the source is used, because token requests go through its adapters.
+    It is safe for threads, greenlets and forks. `ClientCredentialsSession.tokens` is a token
+    source. Keep the session as long as you use its source, because token requests go through the
+    adapters of the session.
     """
 
     def __init__(
@@ -109,9 +110,8 @@ class TokenSource:
     def get(self, timeout: TimeoutLike = None) -> Token:
         """Return the current token, fetched if there is none.
 
-        ``timeout`` is in seconds (None: 60; of a tuple, the sum counts). Raises `TokenError` if no
-        token can be obtained, and `ConfigurationError` or `DiscoveryError` if the configuration
-        cannot work.
+        ``timeout`` is in seconds (None: 60; a tuple: its sum). Raises `TokenError` if no token can
+        be obtained, and `ConfigurationError` or `DiscoveryError` if the configuration cannot work.
         """
         return self._get(timeout).token
 
@@ -131,7 +131,7 @@ class TokenSource:
 
     @hide_locals
     def mark_refused(self, token: Token) -> None:
-        """Report that an API refused a token: the next caller waits for a renewal first.
+        """Record that an API refused a token, so that the next caller waits for a renewal first.
 
         If the renewal fails, the token is used until it expires, because another API may accept it.
         """
@@ -143,8 +143,8 @@ class TokenSource:
     def forget(self) -> None:
         """Drop the token, remembered failures and pauses, for tests and operators.
 
-        The next request fetches a token, even if a fetch is in progress, whose token is not used
-        then. A token in a store stays there, and may be used again.
+        The next request fetches a token. If a fetch is in progress, its token is not used. A token
+        in a store stays there, and may be used again.
         """
         with self._flights.lock:
             self._flights.abandon()
@@ -153,7 +153,7 @@ class TokenSource:
         self._routes.forget()
 
     def close(self) -> None:
-        """Close the connections to the token endpoint. A fetch in progress is not waited for."""
+        """Close the connections to the token endpoint, without waiting for a fetch in progress."""
         self._fetcher.close()
 
     def _after_fork(self) -> None:

@@ -66,8 +66,8 @@ def test_a_dump_contains_the_token_but_not_the_secret(session, api, secrets_in):
 def test_a_pool_whose_sessions_use_the_tokens_of_one_session_costs_one_token_request(
     session, auth, api
 ):
-    # A thread of this pool loses an answer that comes before the pool has prepared the thread. So the
-    # API answers when all threads are waiting.
+    # A thread of this pool loses an answer that comes before the pool has prepared the thread. So
+    # the API answers when all threads are waiting.
     gate = api.hold()
 
     def open_gate():
