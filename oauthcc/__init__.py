@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import typing
 
+
 if typing.TYPE_CHECKING:
     from .access_token import Token
     from .auth import ClientCredentialsAuth
@@ -109,18 +110,21 @@ if not typing.TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
         """Return a name of `__all__` or a module; the first use imports it (PEP 562)."""
-        if name in __all__:
-            for module in _MODULES:
-                found = vars(importlib.import_module(f".{module}", __name__))
-                for public in filter(found.__contains__, __all__):
-                    globals().setdefault(public, found[public])
-            return globals()[name]
-        if not name.startswith("_"):
-            try:
+        try:
+            if name in __all__:
+                for module in _MODULES:
+                    found = vars(importlib.import_module(f".{module}", __name__))
+                    for public in filter(found.__contains__, __all__):
+                        globals().setdefault(public, found[public])
+                return globals()[name]
+            if not name.startswith("_"):
                 return importlib.import_module(f".{name}", __name__)
-            except ModuleNotFoundError as error:
-                if error.name != f"{__name__}.{name}":
-                    raise
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+        except AttributeError as error:
+            # A dependency is broken. Python would only say that there is no such name here.
+            raise ImportError(f"{__name__}.{name} cannot be imported: {error}") from error
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
