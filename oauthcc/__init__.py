@@ -13,9 +13,10 @@ fetches a token, renews it, and sends a refused request once more with a new one
 
 from __future__ import annotations
 
+import _thread
 import importlib
+import os
 import typing
-
 
 if typing.TYPE_CHECKING:
     from .access_token import Token
@@ -105,6 +106,12 @@ _MODULES = (
     *("session", "stores", "tokens.source"),
 )
 
+#: Held at the first use of a public name. A fork waits for that, as for `forks.importing`.
+_importing = _thread.RLock()
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release)
+    os.register_at_fork(after_in_child=_importing.release)
+
 # Type checkers would take every name for one of this module.
 if not typing.TYPE_CHECKING:  # pragma: no branch
 
@@ -112,10 +119,11 @@ if not typing.TYPE_CHECKING:  # pragma: no branch
         """Return a name of `__all__` or a module; the first use imports it (PEP 562)."""
         try:
             if name in __all__:
-                for module in _MODULES:
-                    found = vars(importlib.import_module(f".{module}", __name__))
-                    for public in filter(found.__contains__, __all__):
-                        globals().setdefault(public, found[public])
+                with _importing:
+                    for module in _MODULES:
+                        found = vars(importlib.import_module(f".{module}", __name__))
+                        for public in filter(found.__contains__, __all__):
+                            globals().setdefault(public, found[public])
                 return globals()[name]
             if not name.startswith("_"):
                 return importlib.import_module(f".{name}", __name__)

@@ -367,6 +367,33 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run_python(code) == "0\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_waits_for_the_first_use_of_a_public_name() -> None:
+    code = """
+import os, signal, sys, threading, time, warnings
+import oauthcc
+begun = threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "oauthcc.session":
+            begun.set()
+            time.sleep(0.3)
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: oauthcc.Bearer)
+thread.start()
+begun.wait()
+warnings.simplefilter("ignore", DeprecationWarning)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    oauthcc.ClientCredentialsSession
+    os._exit(0)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run_python(code) == "0\n"
+
+
 @pytest.mark.parametrize(
     ("broken", "error"),
     [
