@@ -322,6 +322,18 @@ def test_the_clock_is_put_back_and_tokens_of_the_future_are_dropped(
         assert abs(auth.time() - time.time()) < 1000
 
 
+def test_a_clock_can_be_used_inside_of_itself(oauth_clock: MovableClock) -> None:
+    oauth_clock.advance(1000)
+    with oauth_clock as inner:
+        inner.advance(1000)
+        assert inner.time() - time.time() == pytest.approx(2000, abs=500)
+    assert oauthcc.clock.system is oauth_clock
+    assert oauth_clock.monotonic() - time.monotonic() == pytest.approx(2000, abs=500)
+    alone = MovableClock()
+    alone.advance(5000)
+    assert alone.time() - time.time() == pytest.approx(5000, abs=500)
+
+
 def test_an_error_is_remembered_until_the_clock_is_moved(
     oauth_clock: MovableClock, auth: AuthorizationServer
 ) -> None:
