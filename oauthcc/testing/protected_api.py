@@ -14,7 +14,7 @@ from .authorization_server import AuthorizationServer
 from .faults import Answer, HeaderFields, Outcome, json_answer
 from .proof import ProofError, Proofs
 from .registry import IssuedToken, thumbprint
-from .script import ScriptedServer
+from .script import ScriptedServer, checked_path
 from .seen import SeenRequest
 
 Route = Callable[[SeenRequest], Answer]
@@ -71,14 +71,16 @@ class ProtectedAPI(ScriptedServer):
 
     def require_scope(self, path_prefix: str, scope: str) -> None:
         """Answer 403 below this path if the token lacks the scope (RFC 6750 section 3.1)."""
-        self._scopes[path_prefix] = scope
+        self._scopes[checked_path(path_prefix)] = scope
 
     def add_route(self, path_prefix: str, answer: Route) -> None:
         """Answer requests below this path by calling `answer`, if their token is valid.
 
         Later routes go before earlier ones and before the built-in ones.
         """
-        self._routes = [(path_prefix, answer), *self._routes]
+        if not callable(answer):
+            raise TypeError("A route is a function of the request, such as `lambda request: ...`.")
+        self._routes = [(checked_path(path_prefix), answer), *self._routes]
 
     def refuse_next(
         self,
