@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -32,6 +33,7 @@ from oauthcc.pytest_plugin import MakeEndpoint
 from oauthcc.stores import FileStore, MemoryStore
 from oauthcc.testing import (
     OMIT,
+    Answer,
     AuthorizationServer,
     MockTokenEndpoint,
     MovableClock,
@@ -522,6 +524,21 @@ def test_a_fault_of_a_real_socket_cannot_be_mocked(mock_token_endpoint: MakeEndp
         endpoint.fail_next(faults.hang())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("n", [0, -1, None])
+def test_a_wrong_number_of_failures_is_refused(mock_token_endpoint: MakeEndpoint, n: Any) -> None:
+    endpoint = mock_token_endpoint(TOKEN_URL)
+    with pytest.raises(ValueError, match="the number of requests"):
+        endpoint.fail_next("invalid_client", n)
+
+
+def test_the_body_of_a_failure_may_be_in_pieces(mock_token_endpoint: MakeEndpoint) -> None:
+    endpoint = mock_token_endpoint(TOKEN_URL)
+    pieces = iter([b'{"error": ', b'"invalid_scope"}'])
+    endpoint.fail_next(Answer(400, {"Content-Type": "application/json"}, pieces))
+    with pytest.raises(TokenRequestDenied, match="invalid_scope"):
+        fetch_token(TOKEN_URL, "my-id", "my-secret")
+
+
 def test_the_members_of_the_response_are_those_of_the_call(
     mock_token_endpoint: MakeEndpoint,
 ) -> None:
@@ -568,6 +585,16 @@ def test_a_request_of_another_program_is_read_too(mock_token_endpoint: MakeEndpo
 @responses.activate
 def test_an_endpoint_can_be_made_without_pytest() -> None:
     endpoint = MockTokenEndpoint(TOKEN_URL)
+    assert fetch_token(TOKEN_URL, "my-id", "my-secret").access_token == endpoint.tokens[0]
+
+
+def test_a_token_is_not_that_of_another_thread(mock_token_endpoint: MakeEndpoint) -> None:
+    class Tokens(list[str]):
+        def append(self, token: str) -> None:
+            self += [token, "of another thread, at the same moment"]
+
+    endpoint = mock_token_endpoint(TOKEN_URL)
+    endpoint.tokens = Tokens()
     assert fetch_token(TOKEN_URL, "my-id", "my-secret").access_token == endpoint.tokens[0]
 
 
