@@ -269,6 +269,22 @@ def test_the_token_of_a_renewal_that_runs_is_not_used_after_the_reset(
     assert token == auth.issued[2]
 
 
+def test_the_token_of_a_renewal_that_runs_does_not_get_into_the_emptied_store(
+    auth: AuthorizationServer,
+) -> None:
+    store = MemoryStore()
+    with session_for(auth, store=store) as session, session_for(auth, store=store) as other:
+        with auth.hold() as gate:
+            late = threading.Thread(target=session.tokens.get)
+            late.start()
+            gate.wait_for(1)
+            forget_tokens()
+        late.join(20)
+        flights_done()
+        assert other.tokens.get().access_token == auth.issued[1]
+        assert session.tokens.get().access_token == auth.issued[1]
+
+
 @needs_fork
 @fork_among_threads
 def test_a_child_can_forget_what_it_got_from_its_parent(auth: AuthorizationServer) -> None:
