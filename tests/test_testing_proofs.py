@@ -427,6 +427,22 @@ def test_a_bound_token_is_refused(
     assert challenge.startswith(f'DPoP realm="api", error="{error}"')
 
 
+def test_the_challenge_has_the_scheme_of_the_request(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    api.require_scope("/admin", "admin")
+    token, url = bound_token(auth).json()["access_token"], api.url + "/admin"
+
+    def challenge() -> str:
+        headers = {"Authorization": f"DPoP {token}", "DPoP": proof_for(EC, "GET", url, token)}
+        answer = requests.get(url, headers=headers, timeout=10)
+        return str(answer.headers["WWW-Authenticate"])
+
+    assert challenge() == 'DPoP realm="api", error="insufficient_scope", scope="admin"'
+    auth.revoke_all()
+    assert challenge() == 'DPoP realm="api", error="invalid_token"'
+
+
 def test_a_token_without_a_key_is_refused_with_the_scheme_dpop(
     auth: AuthorizationServer, api: ProtectedAPI
 ) -> None:
