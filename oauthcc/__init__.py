@@ -14,7 +14,9 @@ more with a new token.
 
 from __future__ import annotations
 
+import _thread
 import importlib
+import os
 import typing
 
 if typing.TYPE_CHECKING:
@@ -105,23 +107,33 @@ _MODULES = (
     *("session", "stores", "tokens.source"),
 )
 
+#: Held at the first use of a public name. A fork waits for that, as for `forks.importing`.
+_importing = _thread.RLock()
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has none
+    os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release)
+    os.register_at_fork(after_in_child=_importing.release)
+
 # Type checkers would take every name for one of this module.
 if not typing.TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
         """Return a name of `__all__` or a module; the first use imports it (PEP 562)."""
-        if name in __all__:
-            for module in _MODULES:
-                found = vars(importlib.import_module(f".{module}", __name__))
-                for public in filter(found.__contains__, __all__):
-                    globals().setdefault(public, found[public])
-            return globals()[name]
-        if not name.startswith("_"):
-            try:
+        try:
+            if name in __all__:
+                with _importing:
+                    for module in _MODULES:
+                        found = vars(importlib.import_module(f".{module}", __name__))
+                        for public in filter(found.__contains__, __all__):
+                            globals().setdefault(public, found[public])
+                return globals()[name]
+            if not name.startswith("_"):
                 return importlib.import_module(f".{name}", __name__)
-            except ModuleNotFoundError as error:
-                if error.name != f"{__name__}.{name}":
-                    raise
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+        except AttributeError as error:
+            # A dependency is broken. Python would only say that there is no such name here.
+            raise ImportError(f"{__name__}.{name} cannot be imported: {error}") from error
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -364,6 +365,56 @@ thread.join()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert run_python(code) == "0\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_fork_waits_for_the_first_use_of_a_public_name() -> None:
+    code = """
+import os, signal, sys, threading, time, warnings
+import oauthcc
+begun = threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "oauthcc.session":
+            begun.set()
+            time.sleep(0.3)
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=lambda: oauthcc.Bearer)
+thread.start()
+begun.wait()
+warnings.simplefilter("ignore", DeprecationWarning)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    oauthcc.ClientCredentialsSession
+    os._exit(0)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run_python(code) == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        ("import nothing_there", "ModuleNotFoundError: No module named 'nothing_there'"),
+        ("import os; os.nothing", "ImportError: .*module 'os' has no attribute 'nothing'"),
+    ],
+)
+@pytest.mark.parametrize("use", ["from oauthcc import Bearer", "import oauthcc; oauthcc.testing"])
+def test_a_dependency_that_is_broken_shows_its_own_error(
+    tmp_path: Path, broken: str, error: str, use: str
+) -> None:
+    (tmp_path / "urllib3.py").write_text(broken)
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+try:
+    {use}
+except Exception as error:
+    print(f"{{type(error).__name__}}: {{error}}")
+"""
+    assert re.match(error, run_python(code))
 
 
 def test_the_library_can_be_imported_without_its_optional_dependencies() -> None:

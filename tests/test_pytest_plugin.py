@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -32,6 +33,7 @@ from oauthcc.pytest_plugin import MakeEndpoint
 from oauthcc.stores import FileStore, MemoryStore
 from oauthcc.testing import (
     OMIT,
+    Answer,
     AuthorizationServer,
     MockTokenEndpoint,
     MovableClock,
@@ -267,6 +269,22 @@ def test_the_token_of_a_renewal_that_runs_is_not_used_after_the_reset(
     assert token == auth.issued[2]
 
 
+def test_the_token_of_a_renewal_that_runs_does_not_get_into_the_emptied_store(
+    auth: AuthorizationServer,
+) -> None:
+    store = MemoryStore()
+    with session_for(auth, store=store) as session, session_for(auth, store=store) as other:
+        with auth.hold() as gate:
+            late = threading.Thread(target=session.tokens.get)
+            late.start()
+            gate.wait_for(1)
+            forget_tokens()
+        late.join(20)
+        flights_done()
+        assert other.tokens.get().access_token == auth.issued[1]
+        assert session.tokens.get().access_token == auth.issued[1]
+
+
 @needs_fork
 @fork_among_threads
 def test_a_child_can_forget_what_it_got_from_its_parent(auth: AuthorizationServer) -> None:
@@ -320,6 +338,18 @@ def test_the_clock_is_put_back_and_tokens_of_the_future_are_dropped(
         assert oauthcc.clock.system is time
         assert session.tokens.get() not in (first, second)
         assert abs(auth.time() - time.time()) < 1000
+
+
+def test_a_clock_can_be_used_inside_of_itself(oauth_clock: MovableClock) -> None:
+    oauth_clock.advance(1000)
+    with oauth_clock as inner:
+        inner.advance(1000)
+        assert inner.time() - time.time() == pytest.approx(2000, abs=500)
+    assert oauthcc.clock.system is oauth_clock
+    assert oauth_clock.monotonic() - time.monotonic() == pytest.approx(2000, abs=500)
+    alone = MovableClock()
+    alone.advance(5000)
+    assert alone.time() - time.time() == pytest.approx(5000, abs=500)
 
 
 def test_an_error_is_remembered_until_the_clock_is_moved(
@@ -510,6 +540,21 @@ def test_a_fault_of_a_real_socket_cannot_be_mocked(mock_token_endpoint: MakeEndp
         endpoint.fail_next(faults.hang())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("n", [0, -1, None])
+def test_a_wrong_number_of_failures_is_refused(mock_token_endpoint: MakeEndpoint, n: Any) -> None:
+    endpoint = mock_token_endpoint(TOKEN_URL)
+    with pytest.raises(ValueError, match="the number of requests"):
+        endpoint.fail_next("invalid_client", n)
+
+
+def test_the_body_of_a_failure_may_be_in_pieces(mock_token_endpoint: MakeEndpoint) -> None:
+    endpoint = mock_token_endpoint(TOKEN_URL)
+    pieces = iter([b'{"error": ', b'"invalid_scope"}'])
+    endpoint.fail_next(Answer(400, {"Content-Type": "application/json"}, pieces))
+    with pytest.raises(TokenRequestDenied, match="invalid_scope"):
+        fetch_token(TOKEN_URL, "my-id", "my-secret")
+
+
 def test_the_members_of_the_response_are_those_of_the_call(
     mock_token_endpoint: MakeEndpoint,
 ) -> None:
@@ -556,6 +601,16 @@ def test_a_request_of_another_program_is_read_too(mock_token_endpoint: MakeEndpo
 @responses.activate
 def test_an_endpoint_can_be_made_without_pytest() -> None:
     endpoint = MockTokenEndpoint(TOKEN_URL)
+    assert fetch_token(TOKEN_URL, "my-id", "my-secret").access_token == endpoint.tokens[0]
+
+
+def test_a_token_is_not_that_of_another_thread(mock_token_endpoint: MakeEndpoint) -> None:
+    class Tokens(list[str]):
+        def append(self, token: str) -> None:
+            self += [token, "of another thread, at the same moment"]
+
+    endpoint = mock_token_endpoint(TOKEN_URL)
+    endpoint.tokens = Tokens()
     assert fetch_token(TOKEN_URL, "my-id", "my-secret").access_token == endpoint.tokens[0]
 
 

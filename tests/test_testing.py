@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -311,6 +311,47 @@ def test_scripted_refusals_and_answers_are_used_in_order(
     auth.answer_normally()
     assert ask(http, auth).status_code == 200
     assert len(auth.issued) == 1
+
+
+WRONG: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str]] = {
+    "an error as the number": (
+        lambda auth, api: auth.refuse_next("invalid_scope"),
+        ValueError,
+        "None: all of them",
+    ),
+    "no request": (lambda auth, api: api.refuse_next(0), ValueError, "not 0"),
+    "a status": (lambda auth, api: auth.answer_next(503), TypeError, "not int"),
+    "a fault that was not called": (
+        lambda auth, api: auth.answer_next(faults.hang),
+        TypeError,
+        "not function",
+    ),
+    "a path of refusals": (
+        lambda auth, api: api.refuse_next(path="orders"),
+        ValueError,
+        "unlike 'orders'",
+    ),
+    "a path of held requests": (lambda auth, api: api.hold("orders"), ValueError, "slash"),
+    "a path of a scope": (lambda auth, api: api.require_scope("a", "x"), ValueError, "slash"),
+    "a path of a route": (lambda auth, api: api.add_route("a", print), ValueError, "slash"),
+    "a route that is an answer": (
+        lambda auth, api: api.add_route("/a", json_answer([])),
+        TypeError,
+        "function",
+    ),
+}
+
+
+@pytest.mark.parametrize(("use", "error", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_instruction_is_an_error_of_the_test_and_not_of_a_request(
+    auth: AuthorizationServer,
+    api: ProtectedAPI,
+    use: Callable[[Any, Any], object],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        use(auth, api)
 
 
 def test_forget_empties_the_lists_of_requests(

@@ -132,6 +132,10 @@ def ask(auth: AuthorizationServer, assertion: str, **more: object) -> tuple[int,
         ({"aud": "https://as.example/token"}, "Audience doesn't match"),
         ({"exp": 1}, "has expired"),
         ({"exp": "x"}, "could not convert"),
+        ({"exp": float("nan")}, "not a finite number"),
+        ({"exp": float("inf")}, "not a finite number"),
+        ({"iat": float("nan")}, "not a finite number"),
+        ({"exp": 10**400}, "too large"),
         ({"iat": []}, "must be"),
         ({"nbf": 9_999_999_999}, "not valid yet"),
         ({"exp": None}, "missing the 'exp' claim"),
@@ -345,11 +349,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"jwk": None}, "jwk"),
     ({"jwk": {"kty": "oct", "k": "eA"}}, "not public"),
     ({"jwk": {"kty": "EC"}}, "not a valid JWK"),
+    ({"jwk": {**EC.public_jwk, "alg": "none"}}, "valid JWK: "),
     ({"signer": generate_key("ES256")}, "Signature verification failed"),
     ({"htm": "PUT"}, "htm"),
     ({"htu": "https://as.example/token"}, "htu"),
     ({"iat": 1}, "iat is too old"),
     ({"iat": 9_999_999_999}, "not valid yet"),
+    ({"iat": float("nan")}, "not a finite number"),
     ({"iat": None}, "'iat'"),
     ({"jti": None}, "'jti'"),
 ]
@@ -428,6 +434,22 @@ def test_a_bound_token_is_refused(
     challenge = answer.headers["WWW-Authenticate"]
     assert answer.status_code == 401
     assert challenge.startswith(f'DPoP realm="api", error="{error}"')
+
+
+def test_the_challenge_has_the_scheme_of_the_request(
+    auth: AuthorizationServer, api: ProtectedAPI
+) -> None:
+    api.require_scope("/admin", "admin")
+    token, url = bound_token(auth).json()["access_token"], api.url + "/admin"
+
+    def challenge() -> str:
+        headers = {"Authorization": f"DPoP {token}", "DPoP": proof_for(EC, "GET", url, token)}
+        answer = requests.get(url, headers=headers, timeout=10)
+        return str(answer.headers["WWW-Authenticate"])
+
+    assert challenge() == 'DPoP realm="api", error="insufficient_scope", scope="admin"'
+    auth.revoke_all()
+    assert challenge() == 'DPoP realm="api", error="invalid_token"'
 
 
 def test_a_token_without_a_key_is_refused_with_the_scheme_dpop(

@@ -23,7 +23,7 @@ class MovableClock:
 
     def __init__(self) -> None:
         """Create a clock that shows the time of the process."""
-        self._under: clock.Clocks = time
+        self._under: list[clock.Clocks] = []  # one for each `with` that has begun
         self._seconds = 0.0
 
     def advance(self, seconds: float) -> None:
@@ -32,20 +32,25 @@ class MovableClock:
 
     def monotonic(self) -> float:
         """Return the time of the clock that nobody can set back, in seconds."""
-        return self._under.monotonic() + self._seconds
+        return self._base.monotonic() + self._seconds
 
     def time(self) -> float:
         """Return the time in seconds since the epoch."""
-        return self._under.time() + self._seconds
+        return self._base.time() + self._seconds
+
+    @property
+    def _base(self) -> clock.Clocks:
+        return self._under[0] if self._under else time
 
     def __enter__(self) -> MovableClock:
         """Put this clock in the place of the one of the library."""
-        self._under, clock.system = clock.system, self
+        self._under.append(clock.system)
+        clock.system = self
         return self
 
     def __exit__(self, *_: object) -> None:
         """Put the clock back that was there before."""
-        clock.system = self._under
+        clock.system = self._under.pop()
         if self._seconds:
             forget_tokens()  # they were issued in what is now the future
 

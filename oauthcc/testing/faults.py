@@ -63,8 +63,17 @@ AnyAnswer: TypeAlias = "Outcome | tuple[int, HeaderFields, bytes]"
 
 
 def as_outcome(value: AnyAnswer) -> Outcome:
-    """Return an answer or a fault unchanged, and a `(status, headers, body)` as an `Answer`."""
-    return Answer(*value) if isinstance(value, tuple) else value
+    """Return an answer or a fault unchanged, and a `(status, headers, body)` as an `Answer`.
+
+    Raise TypeError for anything else, because the thread of a server would raise it too late.
+    """
+    outcome: object = Answer(*value) if isinstance(value, tuple) else value
+    if not isinstance(outcome, Answer | Fault):
+        raise TypeError(
+            "An answer must be an Answer, a Fault such as faults.hang(), or (status, headers,"
+            f" body), not {type(outcome).__name__}."
+        )
+    return outcome
 
 
 def json_answer(value: Any, status: int = 200, headers: HeaderFields = ()) -> Answer:

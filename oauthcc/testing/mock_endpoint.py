@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -64,7 +66,7 @@ class MockTokenEndpoint:
         self.requests: list[TokenRequest] = []
         self.tokens: list[str] = []
         self._members = {"token_type": "Bearer", "expires_in": 3600, **members}
-        self._failures: list[_Result] = []
+        self._failures: deque[_Result] = deque()  # many threads may take one
         mock = responses.mock if mock is None else mock
         mock.add_callback(responses.POST, url, self._answer, content_type="application/json")
 
@@ -81,14 +83,17 @@ class MockTokenEndpoint:
         `faults.unavailable()`, or the exception that requests would raise, such as
         `requests.ConnectionError()`. `description` is the `error_description` of the code.
         """
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"n must be the number of requests, not {n!r}.")
         self._failures += [_result(failure, description)] * n
 
     def _answer(self, request: requests.PreparedRequest) -> _Result:
         self.requests.append(_read(request))
-        if self._failures:
-            return self._failures.pop(0)
-        self.tokens.append(secrets.token_urlsafe(24))
-        members = without_omitted({"access_token": self.tokens[-1]}, self._members)
+        with suppress(IndexError):
+            return self._failures.popleft()
+        token = secrets.token_urlsafe(24)
+        self.tokens.append(token)
+        members = without_omitted({"access_token": token}, self._members)
         return HTTPStatus.OK, {"Cache-Control": "no-store"}, json.dumps(TokenResponse(members))
 
     def __repr__(self) -> str:
@@ -107,7 +112,8 @@ def _result(failure: str | Answer | Exception, description: str) -> _Result:
             "fail_next() takes an error code such as 'invalid_client', an Answer, or an exception,"
             f" not {type(failure).__name__}."
         )
-    return failure.status, dict(failure.fields), failure.body
+    body = failure.body if isinstance(failure.body, bytes) else b"".join(failure.body)
+    return failure.status, dict(failure.fields), body
 
 
 def _read(request: requests.PreparedRequest) -> TokenRequest:

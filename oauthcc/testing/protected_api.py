@@ -14,7 +14,7 @@ from .authorization_server import AuthorizationServer
 from .faults import Answer, HeaderFields, Outcome, json_answer
 from .proof import ProofError, Proofs
 from .registry import IssuedToken, thumbprint
-from .script import ScriptedServer
+from .script import ScriptedServer, checked_path
 from .seen import SeenRequest
 
 Route = Callable[[SeenRequest], Answer]
@@ -71,14 +71,16 @@ class ProtectedAPI(ScriptedServer):
 
     def require_scope(self, path_prefix: str, scope: str) -> None:
         """Answer 403 below this path if the token lacks the scope (RFC 6750 section 3.1)."""
-        self._scopes[path_prefix] = scope
+        self._scopes[checked_path(path_prefix)] = scope
 
     def add_route(self, path_prefix: str, answer: Route) -> None:
         """Answer requests below this path by calling `answer`, if their token is valid.
 
         A later route wins over an earlier one and over the built-in ones.
         """
-        self._routes = [(path_prefix, answer), *self._routes]
+        if not callable(answer):
+            raise TypeError("A route is a function of the request, such as `lambda request: ...`.")
+        self._routes = [(checked_path(path_prefix), answer), *self._routes]
 
     def refuse_next(
         self,
@@ -136,11 +138,13 @@ class ProtectedAPI(ScriptedServer):
         return _echo(seen, self.auth.issued)
 
     def _refused(self, seen: SeenRequest) -> Answer | None:
+        scheme = "DPoP" if _is_dpop(seen) else "Bearer"
         token = None if seen.token is None else self.auth.look_up(seen.token)
         if token is None:
             if self.refusal is not None:
                 return self.refusal
-            return self._challenge(401, None if seen.token is None else "invalid_token")
+            error = None if seen.token is None else "invalid_token"
+            return self._challenge(401, error, scheme=scheme)
         try:
             self._check_binding(seen, token)
         except ProofError as error:
@@ -148,13 +152,15 @@ class ProtectedAPI(ScriptedServer):
         granted = token.scope.split()
         for prefix, scope in self._scopes.items():
             if seen.path.startswith(prefix) and scope not in granted:
-                return self._challenge(403, "insufficient_scope", scope)
+                return self._challenge(403, "insufficient_scope", scope, scheme=scheme)
         return None
 
-    def _challenge(self, status: int, error: str | None, scope: str | None = None) -> Answer:
+    def _challenge(
+        self, status: int, error: str | None, scope: str | None = None, *, scheme: str = "Bearer"
+    ) -> Answer:
         members = {"realm": "api", "error": error, "scope": scope}
         challenge = ", ".join(f'{name}="{value}"' for name, value in members.items() if value)
-        fields = {"WWW-Authenticate": f"Bearer {challenge}"}
+        fields = {"WWW-Authenticate": f"{scheme} {challenge}"}
         return json_answer({"error": error or "no_token"}, status, fields)
 
     def _check_binding(self, seen: SeenRequest, token: IssuedToken) -> None:
@@ -166,7 +172,7 @@ class ProtectedAPI(ScriptedServer):
         shown = None if certificate is None else thumbprint(certificate)
         if token.certificate_thumbprint not in (None, shown):
             raise ProofError("The token is bound to another certificate", "invalid_token")
-        is_dpop = seen.headers.get("Authorization", "").lower().startswith("dpop ")
+        is_dpop = _is_dpop(seen)
         if is_dpop != (token.key_thumbprint is not None):
             raise ProofError(f"The token needs the scheme {token.token_type}", "invalid_token")
         if is_dpop:
@@ -186,6 +192,11 @@ class ProtectedAPI(ScriptedServer):
         """Wake the requests that wait, also those at the token endpoint of this origin."""
         super().wake()
         self.auth.wake()
+
+
+def _is_dpop(seen: SeenRequest) -> bool:
+    """Return whether a request uses the scheme DPoP (RFC 9449 section 7.1)."""
+    return seen.headers.get("Authorization", "").lower().startswith("dpop ")
 
 
 def _echo(seen: SeenRequest, tokens: Collection[str]) -> Answer:

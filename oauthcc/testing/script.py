@@ -64,6 +64,13 @@ class _Scripted:
     path: str
 
 
+def checked_path(prefix: str) -> str:
+    """Return the prefix of a path; raise ValueError if no path begins with it."""
+    if not prefix.startswith("/"):
+        raise ValueError(f"A path begins with a slash, unlike {prefix!r}.")
+    return prefix
+
+
 class ScriptedServer(LoopbackServer):
     """A server whose next answers a test can hold, delay or replace.
 
@@ -87,7 +94,7 @@ class ScriptedServer(LoopbackServer):
 
     def hold(self, path: str | None = None) -> Gate:
         """Keep requests waiting from now on, and return the gate that releases them."""
-        gate = Gate(self._changed, self._main_path if path is None else path)
+        gate = Gate(self._changed, self._main_path if path is None else checked_path(path))
         with self._changed:
             self._gates.append(gate)
         return gate
@@ -98,9 +105,12 @@ class ScriptedServer(LoopbackServer):
         `answer` is an `Answer`, a `Fault`, or a plain `(status, headers, body)`. With `n=None` it
         is used for all requests until `answer_normally()`. `path` is a prefix that selects the
         requests; without it, all requests to an API are meant, and the token requests of an
-        authorization server. Answers are used in the order in which they were given.
+        authorization server. Answers are used in the order in which they were given. Raises
+        ValueError or TypeError for anything else.
         """
-        path = self._main_path if path is None else path
+        if n is not None and (not isinstance(n, int) or n < 1):
+            raise ValueError(f"n must be the number of requests (None: all of them), not {n!r}.")
+        path = self._main_path if path is None else checked_path(path)
         with self._changed:
             self._scripted.append(_Scripted(as_outcome(answer), n, path))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -66,7 +67,7 @@ def load_public_key(material: PublicKey) -> Any:
         raise ValueError("The JWK is not public: register the public key only.")
     try:
         return jwt.PyJWK.from_dict(jwk).key
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, NotImplementedError) as error:  # the second one for "alg": "none"
         raise ValueError(f"The public key is not a valid JWK: {error}") from error
 
 
@@ -87,10 +88,15 @@ def verify(
         claims: dict[str, Any] = jwt.decode(
             token, key, algorithms=list(algorithms), options=options, **expected
         )
-        if float(claims.get("exp", now + 1)) <= now:
+        times = [float(claims.get(name, now)) for name in ("iat", "nbf")]
+        expiry = float(claims.get("exp", now + 1))
+        if not all(map(math.isfinite, (*times, expiry))):  # NaN would be neither early nor late
+            raise jwt.InvalidTokenError("A time is not a finite number")
+        if expiry <= now:
             raise jwt.ExpiredSignatureError("It has expired")
-        if max(float(claims.get(name, now)) for name in ("iat", "nbf")) > now + LEEWAY:
+        if max(times) > now + LEEWAY:
             raise jwt.ImmatureSignatureError("It is not valid yet")
-    except (jwt.PyJWTError, TypeError) as error:  # TypeError: a key of another type
+    # TypeError: a key of another type
+    except (jwt.PyJWTError, TypeError, OverflowError) as error:
         raise ValueError(str(error).replace('"', "'")) from error
     return claims

@@ -148,7 +148,10 @@ def _endpoint_class() -> type[TokenEndpoint]:
 class TokenFetcher:
     """A client configuration, its token endpoint and its store."""
 
-    __slots__ = ("_cache_key", "_endpoint", "_newest", "config", "owner", "settings", "store")
+    __slots__ = (
+        *("_cache_key", "_endpoint", "_forgotten", "_newest"),
+        *("config", "owner", "settings", "store"),
+    )
 
     def __init__(self, config: ClientConfig, store: TokenStore | None) -> None:
         self.config: ClientConfig = config
@@ -160,6 +163,8 @@ class TokenFetcher:
         self._cache_key: tuple[tuple[bytes, str], str] | None = None
         #: The newest token, with its key and the number of its fetch.
         self._newest: tuple[str, int, Token] | None = None
+        #: What fetches with a lower number bring is not put into the store.
+        self._forgotten = 0
 
     @property
     def endpoint(self) -> TokenEndpoint:
@@ -180,9 +185,12 @@ class TokenFetcher:
         if self._endpoint is not None:
             self._endpoint.close()
 
-    def forget(self) -> None:
-        """Forget the newest token, so that a late save does not put it into the store again."""
-        self._newest = None
+    def forget(self, before: int) -> None:
+        """Forget the newest token, and put nothing that is fetched late into the store.
+
+        ``before`` is higher than the number of each fetch that has begun.
+        """
+        self._newest, self._forgotten = None, before
 
     def fetch(self, need: TokenNeed) -> FetchResult:
         """Return a token that meets the need, or the error, within the budget of one fetch."""
@@ -258,8 +266,10 @@ class TokenFetcher:
         return guarded
 
     def _remember(self, key: str, number: int, token: Token) -> bool:
-        """Remember a token; return False if a later fetch has already brought one."""
+        """Remember a token; return False if it is forgotten, or if a later fetch brought one."""
         newest = self._newest
+        if number < self._forgotten:
+            return False
         if newest is not None and newest[0] == key and newest[1] > number:
             return False
         self._newest = key, number, token

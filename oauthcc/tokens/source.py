@@ -148,8 +148,7 @@ class TokenSource:
         """
         with self._flights.lock:
             self._flights.abandon()
-            self._state.forget()
-            self._fetcher.forget()
+            self._fetcher.forget(self._state.forget())
         self._routes.forget()
 
     def close(self) -> None:

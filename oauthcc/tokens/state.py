@@ -271,13 +271,17 @@ class TokenState:
             result.events.extend(self._record_failure(result, result.error))
         raise result.error
 
-    def forget(self) -> None:
-        """Drop the token, the remembered error and the pauses, also for fetches in progress."""
+    def forget(self) -> int:
+        """Drop the token, the remembered error and the pauses, also for fetches in progress.
+
+        Return a number that is higher than those of these fetches.
+        """
         with self._lock:
             self.current = self._former = self.waiting = self._trial = None
             self._failure = self._early_pause = None
             self.is_slow = False
             self._forget_number = next(self._numbers)
+            return self._forget_number
 
     def _schedule(self, token: Token) -> Schedule:
         return renewal.schedule(token, clock.now(), random.uniform(*self._renew_at))
