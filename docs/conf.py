@@ -35,7 +35,7 @@ html_show_sourcelink = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"show-inheritance": True, "exclude-members": "__init__, __new__"}
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 nitpicky = True
@@ -111,17 +111,6 @@ def as_rest(_: Any, kind: str, name: str, what: Any, options: Any, lines: list[s
     ).split("\n")
 
 
-def show_public_bases(_: Any, name: str, what: Any, options: Any, bases: list[Any]) -> None:
-    """Leave out the base classes that the reference does not explain."""
-    internal = {"BaseStore", "ScriptedServer"}
-    bases[:] = [
-        base
-        for base in bases
-        if not (base.__name__.startswith("_") or base.__name__ in internal or base is object)
-    ]
-
-
 def setup(app: Any) -> None:
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", as_rest)
-    app.connect("autodoc-process-bases", show_public_bases)

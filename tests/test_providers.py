@@ -25,7 +25,11 @@ BLOCKS: dict[str, str] = dict(BLOCK.findall(PAGE))
 (NAMES,) = re.findall(r"^<!-- names -->\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 #: Headings without a block: each says in its text why.
 WITHOUT_BLOCK = {"Google": "another grant"}
-HEADINGS = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+HEADINGS = [
+    (heading, text)
+    for heading, text in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    if heading != "A provider that is not here"
+]
 
 #: A block, what is changed in it, and what the provider answers to that: a part of the error of the
 #: token request, or the status of the API.
