@@ -861,6 +861,21 @@ def test_repeated_header_fields_are_joined_in_headers() -> None:
     assert (seen.headers["a"], seen.headers["b"]) == ("1, 2", "3")
 
 
+def test_a_route_returns_any_answer_or_it_is_said_what_it_returns(
+    api: ProtectedAPI, http: requests.Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.protected = False
+    api.add_route("/pair", lambda seen: (418, {"X": "1"}, b"teapot"))
+    api.add_route("/reset", lambda seen: faults.reset())
+    api.add_route("/wrong", lambda seen: {"a": 1})  # type: ignore[arg-type, return-value]
+    assert http.get(f"{api.url}/pair", timeout=10).content == b"teapot"
+    for path in ("/reset", "/wrong"):
+        with pytest.raises(requests.ConnectionError):
+            http.get(api.url + path, timeout=10)
+    api.close()
+    assert "An answer must be an Answer, a Fault" in capsys.readouterr().err
+
+
 def test_an_error_in_a_route_is_printed(
     api: ProtectedAPI, http: requests.Session, capsys: pytest.CaptureFixture[str]
 ) -> None:
