@@ -334,6 +334,11 @@ WRONG: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str]] = {
     "a path of held requests": (lambda auth, api: api.hold("orders"), ValueError, "slash"),
     "a path of a scope": (lambda auth, api: api.require_scope("a", "x"), ValueError, "slash"),
     "a path of a route": (lambda auth, api: api.add_route("a", print), ValueError, "slash"),
+    "the letters of a scope": (
+        lambda auth, api: auth.add_client("a", "b", scopes="orders:read"),
+        TypeError,
+        "a list of scopes",
+    ),
     "a route that is an answer": (
         lambda auth, api: api.add_route("/a", json_answer([])),
         TypeError,
