@@ -417,6 +417,15 @@ except Exception as error:
     assert re.match(error, run_python(code))
 
 
+def test_a_module_that_is_broken_is_not_a_missing_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text("import os; os.nothing")
+    monkeypatch.setattr(oauthcc, "__path__", [*oauthcc.__path__, str(tmp_path)])
+    with pytest.raises(ImportError, match=r"oauthcc\.broken .* has no attribute 'nothing'"):
+        hasattr(oauthcc, "broken")
+
+
 def test_the_library_can_be_imported_without_its_optional_dependencies() -> None:
     absent = f"import sys; sys.modules.update(dict.fromkeys({sorted(OPTIONAL)}))"
     assert run_python(f"{absent}; import oauthcc; print(oauthcc.__name__)") == "oauthcc\n"

@@ -334,6 +334,11 @@ WRONG: dict[str, tuple[Callable[[Any, Any], object], type[Exception], str]] = {
     "a path of held requests": (lambda auth, api: api.hold("orders"), ValueError, "slash"),
     "a path of a scope": (lambda auth, api: api.require_scope("a", "x"), ValueError, "slash"),
     "a path of a route": (lambda auth, api: api.add_route("a", print), ValueError, "slash"),
+    "the letters of a scope": (
+        lambda auth, api: auth.add_client("a", "b", scopes="orders:read"),
+        TypeError,
+        "a list of scopes",
+    ),
     "a route that is an answer": (
         lambda auth, api: api.add_route("/a", json_answer([])),
         TypeError,
@@ -859,6 +864,21 @@ def test_a_request_to_a_proxy_has_the_path_of_its_url(
 def test_repeated_header_fields_are_joined_in_headers() -> None:
     seen = SeenRequest("GET", "/", "", raw_headers=(("A", "1"), ("a", "2"), ("B", "3")))
     assert (seen.headers["a"], seen.headers["b"]) == ("1, 2", "3")
+
+
+def test_a_route_returns_any_answer_or_it_is_said_what_it_returns(
+    api: ProtectedAPI, http: requests.Session, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.protected = False
+    api.add_route("/pair", lambda seen: (418, {"X": "1"}, b"teapot"))
+    api.add_route("/reset", lambda seen: faults.reset())
+    api.add_route("/wrong", lambda seen: {"a": 1})  # type: ignore[arg-type, return-value]
+    assert http.get(f"{api.url}/pair", timeout=10).content == b"teapot"
+    for path in ("/reset", "/wrong"):
+        with pytest.raises(requests.ConnectionError):
+            http.get(api.url + path, timeout=10)
+    api.close()
+    assert "An answer must be an Answer, a Fault" in capsys.readouterr().err
 
 
 def test_an_error_in_a_route_is_printed(

@@ -265,6 +265,7 @@ def test_a_missing_package_is_named(
         {"certificate": "x", "method": "private_key_jwt"},
         {"method": "client_secret_jwt"},
         {"method": "private_key_jwt"},
+        {"client_secret": "x", "method": "none"},
     ],
     ids="+".join,
 )

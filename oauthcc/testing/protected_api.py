@@ -11,13 +11,13 @@ from http import HTTPStatus
 from typing import Any
 
 from .authorization_server import AuthorizationServer
-from .faults import Answer, HeaderFields, Outcome, json_answer
+from .faults import Answer, AnyAnswer, HeaderFields, Outcome, as_outcome, json_answer
 from .proof import ProofError, Proofs
 from .registry import IssuedToken, thumbprint
 from .script import ScriptedServer, checked_path
 from .seen import SeenRequest
 
-Route = Callable[[SeenRequest], Answer]
+Route = Callable[[SeenRequest], AnyAnswer]
 
 
 class ProtectedAPI(ScriptedServer):
@@ -76,7 +76,8 @@ class ProtectedAPI(ScriptedServer):
     def add_route(self, path_prefix: str, answer: Route) -> None:
         """Answer requests below this path by calling `answer`, if their token is valid.
 
-        A later route wins over an earlier one and over the built-in ones.
+        It returns what `answer_next` takes. A later route wins over an earlier one and over the
+        built-in ones.
         """
         if not callable(answer):
             raise TypeError("A route is a function of the request, such as `lambda request: ...`.")
@@ -126,7 +127,7 @@ class ProtectedAPI(ScriptedServer):
         is_there = value.lower().startswith(before.lower())
         return value[len(before) :] or None if is_there else None
 
-    def _answer(self, seen: SeenRequest, closing: Callable[[], bool]) -> Answer:
+    def _answer(self, seen: SeenRequest, closing: Callable[[], bool]) -> Outcome:
         refused = self._refused(seen) if self.protected else None
         if refused is not None:
             return refused
@@ -134,7 +135,7 @@ class ProtectedAPI(ScriptedServer):
             self._pause(float(dict(seen.args).get("seconds", "1")), closing)
         for prefix, route in self._routes:
             if seen.path.startswith(prefix):
-                return route(seen)
+                return as_outcome(route(seen))
         return _echo(seen, self.auth.issued)
 
     def _refused(self, seen: SeenRequest) -> Answer | None:

@@ -148,10 +148,13 @@ def new_client(
         fitting = ("tls_client_auth", "self_signed_tls_client_auth")
     method = method or fitting[0]
     given = [each for each in (secret, public_key, certificate) if each is not None]
-    if len(given) > 1 or method not in fitting or (method == "client_secret_jwt" and not given):
+    numbers = {"none": {0}, "client_secret_jwt": {1}}.get(str(method), {0, 1})
+    if len(given) not in numbers or method not in fitting:
         raise ValueError(
             "Give one of client_secret, public_key and certificate, and a method that uses it."
         )
+    if isinstance(scopes, str):
+        raise TypeError(f"scopes must be a list of scopes, not {scopes!r}.")
     key: AssertionKey | None = None
     if public_key is not None:
         key = AssertionKey.public(public_key)
