@@ -616,10 +616,12 @@ def test_an_idle_connection_that_cannot_be_closed_does_not_hinder_a_child(
 
 
 _FIRST_USE = """
-import secrets, sys
+import logging, secrets, sys
 from contextlib import nullcontext
 import requests
 from oauthcc import ClientCredentialsSession, Token, forks
+
+logging.disable()  # or Python prints the warnings
 
 class Finder:
     @staticmethod
