@@ -17,11 +17,12 @@ from .scripts import ROOT
 PATIENCE = 40
 
 BEGIN = """
-import atexit, signal, sys, threading
+import atexit, logging, signal, sys, threading
 from oauthcc import ClientCredentialsSession, TokenEndpointTimeout
 from tests.clock import shift_clocks, until
 from tests.inside import waiters_of
 
+logging.disable()  # or Python prints the warnings
 token_url, url = sys.argv[1:]
 session = ClientCredentialsSession(token_url, "demo-client", "demo-secret")
 

@@ -405,7 +405,7 @@ def test_an_error_of_another_type_is_a_refusal_without_a_code(value):
     [
         ({"error": "invalid_client"}, 400, "a", "authentication method."),
         (b"<html>", 401, "a", "Check client_id, client_secret"),
-        ({"error": "Unauthorized"}, 401, "a", "Check client_id, client_secret"),
+        ({"error": "Unauthorized"}, 401, "a", "Check token_url, client_id, client_secret"),
         ({"error": "access_denied"}, 401, "a", "Check client_id, client_secret"),
         ({"error": "access_denied"}, 403, "a", "Check what the server allows this client"),
         ({"error": "unauthorized_client"}, 401, "a", "client credentials grant"),
@@ -413,7 +413,7 @@ def test_an_error_of_another_type_is_a_refusal_without_a_code(value):
         ({"error": "unsupported_grant_type"}, 400, "a", 'token_params={"grant_type": ...}'),
         ({"error": "invalid_scope"}, 400, "a b", "Check the scope: 'a b' was requested."),
         ({"error": "invalid_scope"}, 400, None, "No scope was requested"),
-        ({"error": "server_error"}, 401, "a", "Check client_id, client_secret"),
+        ({"error": "server_error"}, 401, "a", "Check token_url, client_id, client_secret"),
         (
             {"error": "forbidden"},
             403,

@@ -293,7 +293,9 @@ def _advice(error: str | None, status: int, scope: str | None, method: str | Non
     is_known = error in _ADVICE and error != "access_denied"
     if error == "invalid_client" or (status == 401 and not is_known):
         used = f" ({method} was used)" if method else ""
-        return f"Check client_id, {_proof(method)} and the client authentication method{used}."
+        # Another error may be that of an API, which is not the token endpoint.
+        url = "" if error in (None, "invalid_client", "access_denied") else "token_url, "
+        return f"Check {url}client_id, {_proof(method)} and the client authentication method{used}."
     other = f"Check token_url, token_params, client_id, {_proof(method)}, and how the client is"
     return _ADVICE.get(error or "", f"{other} registered.")
 
