@@ -24,10 +24,15 @@ class Page(HTMLParser):
                 self.anchors.add(value)
             elif name in ("href", "src") and value:
                 self.links.append(value)
+            elif name == "srcset" and value:
+                self.links += [each.split()[0] for each in value.split(",") if each.strip()]
 
 
 def broken_links(site: Path) -> Iterator[str]:
-    """Yield each link of each page whose file or anchor does not exist."""
+    """Yield each link of each page whose file or anchor does not exist in the site.
+
+    A file beside the site does not count: it is there only where the site was built.
+    """
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     for path, page in sorted(pages.items()):
         for link in page.links:
@@ -36,7 +41,8 @@ def broken_links(site: Path) -> Iterator[str]:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             anchors = pages[target].anchors if target in pages else set()
-            if not target.exists() or (parts.fragment and unquote(parts.fragment) not in anchors):
+            exists = target.is_file() and target.is_relative_to(site)
+            if not exists or (parts.fragment and unquote(parts.fragment) not in anchors):
                 yield f"{path.relative_to(site)}: {link}"
 
 

@@ -65,13 +65,25 @@ def test_every_page_is_in_a_table_of_contents() -> None:
         ("other.html#missing", True),
         ("#missing", True),
         ("picture.svg#part", True),
+        ("folder", True),
+        ("../beside.html", True),
+        ("/etc/hostname", True),
     ],
 )
 def test_a_link_without_a_target_is_found(link: str, is_broken: bool, tmp_path: Path) -> None:
+    (tmp_path / "beside.html").touch()
+    site = tmp_path / "site"
+    (site / "folder").mkdir(parents=True)
     for picture in ("picture.svg", "picture one.svg"):
-        (tmp_path / picture).touch()
-    (tmp_path / "other.html").write_text('<h2 id="there">There</h2>', encoding="utf-8")
+        (site / picture).touch()
+    (site / "other.html").write_text('<h2 id="there">There</h2>', encoding="utf-8")
+    (site / "page.html").write_text(f'<i id="here"></i><a href="{link}">a</a>', encoding="utf-8")
+    assert list(broken_links(site)) == ([f"page.html: {link}"] if is_broken else [])
+
+
+def test_a_missing_picture_of_a_set_is_found(tmp_path: Path) -> None:
+    (tmp_path / "one.svg").touch()
     (tmp_path / "page.html").write_text(
-        f'<i id="here"></i><a href="{link}">a</a>', encoding="utf-8"
+        '<img src="one.svg" srcset="one.svg 1x, two.svg 2x">', encoding="utf-8"
     )
-    assert list(broken_links(tmp_path)) == ([f"page.html: {link}"] if is_broken else [])
+    assert list(broken_links(tmp_path)) == ["page.html: two.svg"]
