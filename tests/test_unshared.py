@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import responses
 
-from oauthcc import ClientCredentialsAuth, DPoP, fetch_token
+from oauthcc import ClientCredentialsAuth, ClientCredentialsSession, DPoP, fetch_token
 from oauthcc.access_token import Token
 from oauthcc.events import Client
 from oauthcc.stores import MemoryStore
@@ -54,7 +54,18 @@ def test_sessions_that_are_made_per_call_are_one_warning_that_says_what_to_write
         " 'my-id', scope 'orders', from https://as.example"
     )
     assert "Make one and use it for all calls" in warning
-    assert "store = oauthcc.stores.MemoryStore(), and pass store=store" in warning
+    assert "make them with ClientCredentialsSession.using(first.tokens)" in warning
+
+
+def test_sessions_that_are_made_with_using_are_no_warning(
+    scene: Scene, log: pytest.LogCaptureFixture
+) -> None:
+    first = scene.session()
+    for _ in range(2 * MANY):
+        with ClientCredentialsSession.using(first.tokens) as session:
+            assert session.get(scene.url).status_code == 200
+    assert len(scene.auth.token_requests) == 1
+    assert warnings(log) == []
 
 
 def test_an_auth_per_call_and_fetch_token_per_call_count_too(

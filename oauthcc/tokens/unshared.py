@@ -80,8 +80,8 @@ class UnsharedSource:
             log.warning(
                 "%d sessions or ClientCredentialsAuth objects have each fetched a token for %s,"
                 " from %s, and all of these tokens are still valid. Make one and use it for all"
-                " calls, or let them share their tokens: make one store ="
-                " oauthcc.stores.MemoryStore(), and pass store=store to each.",
+                " calls. If there must be several sessions, make them with"
+                " ClientCredentialsSession.using(first.tokens), so that they share its token.",
                 len(valid),
                 self._client,
                 self._client.host,
