@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +132,25 @@ def test_what_an_old_session_brings_along_is_a_warning_once_per_origin(
     assert "hunter2" not in log.text
     assert "of-last-year" not in log.text
     assert "key=1" not in log.text
+
+
+def test_a_login_of_netrc_in_the_place_of_an_old_header_is_a_warning(
+    net: Internet, log: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine api.example login me password hunter2\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    session = connected(net)
+    session.trust_env = True
+    old_header(session)
+    session.get(f"{API}/a")
+    (warning,) = lines(log)
+    assert "because session.headers contains an Authorization, and requests replaces" in warning
+    assert "hunter2" not in log.text
+
+    session.get(f"{API}/a", headers={"Authorization": "Basic bWU6b3duLW9uZQ=="})
+    session.trust_env = False
+    session.get(f"{OTHER}/a", headers={"Authorization": "ApiKey 1"})
+    assert len(lines(log)) == 1
 
 
 def test_the_auth_of_a_session_is_the_reason_even_if_the_call_has_its_own(

@@ -39,6 +39,11 @@ OLD_HEADER = Notice(
     " calls that need it",
     is_mistake=True,
 )
+NETRC = Notice(
+    "session.headers contains an Authorization, and requests replaces that by the login of the host"
+    " in netrc: delete the header",
+    is_mistake=True,
+)
 SESSION_AUTH = Notice(
     "session.auth is set, so no request of the session gets the token: set it to None, or pass"
     " auth= to the calls that need it",
@@ -140,11 +145,18 @@ def reason_without_token(
     if session.auth is not None and not is_beside:
         return SESSION_AUTH
     headers = CaseInsensitiveDict(session.headers or {})  # somebody may have put a plain dict there
-    if own is not None and own == headers.get(header):
-        return _about(header, OLD_HEADER)
+    if own is not None and header in headers:
+        is_old = own == headers[header]
+        if is_old or _is_of_netrc(own, request, session):
+            return _about(header, OLD_HEADER) if is_old else NETRC
     if isinstance(hooks, CallerHooks) or brings_its_own(request, header):
         return _about(header, CALLER)
     return reason_outside(request.url, allowed)
+
+
+def _is_of_netrc(value: str, request: Any, session: requests.Session) -> bool:
+    login = requests.sessions.get_netrc_auth(request.url) if session.trust_env else None
+    return login is not None and value == requests.auth._basic_auth_str(*login)
 
 
 def _about(header: str, notice: Notice) -> Notice:
