@@ -370,19 +370,20 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_fork_waits_for_the_first_use_of_a_public_name() -> None:
     code = """
-import os, signal, sys, threading, time, warnings
+import os, signal, sys, threading, warnings
 import oauthcc
-begun = threading.Event()
+begun, forking = threading.Event(), threading.Event()
 class Slow:
     def find_spec(self, name, path=None, target=None):
         if name == "oauthcc.session":
             begun.set()
-            time.sleep(0.3)
+            forking.wait(20)
 sys.meta_path.insert(0, Slow())
 thread = threading.Thread(target=lambda: oauthcc.Bearer)
 thread.start()
-begun.wait()
+begun.wait(20)
 warnings.simplefilter("ignore", DeprecationWarning)
+os.register_at_fork(before=forking.set)  # called before ours, which was registered earlier
 child = os.fork()
 if not child:
     signal.alarm(20)
