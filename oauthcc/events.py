@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from .errors import text_of
 from .values import field, frozen, replace
 
-#: It has no handler, so Python prints warnings on standard error if a program does not configure
-#: logging: a user who needs them often has not done that.
+#: It has no handler. So if a program does not configure logging, Python prints the warnings on
+#: standard error, and they are seen.
 log: logging.Logger = logging.getLogger("oauthcc")
 
 #: The number of reasons for warnings that are remembered.

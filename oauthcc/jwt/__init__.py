@@ -142,9 +142,10 @@ def generate_key(algorithm: str = "ES256") -> Key:
     return Key(private, algorithm, None, describe(private)[0])
 
 
-def sha256_base64url(text: str) -> str:
-    """Return the SHA-256 digest of a text in base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+def sha256_base64url(value: str | bytes) -> str:
+    """Return the SHA-256 digest of a text or bytes in base64url without padding (RFC 7515)."""
+    octets = value.encode() if isinstance(value, str) else value
+    return base64.urlsafe_b64encode(hashlib.sha256(octets).digest()).rstrip(b"=").decode()
 
 
 def _encode(

@@ -10,10 +10,11 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
+from ..jwt import sha256_base64url
 from .authorization_server import AuthorizationServer
 from .faults import Answer, AnyAnswer, HeaderFields, Outcome, as_outcome, json_answer
 from .proof import ProofError, Proofs
-from .registry import IssuedToken, thumbprint
+from .registry import IssuedToken
 from .script import ScriptedServer, checked_path
 from .seen import SeenRequest
 
@@ -119,9 +120,8 @@ class ProtectedAPI(ScriptedServer):
         return self._perform(seen.path, closing, lambda: self._answer(seen, closing))
 
     def _token(self, request: SeenRequest) -> str | None:
-        scheme, _, bound = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "dpop":
-            return bound.strip() or None
+        if _is_dpop(request):
+            return request.headers["Authorization"][len("DPoP ") :].strip() or None
         value = request.headers.get(self.token_header, "")
         before = f"{self.token_prefix} ".lstrip()
         is_there = value.lower().startswith(before.lower())
@@ -170,7 +170,7 @@ class ProtectedAPI(ScriptedServer):
         The scheme must be the type of the token, so that a bound token is not accepted as Bearer.
         """
         certificate = seen.peer_certificate
-        shown = None if certificate is None else thumbprint(certificate)
+        shown = None if certificate is None else sha256_base64url(certificate)
         if token.certificate_thumbprint not in (None, shown):
             raise ProofError("The token is bound to another certificate", "invalid_token")
         is_dpop = _is_dpop(seen)

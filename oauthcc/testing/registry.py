@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from urllib.parse import unquote_plus
 from oauthlib.common import Request
 from oauthlib.oauth2 import InvalidClientError, InvalidRequestError, RequestValidator
 
+from ..jwt import sha256_base64url
 from .assertion import AssertionKey, assertion_of
 from .signed_jwt import PublicKey
 
@@ -176,12 +176,6 @@ def _basic(credentials: str, encoding: BasicEncoding) -> tuple[str, str]:
     return unquote_plus(client_id), unquote_plus(secret)
 
 
-def thumbprint(certificate: bytes) -> str:
-    """Return the `x5t#S256` of a certificate in DER (RFC 8705 section 3.1)."""
-    digest = hashlib.sha256(certificate).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
 def _confirmation(token: IssuedToken) -> dict[str, str]:
     """Return the claim `cnf` (RFC 7800) of a token that is bound to a key or a certificate."""
     bound = {"jkt": token.key_thumbprint, "x5t#S256": token.certificate_thumbprint}
@@ -292,7 +286,7 @@ class Registry(RequestValidator):
             audience=tuple(value for name, value in sent if name == "audience"),
             resource=tuple(value for name, value in sent if name == "resource"),
             key_thumbprint=presented.get().key_thumbprint,
-            certificate_thumbprint=None if certificate is None else thumbprint(certificate),
+            certificate_thumbprint=None if certificate is None else sha256_base64url(certificate),
         )
         with self._lock:
             self._tokens[issued.access_token] = issued
